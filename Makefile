@@ -1,0 +1,41 @@
+# The two commands to know:
+#   make demo     installs what is missing, builds, and runs the blog example in the foreground
+#   make test     installs what is missing, and runs every test
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Fewer passes than these are a regression.
+BASELINE := $(wildcard conformance-baseline.txt)
+
+.PHONY: demo test conformance build setup fmt lint tidy ci
+
+demo: setup build
+	$(TARGET)/release/varka up examples/blog-system
+
+# The programs under test first: the system tests look for them beside themselves.
+test:
+	scripts/setup.sh test
+	cargo build --package varka-cli
+	cargo test --workspace
+
+# CONFORMANCE_DIR is a directory of tables, such as DIR/istio/simulation.json.
+conformance:
+	@test -n "$(CONFORMANCE_DIR)" || { echo "say where the tables are: make conformance CONFORMANCE_DIR=DIR" >&2; exit 2; }
+	cargo run --quiet --package varka-e2e --bin varka-conformance -- $(if $(BASELINE),--baseline $(BASELINE)) $(CONFORMANCE_DIR)
+
+build:
+	cargo build --release --package varka-cli
+
+setup:
+	scripts/setup.sh demo
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+tidy:
+	cargo xtask tidy
+
+ci:
+	cargo xtask ci

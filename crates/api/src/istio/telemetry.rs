@@ -1,0 +1,85 @@
+//! `Telemetry`: access logs, metrics and spans by workload.
+
+use super::{PolicySelector, ProviderRef, TargetRef};
+
+kinds! { Telemetry: "telemetry.istio.io" "Telemetry", }
+
+messages! {
+    /// `telemetry.istio.io Telemetry`.
+    Telemetry {
+        /// Workloads; absent: the namespace, or the mesh in the root namespace.
+        selector: Option<PolicySelector>,
+        /// What it is attached to (one, older form).
+        target_ref: Option<TargetRef>,
+        /// What it is attached to.
+        target_refs: Vec<TargetRef>,
+        /// Spans.
+        tracing: Vec<TracingSpec>,
+        /// Metrics.
+        metrics: Vec<MetricsConfig>,
+        /// Access logs.
+        access_logging: Vec<AccessLogging>,
+    }
+    /// Which side a setting is for.
+    LogMatch {
+        /// Side.
+        mode: WorkloadMode,
+    }
+    /// Access log settings.
+    AccessLogging {
+        /// Side.
+        r#match: Option<LogMatch>,
+        /// Providers; empty: the mesh's default.
+        providers: Vec<ProviderRef>,
+        /// Off.
+        disabled: Option<bool>,
+        /// Which requests.
+        filter: Option<AccessLogFilter>,
+    }
+    /// Which requests are logged.
+    AccessLogFilter {
+        /// CEL.
+        expression: String,
+    }
+    /// Span settings.
+    TracingSpec {
+        /// Side.
+        r#match: Option<LogMatch>,
+        /// Providers; at most one.
+        providers: Vec<ProviderRef>,
+        /// Share of requests that start a trace, percent.
+        random_sampling_percentage: Option<f64>,
+        /// Off.
+        disable_span_reporting: Option<bool>,
+        /// Tags.
+        custom_tags: std::collections::BTreeMap<String, serde_json::Value>,
+        /// Sampling by request id.
+        use_request_id_for_trace_sampling: Option<bool>,
+        /// Istio's own tags.
+        enable_istio_tags: Option<bool>,
+    }
+    /// Metric settings.
+    MetricsConfig {
+        /// Providers.
+        providers: Vec<ProviderRef>,
+        /// Overrides.
+        overrides: Vec<serde_json::Value>,
+        /// How often TCP is reported.
+        reporting_interval: Option<crate::Duration>,
+    }
+}
+
+enumerations! {
+    /// Sides of a connection.
+    WorkloadMode {
+        /// As `CLIENT_AND_SERVER`.
+        #[default]
+        Undefined,
+        /// Outbound.
+        Client,
+        /// Inbound.
+        Server,
+        /// Both.
+        ClientAndServer,
+    }
+}

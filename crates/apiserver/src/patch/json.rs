@@ -1,0 +1,257 @@
+//! JSON Patch, RFC 6902, with what Kubernetes' implementation adds: negative array indexes count from the end, and `test` for null passes
+//! where there is nothing.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most operations of one patch, as kube-apiserver's.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// A patch: operations in order.
+#[derive(Clone, Debug)]
+pub struct Patch(Vec<Operation>);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Operation {
+    Add {
+        path: String,
+        value: Value,
+    },
+    Remove {
+        path: String,
+    },
+    Replace {
+        path: String,
+        value: Value,
+    },
+    Move {
+        from: String,
+        path: String,
+    },
+    Copy {
+        from: String,
+        path: String,
+    },
+    Test {
+        path: String,
+        #[serde(default)]
+        value: Value,
+    },
+}
+
+/// Why a patch cannot be read or applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonPatchError {
+    /// Not a patch.
+    #[error("not a JSON patch: {0}")]
+    Malformed(String),
+    /// More operations than are allowed.
+    #[error("the patch has {0} operations; at most {MAX_OPERATIONS} are allowed")]
+    TooLong(usize),
+    /// A path that names nothing.
+    #[error("{op} operation does not apply: no value at path \"{path}\"")]
+    Missing {
+        /// The operation.
+        op: &'static str,
+        /// Its path.
+        path: String,
+    },
+    /// A `test` that does not hold.
+    #[error("testing path \"{0}\": the value is not the one expected")]
+    TestFailed(String),
+}
+
+/// Reads a patch.
+pub fn parse(text: &[u8]) -> Result<Patch, JsonPatchError> {
+    let raw: Vec<Value> = serde_json::from_slice(text).map_err(|e| JsonPatchError::Malformed(e.to_string()))?;
+    if raw.len() > MAX_OPERATIONS {
+        return Err(JsonPatchError::TooLong(raw.len()));
+    }
+    let read = |operation: Value| -> Result<Operation, JsonPatchError> {
+        // A member that is null counts as present; serde would take a missing `value` of `add` for null otherwise.
+        let missing = matches!(operation.get("op").and_then(Value::as_str), Some("add" | "replace"))
+            && operation.get("value").is_none();
+        if missing {
+            return Err(JsonPatchError::Malformed("operation without value".to_owned()));
+        }
+        serde_json::from_value(operation).map_err(|e| JsonPatchError::Malformed(e.to_string()))
+    };
+    raw.into_iter().map(read).collect::<Result<_, _>>().map(Patch)
+}
+
+/// Applies a patch to a copy of the document.
+pub fn apply(document: &Value, patch: &Patch) -> Result<Value, JsonPatchError> {
+    let mut document = document.clone();
+    for operation in &patch.0 {
+        run(&mut document, operation)?;
+    }
+    Ok(document)
+}
+
+fn run(document: &mut Value, operation: &Operation) -> Result<(), JsonPatchError> {
+    match operation {
+        Operation::Add { path, value } => add(document, path, value.clone(), "add"),
+        Operation::Remove { path } => take(document, path, "remove").map(drop),
+        Operation::Replace { path, value } => match find_mut(document, path) {
+            Some(slot) => {
+                *slot = value.clone();
+                Ok(())
+            }
+            None => Err(missing("replace", path)),
+        },
+        Operation::Move { from, path } => {
+            let inside = path.strip_prefix(from.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            if inside {
+                return Err(missing("move", path));
+            }
+            let value = take(document, from, "move")?;
+            add(document, path, value, "move")
+        }
+        Operation::Copy { from, path } => {
+            let value = find_mut(document, from).cloned().ok_or_else(|| missing("copy", from))?;
+            add(document, path, value, "copy")
+        }
+        Operation::Test { path, value } => match find_mut(document, path) {
+            Some(found) if equal(found, value) => Ok(()),
+            None if value.is_null() => Ok(()),
+            _ => Err(JsonPatchError::TestFailed(path.clone())),
+        },
+    }
+}
+
+fn missing(op: &'static str, path: &str) -> JsonPatchError {
+    JsonPatchError::Missing { op, path: path.to_owned() }
+}
+
+/// Whether two documents are equal as JSON: numbers by value, objects without order.
+#[must_use]
+pub fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || (x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64(),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| equal(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| equal(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+/// The tokens of a pointer; `None` if it does not start with a slash.
+fn tokens(path: &str) -> Option<Vec<String>> {
+    if path.is_empty() {
+        return Some(Vec::new());
+    }
+    path.strip_prefix('/').map(|rest| rest.split('/').map(unescape).collect())
+}
+
+/// The index that a token means in an array of that length; for additions the end counts too.
+fn index(token: &str, length: usize, adding: bool) -> Option<usize> {
+    let bound = if adding { length + 1 } else { length };
+    if token == "-" {
+        return adding.then_some(length);
+    }
+    if token.len() > 1 && token.starts_with('0') {
+        return None;
+    }
+    let number: i64 = token.parse().ok()?;
+    let index = match usize::try_from(number) {
+        Ok(index) => index,
+        Err(_) => bound.checked_sub(usize::try_from(number.checked_neg()?).ok()?)?,
+    };
+    (index < bound).then_some(index)
+}
+
+fn step<'a>(value: &'a mut Value, token: &str) -> Option<&'a mut Value> {
+    match value {
+        Value::Object(map) => map.get_mut(token),
+        Value::Array(list) => {
+            let index = index(token, list.len(), false)?;
+            list.get_mut(index)
+        }
+        _ => None,
+    }
+}
+
+fn find_mut<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    tokens(path)?.iter().try_fold(document, |value, token| step(value, token))
+}
+
+fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
+    let mut tokens = tokens(path)?;
+    let last = tokens.pop()?;
+    let parent = tokens.iter().try_fold(document, |value, token| step(value, token))?;
+    Some((parent, last))
+}
+
+fn add(document: &mut Value, path: &str, value: Value, op: &'static str) -> Result<(), JsonPatchError> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    match parent(document, path) {
+        Some((Value::Object(map), name)) => {
+            map.insert(name, value);
+            Ok(())
+        }
+        Some((Value::Array(list), token)) => {
+            let index = index(&token, list.len(), true).ok_or_else(|| missing(op, path))?;
+            list.insert(index, value);
+            Ok(())
+        }
+        _ => Err(missing(op, path)),
+    }
+}
+
+fn take(document: &mut Value, path: &str, op: &'static str) -> Result<Value, JsonPatchError> {
+    let taken = match parent(document, path) {
+        Some((Value::Object(map), name)) => map.shift_remove(&name),
+        Some((Value::Array(list), token)) => index(&token, list.len(), false).map(|i| list.remove(i)),
+        _ => None,
+    };
+    taken.ok_or_else(|| missing(op, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(document: Value, patch: Value) -> Result<Value, JsonPatchError> {
+        apply(&document, &parse(patch.to_string().as_bytes())?)
+    }
+
+    #[test]
+    fn operations() {
+        let patch = json!([
+            {"op": "test", "path": "/a/0", "value": 1},
+            {"op": "add", "path": "/a/-", "value": 3},
+            {"op": "replace", "path": "/b~1c", "value": null},
+            {"op": "move", "from": "/d", "path": "/e"},
+            {"op": "copy", "from": "/a/-1", "path": "/f"},
+            {"op": "remove", "path": "/a/0"},
+        ]);
+        let document = json!({"a": [1, 2], "b/c": 1, "d": {}});
+        assert_eq!(run(document, patch).unwrap(), json!({"a": [2, 3], "b/c": null, "e": {}, "f": 3}));
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        for patch in [
+            json!([{"op": "remove", "path": "/x"}]),
+            json!([{"op": "replace", "path": "/x", "value": 1}]),
+            json!([{"op": "add", "path": "/x/y", "value": 1}]),
+            json!([{"op": "add", "path": "/a/7", "value": 1}]),
+            json!([{"op": "test", "path": "/x", "value": 1}]),
+            json!([{"op": "add", "path": "/x"}]),
+            json!([{"op": "jump", "path": "/x"}]),
+        ] {
+            assert!(run(json!({"a": [1]}), patch.clone()).is_err(), "{patch}");
+        }
+    }
+}

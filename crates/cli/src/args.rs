@@ -1,0 +1,177 @@
+//! Arguments of every subcommand. The help texts here are the reference of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// A service mesh that speaks Istio's API, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "varka", version, about, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the manifests of a directory on this machine, each pod in a network namespace of its own, until Ctrl-C.
+    Up(Up),
+    /// Stop what `varka up` runs.
+    Down(Down),
+    /// Show pods, sidecars, their configuration version and whether they are in sync.
+    Status(Status),
+    /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
+    Shell(Shell),
+    /// The data plane: a sidecar or a gateway. Runs in pods.
+    Proxy(Proxy),
+    /// Redirect a pod's traffic to its sidecar. Runs in pods, once, before the sidecar.
+    ProxyInit(ProxyInit),
+    /// The control plane: configuration, certificates and injection. Runs in a pod.
+    ControlPlane(ControlPlane),
+}
+
+/// `varka up`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Up {
+    /// Directory of manifests: what its kustomization.yaml lists under `resources`, or else every *.yaml in it.
+    pub(crate) dir: PathBuf,
+    /// Return once everything is Ready, and leave it running.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Where the cluster's objects, certificates, logs and volumes are kept [default: $XDG_STATE_HOME/varka/NAME of the directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Address of the Kubernetes API on this host.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    pub(crate) api: SocketAddr,
+    /// Address of the ingress on this host, HTTPS.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    pub(crate) https: SocketAddr,
+    /// Address of the ingress on this host, HTTP.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    /// Give up waiting for pods to be Ready after so many seconds; what runs keeps running.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub(crate) ready_timeout: u64,
+}
+
+/// Which running system a command means.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Instance {
+    /// Its state directory [default: the one that is running].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// `varka down`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Remove the state directory too: every object, certificate and volume.
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `varka status`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// `varka shell`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Shell {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// The command and its arguments; none: an interactive shell.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Role of a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Beside an application.
+    Sidecar,
+    /// At the edge.
+    Router,
+}
+
+/// `varka proxy`. The rest comes from the environment, under Istio's names.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Proxy {
+    /// Role.
+    #[arg(value_enum, default_value_t = Role::Sidecar)]
+    pub(crate) role: Role,
+    /// DNS domain of the workload, `NAMESPACE.svc.cluster.local`.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// Run from this file of configuration (JSON) instead of a control plane.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Worker threads [default: at most two, never more than the processors].
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+}
+
+/// `varka proxy-init`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ProxyInit {
+    /// Port of the sidecar's outbound listener.
+    #[arg(long, default_value_t = 15001)]
+    pub(crate) outbound_port: u16,
+    /// Port of the sidecar's inbound listener.
+    #[arg(long, default_value_t = 15006)]
+    pub(crate) inbound_port: u16,
+    /// Socket mark of the sidecar's own connections, which are left alone.
+    #[arg(long, default_value_t = 1337)]
+    pub(crate) mark: u32,
+    /// User of the sidecar, whose connections are left alone.
+    #[arg(long)]
+    pub(crate) uid: Option<u32>,
+    /// Inbound ports to redirect; `*`: all.
+    #[arg(long, default_value = "*", value_name = "PORTS")]
+    pub(crate) include_inbound_ports: String,
+    /// Inbound ports to leave alone.
+    #[arg(long, default_value = "", value_name = "PORTS")]
+    pub(crate) exclude_inbound_ports: String,
+    /// Outbound ports to redirect whatever the address.
+    #[arg(long, default_value = "", value_name = "PORTS")]
+    pub(crate) include_outbound_ports: String,
+    /// Outbound ports to leave alone.
+    #[arg(long, default_value = "", value_name = "PORTS")]
+    pub(crate) exclude_outbound_ports: String,
+    /// Outbound address ranges to redirect; `*`: all.
+    #[arg(long, default_value = "*", value_name = "CIDRS")]
+    pub(crate) include_outbound_cidrs: String,
+    /// Outbound address ranges to leave alone.
+    #[arg(long, default_value = "", value_name = "CIDRS")]
+    pub(crate) exclude_outbound_cidrs: String,
+}
+
+/// `varka control-plane`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ControlPlane {
+    /// Root namespace.
+    #[arg(long, default_value = "istio-system")]
+    pub(crate) root_namespace: String,
+    /// Trust domain of workload identities.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) trust_domain: String,
+}

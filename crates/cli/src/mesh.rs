@@ -1,0 +1,114 @@
+//! The subcommands that run in pods: `proxy`, `proxy-init` and `control-plane`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use varka_proxy::Bootstrap;
+use varka_sys::nft::{self, SidecarRules};
+
+use crate::args::{self, ControlPlane, Proxy, ProxyInit};
+
+/// `varka proxy`.
+pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
+    install_crypto();
+    log_to_stderr("warn");
+    let role = match args.role {
+        args::Role::Sidecar => varka_proxy::Role::Sidecar,
+        args::Role::Router => varka_proxy::Role::Router,
+    };
+    let bootstrap = Bootstrap::from_env(varka_proxy::Args {
+        role,
+        domain: args.domain,
+        config: args.config,
+        concurrency: args.concurrency,
+    })?;
+    varka_proxy::run(bootstrap)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `varka proxy-init`.
+pub(crate) fn proxy_init(args: &ProxyInit) -> anyhow::Result<ExitCode> {
+    let ports = |option: &str, text: &str| {
+        list(text)
+            .map(|p| p.parse())
+            .collect::<Result<Vec<u16>, _>>()
+            .with_context(|| format!("{option} {text:?}: ports are numbers, with commas between"))
+    };
+    let cidrs = |option: &str, text: &str| {
+        list(text).map(cidr).collect::<anyhow::Result<Vec<_>>>().with_context(|| format!("{option} {text:?}"))
+    };
+    let rules = SidecarRules {
+        outbound_port: args.outbound_port,
+        inbound_port: args.inbound_port,
+        mark: args.mark,
+        uid: args.uid,
+        include_inbound_ports: if args.include_inbound_ports == "*" {
+            None
+        } else {
+            Some(ports("--include-inbound-ports", &args.include_inbound_ports)?)
+        },
+        exclude_inbound_ports: ports("--exclude-inbound-ports", &args.exclude_inbound_ports)?,
+        include_outbound_ports: ports("--include-outbound-ports", &args.include_outbound_ports)?,
+        exclude_outbound_ports: ports("--exclude-outbound-ports", &args.exclude_outbound_ports)?,
+        include_outbound_cidrs: if args.include_outbound_cidrs == "*" {
+            None
+        } else {
+            Some(cidrs("--include-outbound-cidrs", &args.include_outbound_cidrs)?)
+        },
+        exclude_outbound_cidrs: cidrs("--exclude-outbound-cidrs", &args.exclude_outbound_cidrs)?,
+    };
+    nft::apply_sidecar_rules(&rules)
+        .context("the pod's traffic cannot be redirected to its sidecar (is NET_ADMIN granted to this container?)")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `varka control-plane`.
+pub(crate) fn control_plane(args: ControlPlane) -> anyhow::Result<ExitCode> {
+    install_crypto();
+    log_to_stderr("info");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async move {
+        let client = kube::Client::try_default()
+            .await
+            .context("no Kubernetes API: neither a pod's service account nor a kubeconfig was found")?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let config = varka_control_plane::Config::new(client, &args.root_namespace, &args.trust_domain);
+        varka_control_plane::run(config, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// One provider for every TLS connection of the process.
+pub(crate) fn install_crypto() {
+    // An error means that one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Log lines of the program itself; access logs go to standard output.
+pub(crate) fn log_to_stderr(default: &str) {
+    let filter = std::env::var("VARKA_LOG").unwrap_or_else(|_| default.to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|p| !p.is_empty())
+}
+
+fn cidr(text: &str) -> anyhow::Result<(std::net::Ipv4Addr, u8)> {
+    let (address, length) = text.split_once('/').unwrap_or((text, "32"));
+    let length: u8 =
+        length.parse().ok().filter(|l| *l <= 32).with_context(|| format!("{text:?} is not an IPv4 range"))?;
+    Ok((address.parse().with_context(|| format!("{text:?} is not an IPv4 range"))?, length))
+}

@@ -1,0 +1,31 @@
+//! What a proxy is configured with ([`ir`]), and the pure functions that decide with it.
+//!
+//! Nothing here performs IO, reads a clock or holds a global: every decision is a function from configuration and borrowed
+//! facts to an answer that carries its reasons, so that the sidecar, `varka explain`, the analyzer and the tests all decide alike.
+//!
+//! The modules stand in the order in which one request meets them:
+//! [`listener`] (which filter chain), [`xff`], [`xfcc`], [`request_id`], [`path`] (what the request really says), [`host`] and
+//! [`route`] (where it goes), [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint),
+//! [`retry`] (once more?), [`outcome`] (what the client and the log are told).
+#![forbid(unsafe_code)]
+
+pub mod balance;
+pub mod cors;
+pub mod facts;
+pub mod fault;
+pub mod format;
+pub mod headers;
+pub mod host;
+pub mod ir;
+pub mod listener;
+pub mod matcher;
+pub mod outcome;
+pub mod outlier;
+pub mod path;
+pub mod rbac;
+pub mod request_id;
+pub mod retry;
+pub mod route;
+pub mod trace;
+pub mod xfcc;
+pub mod xff;

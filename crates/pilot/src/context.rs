@@ -1,0 +1,162 @@
+//! One compilation: what it is for, what it has looked at, what it has to say.
+
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
+
+use varka_api::istio::MeshConfig;
+use varka_api::{Object, Resource};
+use varka_engine::ir::Str;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::reads::{ReadKey, ReadSet};
+use crate::registry::{Registry, Service};
+use crate::scope::Scope;
+use crate::snapshot::{Kind, Snapshot, Store};
+use crate::{ProxyEngine, ProxyKey, ProxyKind};
+
+/// Everything a compilation needs. Lookups go through it, so that they are recorded.
+pub(crate) struct Ctx<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) proxy: &'a ProxyKey,
+    reads: RefCell<ReadSet>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    scope: OnceCell<Scope>,
+    gateways: OnceCell<crate::gateway::Merged>,
+    targets: OnceCell<Vec<crate::registry::Target>>,
+}
+
+impl<'a> Ctx<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
+        Self {
+            snapshot,
+            proxy,
+            reads: RefCell::default(),
+            diagnostics: RefCell::default(),
+            scope: OnceCell::new(),
+            gateways: OnceCell::new(),
+            targets: OnceCell::new(),
+        }
+    }
+
+    /// What was looked at, and what there is to say.
+    pub(crate) fn finish(self) -> (ReadSet, Vec<Diagnostic>) {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort();
+        diagnostics.dedup();
+        (self.reads.into_inner(), diagnostics)
+    }
+
+    pub(crate) fn read(&self, key: ReadKey) {
+        self.reads.borrow_mut().insert(key);
+    }
+
+    /// Mesh configuration.
+    pub(crate) fn mesh(&self) -> &'a MeshConfig {
+        self.read(ReadKey::Kind(Kind::MeshConfig));
+        self.snapshot.mesh()
+    }
+
+    /// All services.
+    pub(crate) fn registry(&self) -> &'a Registry {
+        self.read(ReadKey::Kind(Kind::Service));
+        self.read(ReadKey::Kind(Kind::ServiceEntry));
+        self.snapshot.registry()
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn all<T>(
+        &self,
+        kind: Kind,
+        store: &'a Store<T>,
+    ) -> impl Iterator<Item = &'a Arc<Object<T>>> + use<'a, T> {
+        self.read(ReadKey::Kind(kind));
+        store.iter()
+    }
+
+    /// All objects of a kind in a namespace.
+    pub(crate) fn namespace<T>(
+        &self,
+        kind: Kind,
+        store: &'a Store<T>,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object<T>>> + use<'a, T> {
+        self.read(ReadKey::Namespace(kind, namespace.into()));
+        store.namespace(namespace)
+    }
+
+    /// One object.
+    pub(crate) fn object<T>(
+        &self,
+        kind: Kind,
+        store: &'a Store<T>,
+        namespace: &str,
+        name: &str,
+    ) -> Option<&'a Arc<Object<T>>> {
+        self.read(ReadKey::Object(kind, namespace.into(), name.into()));
+        store.get(namespace, name)
+    }
+
+    /// What this proxy sees.
+    pub(crate) fn scope(&self) -> &Scope {
+        self.scope.get_or_init(|| Scope::of(self))
+    }
+
+    /// Merged servers of the gateways that select this proxy.
+    pub(crate) fn gateways(&self) -> &crate::gateway::Merged {
+        self.gateways.get_or_init(|| crate::gateway::merge(self))
+    }
+
+    /// Services whose endpoints this proxy stands in front of, with the ports.
+    pub(crate) fn targets(&self) -> &[crate::registry::Target] {
+        self.targets.get_or_init(|| crate::registry::targets(self))
+    }
+
+    /// A service that this proxy sees, by its host name.
+    pub(crate) fn service(&self, host: &str) -> Option<&Arc<Service>> {
+        self.scope().service(host)
+    }
+
+    pub(crate) fn root_namespace(&self) -> &'a str {
+        let root = self.mesh().root_namespace.as_str();
+        if root.is_empty() { "istio-system" } else { root }
+    }
+
+    pub(crate) fn trust_domain(&self) -> &'a str {
+        let domain = self.mesh().trust_domain.as_str();
+        if domain.is_empty() { "cluster.local" } else { domain }
+    }
+
+    pub(crate) fn is_router(&self) -> bool {
+        self.proxy.kind == ProxyKind::Router
+    }
+
+    pub(crate) fn is_envoy(&self) -> bool {
+        self.proxy.engine == ProxyEngine::Envoy
+    }
+
+    /// Notes a finding about a field of `object`.
+    pub(crate) fn report<T: Resource>(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        object: &Object<T>,
+        path: &str,
+        message: impl Into<String>,
+        effect: impl Into<String>,
+    ) {
+        self.diagnostics.borrow_mut().push(Diagnostic {
+            severity,
+            code,
+            resource: object.label(),
+            path: path.to_owned(),
+            position: object.position.at(path),
+            message: message.into(),
+            effect: effect.into(),
+        });
+    }
+}
+
+/// `Str` of a text.
+pub(crate) fn s(text: impl AsRef<str>) -> Str {
+    Str::from(text.as_ref())
+}

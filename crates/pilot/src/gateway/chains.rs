@@ -1,0 +1,190 @@
+//! Filter chains of a gateway's port.
+
+use std::net::IpAddr;
+
+use varka_api::istio::{GatewayTlsMode, ServerTls};
+use varka_engine::ir::{DownstreamTls, FilterChain, FilterChainMatch, RouteSource, Str, StringMatch, Terminal};
+
+use super::merge::Bound;
+use super::{routes, tls_version};
+use crate::context::{Ctx, s};
+use crate::hosts;
+use crate::listener::{
+    Class, MESH_ANY, chain, connection_manager, listener_name, mesh_tls, stats, strs, tcp_proxy, weighted_tcp,
+};
+use crate::policy::Side;
+use crate::registry::Protocol;
+use crate::secret::sds_name;
+
+/// Chains of a port: one for all plain HTTP, else one for each server or TLS rule.
+pub(super) fn build(ctx: &Ctx<'_>, bind: IpAddr, port: u16, servers: &[Bound]) -> Vec<FilterChain> {
+    let name = listener_name(bind, port);
+    let Some(first) = servers.first() else { return Vec::new() };
+    if first.protocol.is_http() {
+        return vec![http(ctx, &name, &first.route, None, FilterChainMatch::default())];
+    }
+    let mut chains = Vec::new();
+    for server in servers {
+        if server.is_https() {
+            let tls = server.server.tls.as_ref().map(|t| downstream(ctx, server, t, true));
+            chains.push(http(ctx, &name, &server.route, tls, names(server.hosts())));
+        } else if server.terminates() {
+            chains.extend(terminated(ctx, server));
+        } else if server.server.tls.is_some() || server.protocol.is_tls() {
+            passed_through(ctx, server, &mut chains);
+        } else {
+            chains.extend(opaque(ctx, server, FilterChainMatch::default(), None));
+        }
+    }
+    chains
+}
+
+/// Chain match by SNI; `*` is no condition.
+fn names<'a>(hosts: impl Iterator<Item = &'a str>) -> FilterChainMatch {
+    let mut names: Vec<Str> = hosts.map(s).collect();
+    if names.iter().any(|n| &**n == "*") {
+        names.clear();
+    }
+    names.sort();
+    FilterChainMatch { server_names: names, ..FilterChainMatch::default() }
+}
+
+fn http(
+    ctx: &Ctx<'_>,
+    listener: &str,
+    route: &Str,
+    tls: Option<DownstreamTls>,
+    matches: FilterChainMatch,
+) -> FilterChain {
+    let manager =
+        connection_manager(ctx, Class::Gateway, &format!("outbound_{listener}"), RouteSource::Rds(route.clone()));
+    FilterChain {
+        tls,
+        handshake_timeout: Some(std::time::Duration::from_secs(15)),
+        ..chain("", matches, Vec::new(), Terminal::Http(Box::new(manager)))
+    }
+}
+
+/// TLS ends here, what is within is opaque.
+fn terminated(ctx: &Ctx<'_>, server: &Bound) -> Option<FilterChain> {
+    let tls = server.server.tls.as_ref().map(|t| downstream(ctx, server, t, false));
+    opaque(ctx, server, names(server.hosts()), tls)
+}
+
+/// To the first TCP rule that is bound to the gateway and the port.
+fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<DownstreamTls>) -> Option<FilterChain> {
+    for vs in routes::bound_to(ctx, &server.gateway_name) {
+        if !routes::shares_host(server, &vs) {
+            continue;
+        }
+        for rule in vs.spec.tcp.iter().filter(|t| !t.route.is_empty()) {
+            let fits = rule.r#match.is_empty()
+                || rule.r#match.iter().any(|m| {
+                    (m.port == 0 || m.port == u32::from(server.number()))
+                        && (m.gateways.is_empty() || m.gateways.contains(&server.gateway_name))
+                });
+            if fits {
+                let proxy = weighted_tcp(ctx, &rule.route, server.number());
+                return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
+            }
+        }
+    }
+    None
+}
+
+/// TLS that is not ours, by SNI.
+fn passed_through(ctx: &Ctx<'_>, server: &Bound, chains: &mut Vec<FilterChain>) {
+    if server.server.tls.as_ref().is_some_and(|t| t.mode == GatewayTlsMode::AutoPassthrough) {
+        return auto_passthrough(ctx, server, chains);
+    }
+    for vs in routes::bound_to(ctx, &server.gateway_name) {
+        if !routes::shares_host(server, &vs) {
+            continue;
+        }
+        for rule in vs.spec.tls.iter().filter(|t| !t.route.is_empty()) {
+            for m in &rule.r#match {
+                let fits = (m.port == 0 || m.port == u32::from(server.number()))
+                    && (m.gateways.is_empty() || m.gateways.contains(&server.gateway_name));
+                let matches = names(m.sni_hosts.iter().map(String::as_str));
+                if fits && !chains.iter().any(|c| c.matches == matches) {
+                    let proxy = weighted_tcp(ctx, &rule.route, server.number());
+                    chains.push(chain("", matches, stats(ctx), Terminal::Tcp(proxy)));
+                }
+            }
+        }
+    }
+}
+
+/// SNI names the cluster; only the mesh's own TLS is let through.
+fn auto_passthrough(ctx: &Ctx<'_>, server: &Bound, chains: &mut Vec<FilterChain>) {
+    for service in ctx.scope().services().iter().filter(|v| !v.mesh_external) {
+        if !server.hosts().any(|h| hosts::is_subset(&service.host, h)) {
+            continue;
+        }
+        for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+            let sni = format!("outbound_.{}_._.{}", port.number, service.host);
+            let matches =
+                FilterChainMatch { application_protocols: strs(MESH_ANY), ..names(std::iter::once(sni.as_str())) };
+            let cluster = format!("outbound|{}||{}", port.number, service.host);
+            chains.push(chain("", matches, stats(ctx), Terminal::Tcp(tcp_proxy(ctx, &cluster, Side::Client))));
+        }
+    }
+}
+
+/// How a server terminates TLS.
+fn downstream(ctx: &Ctx<'_>, server: &Bound, tls: &ServerTls, http: bool) -> DownstreamTls {
+    let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
+    if tls.mode == GatewayTlsMode::IstioMutual {
+        return mesh_tls(ctx, alpn);
+    }
+    // Without a namespace, a Secret is looked for beside the proxy.
+    let secret = |name: &str| match name.strip_prefix("kubernetes://") {
+        Some(path) => s(format!("kubernetes://{path}")),
+        None => sds_name(&ctx.proxy.namespace, name),
+    };
+    let mut certificates: Vec<Str> = Vec::new();
+    if !tls.credential_names.is_empty() {
+        certificates.extend(tls.credential_names.iter().map(|n| secret(n)));
+    } else if !tls.credential_name.is_empty() {
+        certificates.push(secret(&tls.credential_name));
+    } else if !tls.tls_certificates.is_empty() {
+        let files = tls.tls_certificates.iter();
+        certificates.extend(files.map(|c| s(format!("file-cert:{}~{}", c.server_certificate, c.private_key))));
+    } else {
+        certificates.push(s(format!("file-cert:{}~{}", tls.server_certificate, tls.private_key)));
+    }
+    let mutual = matches!(tls.mode, GatewayTlsMode::Mutual | GatewayTlsMode::OptionalMutual);
+    let validation = mutual.then(|| {
+        if !tls.ca_cert_credential_name.is_empty() {
+            secret(&tls.ca_cert_credential_name)
+        } else if tls.credential_name.is_empty() {
+            s(format!("file-root:{}", tls.ca_certificates))
+        } else {
+            s(format!("{}-cacert", secret(&tls.credential_name)))
+        }
+    });
+    if !tls.verify_certificate_spki.is_empty() || !tls.verify_certificate_hash.is_empty() {
+        ctx.report(
+            crate::Severity::Error,
+            "certificate-pins",
+            &server.gateway,
+            &format!("spec.servers[{}].tls", server.index),
+            "pins of client certificates are not supported",
+            "client certificates are checked against the trust anchors alone",
+        );
+    }
+    DownstreamTls {
+        certificates,
+        validation,
+        require_client_certificate: tls.mode == GatewayTlsMode::Mutual,
+        subject_alt_names: tls
+            .subject_alt_names
+            .iter()
+            .map(|n| StringMatch::Exact { value: s(n), ignore_case: false })
+            .collect(),
+        alpn: strs(alpn),
+        min_version: tls_version(tls.min_protocol_version),
+        max_version: tls_version(tls.max_protocol_version),
+        cipher_suites: tls.cipher_suites.iter().map(s).collect(),
+    }
+}

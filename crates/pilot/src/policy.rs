@@ -1,0 +1,11 @@
+//! Who may connect and who may ask, and what is written down about it.
+
+mod authorization;
+mod generate;
+mod peer;
+mod telemetry;
+
+pub(crate) use authorization::{Layer, http_filters, network_filters};
+pub use authorization::{Rules, authorization_rules};
+pub use peer::{Mode, peer_mode};
+pub(crate) use telemetry::{Side, access_logs, listener_access_logs, tracing};

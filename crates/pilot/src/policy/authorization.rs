@@ -1,0 +1,191 @@
+//! AuthorizationPolicy: which policies a workload has, as RBAC filters in the order in which they decide.
+
+use std::sync::Arc;
+
+use varka_api::Object;
+use varka_api::istio::{AuthorizationAction, AuthorizationPolicy, Labels};
+use varka_engine::ir::{HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str};
+
+use super::generate::{Aim, policy};
+use crate::context::{Ctx, s};
+use crate::diagnostic::Severity;
+use crate::key::contains;
+use crate::reads::ReadKey;
+use crate::snapshot::{Kind, Snapshot, by_age};
+
+/// RBAC of a workload in the order in which it decides: custom, audit, deny, allow; dry runs beside what is enforced.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// In order.
+    pub filters: Vec<Rbac>,
+}
+
+/// The rules of a workload, for anyone who asks outside a compilation; `tcp`: as an opaque port has them.
+pub fn authorization_rules(snapshot: &Snapshot, namespace: &str, labels: &Labels, tcp: bool) -> Rules {
+    let mut proxy = crate::ProxyKey::new(
+        crate::ProxyKind::Sidecar,
+        "",
+        namespace,
+        std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    );
+    proxy.labels = labels.clone();
+    Rules { filters: rules(&Ctx::new(snapshot, &proxy), if tcp { Layer::Tcp } else { Layer::Http }) }
+}
+
+/// What a chain is known to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// HTTP.
+    Http,
+    /// A port that was declared as TCP: a rule that asks for HTTP fields is a mistake, and told.
+    Tcp,
+    /// Whatever comes to an undeclared port, or is not what the port was declared for: rules that ask for HTTP fields are
+    /// meant for the declared traffic, so nothing is told.
+    Undeclared,
+}
+
+/// As HTTP filters.
+pub(crate) fn http_filters(ctx: &Ctx<'_>) -> impl Iterator<Item = HttpFilter> + use<> {
+    report_tokens(ctx);
+    rules(ctx, Layer::Http).into_iter().map(HttpFilter::Rbac)
+}
+
+/// Says of RequestAuthentications that nobody verifies tokens yet.
+fn report_tokens(ctx: &Ctx<'_>) {
+    let store = &ctx.snapshot.stores.request_authentications;
+    for namespace in [ctx.root_namespace(), &ctx.proxy.namespace] {
+        for object in ctx.namespace(Kind::RequestAuthentication, store, namespace) {
+            let selector = object.spec.selector.as_ref();
+            if selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels)) {
+                ctx.report(
+                    Severity::Error,
+                    "request-authentication",
+                    object,
+                    "spec.jwtRules",
+                    "tokens are not verified",
+                    "requests pass with any token or none, and rules that ask for a token's claims match nothing",
+                );
+            }
+        }
+    }
+}
+
+/// As network filters.
+pub(crate) fn network_filters(ctx: &Ctx<'_>, layer: Layer) -> impl Iterator<Item = NetworkFilter> + use<> {
+    rules(ctx, layer).into_iter().map(NetworkFilter::Rbac)
+}
+
+type Policy = Arc<Object<AuthorizationPolicy>>;
+
+/// Policies of the mesh, the namespace and the workload, which add up.
+fn applicable(ctx: &Ctx<'_>) -> Vec<Policy> {
+    let store = &ctx.snapshot.stores.authorization_policies;
+    let root = ctx.root_namespace();
+    let mut namespaces = vec![root];
+    if *root != *ctx.proxy.namespace {
+        namespaces.push(&ctx.proxy.namespace);
+    }
+    let mut found = Vec::new();
+    for namespace in namespaces {
+        let mut here: Vec<_> = ctx
+            .namespace(Kind::AuthorizationPolicy, store, namespace)
+            .filter(|p| {
+                // A policy with a target is for that target, not for workloads by label.
+                let targeted = p.spec.target_ref.is_some() || !p.spec.target_refs.is_empty();
+                let selector = p.spec.selector.as_ref();
+                !targeted && selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels))
+            })
+            .cloned()
+            .collect();
+        here.sort_by(|a, b| by_age(a, b));
+        found.append(&mut here);
+    }
+    found
+}
+
+fn is_dry_run(policy: &Policy) -> bool {
+    policy.metadata.annotations.get("istio.io/dry-run").is_some_and(|v| v == "true")
+}
+
+fn rules(ctx: &Ctx<'_>, layer: Layer) -> Vec<Rbac> {
+    ctx.read(ReadKey::Kind(Kind::MeshConfig));
+    let policies = applicable(ctx);
+    let mut out = Vec::new();
+    custom(ctx, &policies, layer, &mut out);
+    for (action, meaning) in [
+        (AuthorizationAction::Audit, PolicyAction::Log),
+        (AuthorizationAction::Deny, PolicyAction::Deny),
+        (AuthorizationAction::Allow, PolicyAction::Allow),
+    ] {
+        for shadow in [false, true] {
+            let mine: Vec<_> = policies.iter().filter(|p| p.spec.action == action && is_dry_run(p) == shadow).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let mut compiled = Vec::new();
+            for p in mine {
+                compiled.extend(compile(ctx, p, meaning, layer));
+            }
+            out.push(Rbac { action: meaning, policies: compiled, shadow, stat_prefix: prefix(layer) });
+        }
+    }
+    out
+}
+
+fn prefix(layer: Layer) -> Str {
+    s(if layer == Layer::Http { "" } else { "tcp." })
+}
+
+/// Rules of one policy. A policy without rules matches nothing, which an ALLOW policy turns into a denial of everything.
+fn compile(ctx: &Ctx<'_>, p: &Policy, action: PolicyAction, layer: Layer) -> Vec<RbacPolicy> {
+    let name = |i: usize| s(format!("ns[{}]-policy[{}]-rule[{i}]", p.metadata.namespace, p.metadata.name));
+    if p.spec.rules.is_empty() {
+        return vec![RbacPolicy {
+            name: name(0),
+            permissions: vec![Permission::Not(Box::new(Permission::Any))],
+            principals: vec![Principal::Not(Box::new(Principal::Any))],
+        }];
+    }
+    let aim = Aim {
+        tcp: layer != Layer::Http,
+        allow: action == PolicyAction::Allow,
+        namespace: &p.metadata.namespace,
+        trust_domain: ctx.trust_domain(),
+        aliases: &ctx.mesh().trust_domain_aliases,
+    };
+    let mut out = Vec::new();
+    for (i, rule) in p.spec.rules.iter().enumerate() {
+        match policy(rule, &aim) {
+            Ok((permissions, principals)) => out.push(RbacPolicy { name: name(i), permissions, principals }),
+            Err(_) if layer == Layer::Undeclared => {}
+            Err(reason) => ctx.report(
+                Severity::Warning,
+                "authorization-rule-left-out",
+                p,
+                &format!("spec.rules[{i}]"),
+                reason,
+                "the rule is left out, so it allows nothing here",
+            ),
+        }
+    }
+    out
+}
+
+/// CUSTOM policies ask a provider. Without one that can be asked, what they match is refused.
+fn custom(ctx: &Ctx<'_>, policies: &[Policy], layer: Layer, out: &mut Vec<Rbac>) {
+    let mut compiled = Vec::new();
+    for p in policies.iter().filter(|p| p.spec.action == AuthorizationAction::Custom) {
+        ctx.report(
+            Severity::Error,
+            "custom-provider",
+            p,
+            "spec.provider",
+            "external authorization is not available",
+            "every request that a rule of this policy matches is refused with 403",
+        );
+        compiled.extend(compile(ctx, p, PolicyAction::Deny, layer));
+    }
+    if !compiled.is_empty() {
+        out.push(Rbac { action: PolicyAction::Deny, policies: compiled, shadow: false, stat_prefix: prefix(layer) });
+    }
+}

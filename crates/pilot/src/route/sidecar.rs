@@ -1,0 +1,196 @@
+//! Outbound route tables of a sidecar: one for each HTTP port, and one for each service whose protocol is detected.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use varka_engine::ir::{Action, Route, RouteConfiguration, Str, VirtualHost};
+
+use super::translate::hash_of;
+use super::{Target, catch_all_virtual_host, default_outbound_route, domains, routes};
+use crate::cluster::effective_policy;
+use crate::context::{Ctx, s};
+use crate::hosts;
+use crate::listener::entries;
+use crate::registry::{Resolution, Service};
+use crate::scope::{Egress, destination_rule};
+use crate::snapshot::Prepared;
+
+/// RDS names that the listeners refer to.
+pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
+    let mut names: Vec<Str> =
+        entries(ctx, None).values().flat_map(|e| e.routes().cloned().collect::<Vec<_>>()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A table by name: `80`, or `host:80` for one service alone.
+pub(crate) fn build(ctx: &Ctx<'_>, name: &str) -> Option<Arc<RouteConfiguration>> {
+    let (host, port) = match name.rsplit_once(':') {
+        Some((host, port)) => (Some(host), port),
+        None => (None, name),
+    };
+    let port: u16 = port.parse().ok()?;
+    let egress = ctx.scope().egress_for(port)?;
+    let mut virtual_hosts = virtual_hosts(ctx, egress, port);
+    match host {
+        Some(host) => {
+            virtual_hosts.retain(|v| v.domains.iter().any(|d| &**d == host));
+            if let [only] = virtual_hosts.as_mut_slice() {
+                only.domains = vec![s("*")];
+            }
+        }
+        None => {
+            virtual_hosts.sort_by(|a, b| a.name.cmp(&b.name));
+            virtual_hosts.push(catch_all_virtual_host(ctx));
+        }
+    }
+    Some(Arc::new(RouteConfiguration {
+        name: s(name),
+        virtual_hosts,
+        ignore_port_in_host: true,
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+    }))
+}
+
+/// Routes with the hosts and services that share them.
+struct Group {
+    hosts: Vec<String>,
+    services: Vec<Arc<Service>>,
+    routes: Vec<Route>,
+}
+
+fn virtual_hosts(ctx: &Ctx<'_>, egress: &Egress, port: u16) -> Vec<VirtualHost> {
+    // Services that have the port, with that port alone.
+    let mut registry: BTreeMap<Str, Arc<Service>> = BTreeMap::new();
+    for service in &egress.services {
+        if let Some(found) = service.port(port) {
+            let only = Service { ports: vec![found.clone()], ..(**service).clone() };
+            registry.insert(service.host.clone(), Arc::new(only));
+        }
+    }
+    let mut groups = Vec::new();
+    for vs in &egress.virtual_services {
+        // On port 80 a VirtualService may speak for hosts that no service has.
+        if port == 80 || means_a_service(vs, &registry) {
+            groups.extend(of_virtual_service(ctx, egress, vs, &registry, port));
+        }
+    }
+    for group in &groups {
+        for service in &group.services {
+            registry.remove(&service.host);
+        }
+    }
+    for service in registry.into_values() {
+        let speaks_http = service.ports.first().is_some_and(|p| p.protocol.is_http_or_auto());
+        if service.resolution != Resolution::Alias && speaks_http {
+            groups.push(of_service(ctx, service, port));
+        }
+    }
+    finish(ctx, groups, port)
+}
+
+fn means_a_service(vs: &Prepared, registry: &BTreeMap<Str, Arc<Service>>) -> bool {
+    vs.spec.hosts.iter().any(|h| {
+        registry.contains_key(h.as_str())
+            || registry.keys().any(|r| (hosts::is_wildcard(h) || hosts::is_wildcard(r)) && hosts::matches(h, r))
+    })
+}
+
+fn of_virtual_service(
+    ctx: &Ctx<'_>,
+    egress: &Egress,
+    vs: &Prepared,
+    registry: &BTreeMap<Str, Arc<Service>>,
+    port: u16,
+) -> Option<Group> {
+    let mesh = ["mesh".to_owned()];
+    let made = routes(ctx, vs, &Target { port, gateways: &mesh, tls: false });
+    if made.is_empty() {
+        return None;
+    }
+    let mut unknown = Vec::new();
+    let mut services: Vec<Arc<Service>> = Vec::new();
+    for host in &vs.spec.hosts {
+        if !hosts::is_wildcard(host) {
+            match registry.get(host.as_str()) {
+                Some(service) => services.push(service.clone()),
+                None => unknown.push(host.clone()),
+            }
+            continue;
+        }
+        let mut any = false;
+        for (name, service) in registry {
+            if !hosts::matches(name, host) {
+                continue;
+            }
+            any = true;
+            let best = egress.best_wildcard.get(name);
+            if best.is_some_and(|(namespace, n)| namespace == vs.namespace() && n == vs.name()) {
+                services.push(service.clone());
+            }
+        }
+        if !any {
+            unknown.push(host.clone());
+        }
+    }
+    let speaks_http = services.iter().any(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
+    if !speaks_http && port != 80 {
+        return None;
+    }
+    services.retain(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
+    Some(Group { hosts: unknown, services, routes: made })
+}
+
+fn of_service(ctx: &Ctx<'_>, service: Arc<Service>, port: u16) -> Group {
+    let cluster = s(format!("outbound|{port}||{}", service.host));
+    let mut route = default_outbound_route(ctx, &cluster, &service.host, port);
+    if let (Some(rule), Action::Forward(action)) = (destination_rule(ctx, &service, true), &mut route.action) {
+        let policy = effective_policy(ctx.mesh(), Some(&rule), port, None);
+        let hash = policy.load_balancer.as_ref().and_then(|l| l.consistent_hash.as_ref()).and_then(hash_of);
+        action.hash_policy = hash.into_iter().collect();
+    }
+    Group { hosts: Vec::new(), services: vec![service], routes: vec![route] }
+}
+
+/// Virtual hosts of the groups: the first that claims a name or a domain has it.
+fn finish(ctx: &Ctx<'_>, groups: Vec<Group>, port: u16) -> Vec<VirtualHost> {
+    let full: HashSet<Str> = groups.iter().flat_map(|g| g.services.iter().map(|v| v.host.clone())).collect();
+    let mut names = HashSet::new();
+    let mut taken: HashSet<Str> = HashSet::new();
+    let mut out = Vec::new();
+    let mut add = |host: &str, domains: Vec<Str>, short: &HashSet<Str>, routes: &[Route]| {
+        let name = s(format!("{host}:{port}"));
+        if !names.insert(name.clone()) {
+            return;
+        }
+        let free: Vec<Str> = domains
+            .into_iter()
+            // A short form never takes the place of a service that is really called so.
+            .filter(|d| !(short.contains(d) && full.contains(d)))
+            .filter(|d| taken.insert(s(d.to_ascii_lowercase())))
+            .collect();
+        if !free.is_empty() {
+            out.push(VirtualHost {
+                name,
+                domains: free,
+                routes: routes.to_vec(),
+                require_tls: false,
+                include_attempt_count: true,
+                request_headers: Vec::new(),
+                response_headers: Vec::new(),
+            });
+        }
+    };
+    for group in &groups {
+        for host in &group.hosts {
+            add(host, vec![s(host)], &HashSet::new(), &group.routes);
+        }
+        for service in &group.services {
+            let (domains, short) = domains::of_service(service, ctx.proxy);
+            add(&service.host, domains, &short, &group.routes);
+        }
+    }
+    out
+}

@@ -1,0 +1,450 @@
+//! An immutable index of all resources. A change makes a new one that shares everything that did not change.
+
+mod prepare;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use varka_api::istio::{
+    AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, ProxyConfig, RequestAuthentication,
+    ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
+};
+use varka_api::kube::{EndpointSlice, Ingress, IngressClass, Namespace, Node, Pod, Secret, Service};
+use varka_api::{DecodeError, RawObject, Resource};
+use varka_engine::ir::Str;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::reads::{ChangeKey, ReadKey};
+use crate::registry::Registry;
+use crate::unsupported;
+
+pub use prepare::Prepared;
+pub(crate) use prepare::{DestinationRules, Export, RuleOf, prepare_virtual_services};
+pub(crate) use store::{Store, by_age};
+
+/// A change of one object.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "changes are made and applied one by one, and most are objects")]
+pub enum Change {
+    /// It is there, new or changed. Objects of kinds that nobody compiles are ignored.
+    Upsert(RawObject),
+    /// It is gone.
+    Delete {
+        /// Kind.
+        kind: Kind,
+        /// Namespace; empty for cluster-scoped kinds.
+        namespace: Str,
+        /// Name.
+        name: Str,
+    },
+    /// Mesh-wide settings, in place of those of the ConfigMap `istio` of the root namespace.
+    Mesh(Box<MeshConfig>),
+}
+
+/// Declares the kinds that are indexed, each with its store.
+macro_rules! kinds {
+    ($($field:ident: $ty:ident,)*) => {
+        /// Kinds that configuration is made of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = concat!("`", stringify!($ty), "`.")] $ty,)*
+            /// Mesh-wide settings.
+            MeshConfig,
+            /// A kind of which nothing is implemented, by its row in the list: only known so that people can be told.
+            NotImplemented(&'static str, &'static str),
+        }
+
+        impl Kind {
+            /// The kind of an object, where it is one of these.
+            pub fn of(group: &str, kind: &str) -> Option<Self> {
+                $(if group == <$ty as Resource>::GROUP && kind == <$ty as Resource>::KIND {
+                    return Some(Self::$ty);
+                })*
+                unsupported::kind(group, kind).map(|row| Self::NotImplemented(row.group, row.kind))
+            }
+        }
+
+        #[derive(Debug, Clone, Default)]
+        pub(crate) struct Stores {
+            $(pub(crate) $field: Store<$ty>,)*
+        }
+
+        impl Stores {
+            fn upsert(&mut self, kind: Kind, raw: &RawObject) -> Result<Vec<String>, DecodeError> {
+                match kind {
+                    $(Kind::$ty => {
+                        let decoded = raw.decode::<$ty>()?;
+                        self.$field.insert(decoded.object);
+                        Ok(decoded.unknown)
+                    })*
+                    Kind::MeshConfig | Kind::NotImplemented(..) => Ok(Vec::new()),
+                }
+            }
+
+            fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
+                match kind {
+                    $(Kind::$ty => self.$field.remove(namespace, name),)*
+                    Kind::MeshConfig | Kind::NotImplemented(..) => {}
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    virtual_services: VirtualService,
+    destination_rules: DestinationRule,
+    gateways: Gateway,
+    service_entries: ServiceEntry,
+    workload_entries: WorkloadEntry,
+    sidecars: Sidecar,
+    peer_authentications: PeerAuthentication,
+    authorization_policies: AuthorizationPolicy,
+    request_authentications: RequestAuthentication,
+    telemetries: Telemetry,
+    proxy_configs: ProxyConfig,
+    services: Service,
+    endpoint_slices: EndpointSlice,
+    pods: Pod,
+    namespaces: Namespace,
+    nodes: Node,
+    secrets: Secret,
+    ingresses: Ingress,
+    ingress_classes: IngressClass,
+}
+
+impl Kind {
+    /// Whether unknown members are worth telling: Istio's kinds are typed in full, of Kubernetes' own only views are.
+    fn is_typed_in_full(self) -> bool {
+        self <= Self::ProxyConfig
+    }
+}
+
+type Problems = BTreeMap<(Kind, Str, Str), Vec<Arc<Diagnostic>>>;
+type SliceIndex = BTreeMap<(Str, Str), BTreeSet<Str>>;
+
+/// The resources of a mesh at one moment. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub(crate) stores: Stores,
+    mesh: Arc<MeshConfig>,
+    mesh_is_given: bool,
+    /// Suffix of Kubernetes services, `cluster.local`.
+    domain: Str,
+    /// Suffix that short names in Istio's resources get; empty: only the namespace.
+    config_domain: Str,
+    registry: Arc<Registry>,
+    virtual_services: Arc<Vec<Arc<Prepared>>>,
+    destination_rules: Arc<DestinationRules>,
+    slices: Arc<SliceIndex>,
+    problems: Arc<Problems>,
+}
+
+/// Collects the first objects of a [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct SnapshotBuilder {
+    changes: Vec<Change>,
+    config_domain: Option<Str>,
+}
+
+impl SnapshotBuilder {
+    /// Adds an object.
+    #[must_use]
+    pub fn object(mut self, object: RawObject) -> Self {
+        self.changes.push(Change::Upsert(object));
+        self
+    }
+
+    /// Adds objects.
+    #[must_use]
+    pub fn objects(mut self, objects: impl IntoIterator<Item = RawObject>) -> Self {
+        self.changes.extend(objects.into_iter().map(Change::Upsert));
+        self
+    }
+
+    /// Gives the mesh-wide settings.
+    #[must_use]
+    pub fn mesh(mut self, mesh: MeshConfig) -> Self {
+        self.changes.push(Change::Mesh(Box::new(mesh)));
+        self
+    }
+
+    /// Suffix that short names in Istio's resources get, `cluster.local` by default; empty: only the namespace.
+    #[must_use]
+    pub fn config_domain(mut self, domain: &str) -> Self {
+        self.config_domain = Some(domain.into());
+        self
+    }
+
+    /// The snapshot.
+    pub fn build(self) -> Snapshot {
+        let mut empty = Snapshot::empty();
+        if let Some(domain) = self.config_domain {
+            empty.config_domain = domain;
+        }
+        empty.with(self.changes)
+    }
+}
+
+/// Which derived indexes must be made again.
+#[derive(Default)]
+struct Stale {
+    registry: bool,
+    virtual_services: bool,
+    destination_rules: bool,
+}
+
+impl Snapshot {
+    fn empty() -> Self {
+        Self {
+            stores: Stores::default(),
+            mesh: Arc::default(),
+            mesh_is_given: false,
+            domain: "cluster.local".into(),
+            config_domain: "cluster.local".into(),
+            registry: Arc::default(),
+            virtual_services: Arc::default(),
+            destination_rules: Arc::default(),
+            slices: Arc::default(),
+            problems: Arc::default(),
+        }
+    }
+
+    /// An empty one to fill.
+    pub fn builder() -> SnapshotBuilder {
+        SnapshotBuilder::default()
+    }
+
+    /// This one with `changes`, in order.
+    #[must_use]
+    pub fn with(&self, changes: impl IntoIterator<Item = Change>) -> Self {
+        self.apply(changes).0
+    }
+
+    /// This one with `changes`, and the keys under which readers know them. An object that cannot be decoded leaves its last
+    /// good version in place and a problem behind.
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) -> (Self, Vec<ChangeKey>) {
+        let mut next = self.clone();
+        let mut stale = Stale::default();
+        let mut keys = Vec::new();
+        for change in changes {
+            match change {
+                Change::Mesh(mesh) => {
+                    next.note_mesh(&mesh, Vec::new());
+                    next.mesh = Arc::from(mesh);
+                    next.mesh_is_given = true;
+                    keys.push(next.mesh_changed(&mut stale));
+                }
+                Change::Upsert(raw) if raw.kind == "ConfigMap" && raw.group().is_empty() => {
+                    keys.extend(next.config_map(&raw, &mut stale));
+                }
+                Change::Upsert(raw) => {
+                    if let Some(kind) = Kind::of(raw.group(), &raw.kind) {
+                        keys.push(next.upsert(kind, &raw, &mut stale));
+                    }
+                }
+                Change::Delete { kind, namespace, name } => keys.push(next.delete(kind, namespace, name, &mut stale)),
+            }
+        }
+        next.derive(&stale);
+        (next, keys)
+    }
+
+    fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
+        let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
+        let mut also = self.index_keys(kind, &namespace, &name);
+        let found = match self.stores.upsert(kind, raw) {
+            Ok(unknown) => {
+                let told = kind.is_typed_in_full().then_some(unknown).into_iter().flatten();
+                let mut found: Vec<_> = told.map(|path| unknown_field(raw, path)).collect();
+                found.extend(unsupported::on_arrival(raw));
+                found
+            }
+            Err(error) => vec![undecodable(raw, &error)],
+        };
+        self.note(kind, &namespace, &name, found);
+        if kind == Kind::EndpointSlice {
+            self.index_slice(&namespace, &name);
+        }
+        also.append(&mut self.index_keys(kind, &namespace, &name));
+        stale.mark(kind);
+        ChangeKey { kind, namespace, name, also }
+    }
+
+    fn delete(&mut self, kind: Kind, namespace: Str, name: Str, stale: &mut Stale) -> ChangeKey {
+        let also = self.index_keys(kind, &namespace, &name);
+        self.stores.remove(kind, &namespace, &name);
+        self.note(kind, &namespace, &name, Vec::new());
+        if kind == Kind::EndpointSlice {
+            self.index_slice(&namespace, &name);
+        }
+        stale.mark(kind);
+        ChangeKey { kind, namespace, name, also }
+    }
+
+    /// Takes the mesh-wide settings from the ConfigMap `istio` of the root namespace.
+    fn config_map(&mut self, raw: &RawObject, stale: &mut Stale) -> Option<ChangeKey> {
+        if raw.metadata.name != "istio" || raw.metadata.namespace != "istio-system" || self.mesh_is_given {
+            return None;
+        }
+        let text = raw.value.pointer("/data/mesh").and_then(|v| v.as_str()).unwrap_or("{}");
+        let (namespace, name): (Str, Str) = ("istio-system".into(), "istio".into());
+        match MeshConfig::from_yaml(text) {
+            Ok((mesh, unknown)) => {
+                let found = unknown.into_iter().map(|path| unknown_field(raw, path)).collect();
+                self.note_mesh(&mesh, found);
+                self.mesh = Arc::new(mesh);
+            }
+            Err(error) => self.note(Kind::MeshConfig, &namespace, &name, vec![undecodable(raw, &error)]),
+        }
+        Some(self.mesh_changed(stale))
+    }
+
+    fn mesh_changed(&self, stale: &mut Stale) -> ChangeKey {
+        *stale = Stale { registry: true, virtual_services: true, destination_rules: true };
+        ChangeKey { kind: Kind::MeshConfig, namespace: "istio-system".into(), name: "istio".into(), also: Vec::new() }
+    }
+
+    /// Notes what has no effect in the mesh's settings, beside what was found before.
+    fn note_mesh(&mut self, mesh: &MeshConfig, mut found: Vec<Diagnostic>) {
+        let namespace = if mesh.root_namespace.is_empty() { "istio-system" } else { &mesh.root_namespace };
+        found.extend(unsupported::in_mesh(mesh, &format!("ConfigMap {namespace}/istio")));
+        self.note(Kind::MeshConfig, &"istio-system".into(), &"istio".into(), found);
+    }
+
+    fn note(&mut self, kind: Kind, namespace: &Str, name: &Str, found: Vec<Diagnostic>) {
+        let key = (kind, namespace.clone(), name.clone());
+        if found.is_empty() {
+            if self.problems.contains_key(&key) {
+                Arc::make_mut(&mut self.problems).remove(&key);
+            }
+        } else {
+            Arc::make_mut(&mut self.problems).insert(key, found.into_iter().map(Arc::new).collect());
+        }
+    }
+
+    /// Keys beside its name under which an object is found.
+    fn index_keys(&self, kind: Kind, namespace: &str, name: &str) -> Vec<ReadKey> {
+        match kind {
+            Kind::EndpointSlice => self
+                .stores
+                .endpoint_slices
+                .get(namespace, name)
+                .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
+                .map(|service| ReadKey::Endpoints(namespace.into(), service.as_str().into()))
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Files a slice under its Service, and nowhere else.
+    fn index_slice(&mut self, namespace: &Str, name: &Str) {
+        let service = self
+            .stores
+            .endpoint_slices
+            .get(namespace, name)
+            .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
+            .map(|service| Str::from(service.as_str()));
+        let index = Arc::make_mut(&mut self.slices);
+        for ((ns, _), names) in index.iter_mut() {
+            if ns == namespace {
+                names.remove(name);
+            }
+        }
+        index.retain(|_, names| !names.is_empty());
+        if let Some(service) = service {
+            index.entry((namespace.clone(), service)).or_default().insert(name.clone());
+        }
+    }
+
+    fn derive(&mut self, stale: &Stale) {
+        if stale.registry {
+            self.registry = Arc::new(Registry::of(&self.stores, &self.mesh, &self.domain));
+        }
+        if stale.virtual_services {
+            self.virtual_services =
+                Arc::new(prepare_virtual_services(&self.stores.virtual_services, &self.mesh, &self.config_domain));
+        }
+        if stale.destination_rules {
+            self.destination_rules =
+                Arc::new(DestinationRules::of(&self.stores.destination_rules, &self.mesh, &self.config_domain));
+        }
+    }
+
+    /// Mesh-wide settings.
+    pub fn mesh(&self) -> &MeshConfig {
+        &self.mesh
+    }
+
+    /// All services, of Kubernetes and of ServiceEntries.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Domain of Kubernetes services.
+    pub fn domain(&self) -> &Str {
+        &self.domain
+    }
+
+    /// All VirtualServices, oldest first, names resolved and delegates merged.
+    pub fn virtual_services(&self) -> &[Arc<Prepared>] {
+        &self.virtual_services
+    }
+
+    pub(crate) fn destination_rules(&self) -> &DestinationRules {
+        &self.destination_rules
+    }
+
+    pub(crate) fn slices_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Str> {
+        self.slices.get(&(namespace.into(), service.into())).into_iter().flatten()
+    }
+
+    /// Findings about objects that could not be read, or not in full, or ask for what is not implemented.
+    pub fn problems(&self) -> impl Iterator<Item = Arc<Diagnostic>> + '_ {
+        self.problems.values().flatten().cloned()
+    }
+}
+
+impl Stale {
+    fn mark(&mut self, kind: Kind) {
+        match kind {
+            Kind::Service | Kind::ServiceEntry => self.registry = true,
+            Kind::VirtualService => self.virtual_services = true,
+            Kind::DestinationRule => self.destination_rules = true,
+            _ => {}
+        }
+    }
+}
+
+fn unknown_field(raw: &RawObject, path: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        code: "unknown-field",
+        resource: raw.label(),
+        position: raw.position.at(&path),
+        path,
+        message: "unknown field".to_owned(),
+        effect: "nothing reads it, so it has no effect on traffic".to_owned(),
+    }
+}
+
+fn undecodable(raw: &RawObject, error: &DecodeError) -> Diagnostic {
+    let (path, message) = match error {
+        DecodeError::Field { path, message } => (path.clone(), message.clone()),
+        DecodeError::Kind { .. } => (String::new(), error.to_string()),
+    };
+    Diagnostic {
+        severity: Severity::Error,
+        code: "undecodable",
+        resource: raw.label(),
+        position: raw.position.at(&path),
+        path,
+        message,
+        effect: "the object is left out; its last good version, if there was one, stays in force".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The list itself, by kind.
+
+use super::NotImplemented;
+use crate::diagnostic::Severity;
+
+const NETWORKING: &str = "networking.istio.io";
+const SECURITY: &str = "security.istio.io";
+const EXTENSIONS: &str = "extensions.istio.io";
+/// Group of the Gateway API.
+pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+const fn field(group: &'static str, kind: &'static str, path: &'static str, effect: &'static str) -> NotImplemented {
+    let severity = Severity::Warning;
+    NotImplemented { group, kind, path, only: &[], unless: "", severity, by_compiler: false, effect }
+}
+
+const fn whole(group: &'static str, kind: &'static str, effect: &'static str) -> NotImplemented {
+    field(group, kind, "spec", effect)
+}
+
+const fn virtual_service(path: &'static str, effect: &'static str) -> NotImplemented {
+    field(NETWORKING, "VirtualService", path, effect)
+}
+
+const fn destination_rule(path: &'static str, effect: &'static str) -> NotImplemented {
+    field(NETWORKING, "DestinationRule", path, effect)
+}
+
+const fn gateway(path: &'static str, effect: &'static str) -> NotImplemented {
+    field(NETWORKING, "Gateway", path, effect)
+}
+
+const fn telemetry(path: &'static str, effect: &'static str) -> NotImplemented {
+    field("telemetry.istio.io", "Telemetry", path, effect)
+}
+
+const fn authorization(path: &'static str, effect: &'static str) -> NotImplemented {
+    field(SECURITY, "AuthorizationPolicy", path, effect)
+}
+
+const fn mesh(path: &'static str, effect: &'static str) -> NotImplemented {
+    field("", "MeshConfig", path, effect)
+}
+
+impl NotImplemented {
+    const fn only(mut self, values: &'static [&'static str]) -> Self {
+        self.only = values;
+        self
+    }
+
+    const fn unless(mut self, beside: &'static str) -> Self {
+        self.unless = beside;
+        self
+    }
+
+    const fn error(mut self) -> Self {
+        self.severity = Severity::Error;
+        self
+    }
+
+    const fn by_compiler(mut self) -> Self {
+        self.by_compiler = true;
+        self
+    }
+}
+
+const ABSENT: &str = "the proxies behave as if it were absent";
+const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
+const NO_FILES: &str = "certificate files are not loaded, so TLS handshakes with these settings fail";
+const NO_CHECKS: &str = "requests that CUSTOM policies match are refused with 403";
+const LIKE_ALLOW_ANY: &str =
+    "unknown hosts are not resolved: connections go where the client dialled, as with ALLOW_ANY";
+const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
+const DEFAULTS_STAY: &str =
+    "the proxies keep MeshConfig's defaultConfig and what the pod's annotation proxy.istio.io/config says";
+
+/// Everything that is not implemented.
+pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
+    whole(NETWORKING, "EnvoyFilter", ABSENT),
+    whole(NETWORKING, "WorkloadGroup", "no WorkloadEntry is made of it and nothing is probed"),
+    whole(NETWORKING, "ProxyConfig", DEFAULTS_STAY),
+    whole(EXTENSIONS, "WasmPlugin", ABSENT),
+    whole(EXTENSIONS, "TrafficExtension", ABSENT),
+    whole(GATEWAY_API, "GatewayClass", "no class is accepted, and its Gateways are not served"),
+    whole(GATEWAY_API, "Gateway", "no listener is opened for it, and its status stays empty"),
+    whole(GATEWAY_API, "HTTPRoute", "no request is routed by it"),
+    whole(GATEWAY_API, "GRPCRoute", "no request is routed by it"),
+    whole(GATEWAY_API, "TLSRoute", "no connection is routed by it"),
+    whole(GATEWAY_API, "TCPRoute", "no connection is routed by it"),
+    whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),
+    whole(GATEWAY_API, "ReferenceGrant", "it permits nothing, since nothing refers to it"),
+    whole(GATEWAY_API, "BackendTLSPolicy", "connections to its targets are made as without it"),
+    virtual_service("spec.http[].match[].statPrefix", "there are no statistics under this prefix"),
+    virtual_service("spec.http[].fault.abort.http2Error", "requests are answered with a status instead of a reset"),
+    virtual_service("spec.tcp[].match[].sourceSubnet", "the rule matches clients of every address"),
+    destination_rule("spec.trafficPolicy.tunnel", "connections are made without a tunnel"),
+    destination_rule("spec.trafficPolicy.loadBalancer.zoneAwareLbSetting", "endpoints of all zones are used alike"),
+    destination_rule(
+        "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes",
+        "the cookie is made without them",
+    ),
+    destination_rule("spec.trafficPolicy.connectionPool.http.http2KeepAlive", "no pings are sent"),
+    destination_rule(
+        "spec.trafficPolicy.outlierDetection.consecutiveErrors",
+        "errors are counted as by the other fields",
+    ),
+    destination_rule(
+        "spec.trafficPolicy.proxyProtocol",
+        "the header is sent on TCP connections, and not on those of HTTP",
+    ),
+    destination_rule(
+        "spec.trafficPolicy.tls.mode",
+        "no trust anchors are loaded, so the server is not accepted and requests are answered with 503",
+    )
+    .only(&["SIMPLE", "MUTUAL"])
+    .unless("insecureSkipVerify")
+    .error(),
+    destination_rule("spec.trafficPolicy.tls.clientCertificate", "the file is not loaded and no certificate is shown")
+        .error(),
+    destination_rule(
+        "spec.trafficPolicy.tls.credentialName",
+        "the Secret is not read: neither its certificate nor its trust anchors are used",
+    )
+    .error(),
+    destination_rule("spec.trafficPolicy.tls.caCrl", "revoked certificates are accepted").error(),
+    gateway("spec.servers[].defaultEndpoint", "it is ignored, as by Istio"),
+    gateway("spec.servers[].tls.serverCertificate", NO_FILES).error(),
+    gateway("spec.servers[].tls.tlsCertificates", NO_FILES).error(),
+    gateway(
+        "spec.servers[].tls.caCertificates",
+        "the file is not loaded: where it is needed, no client certificate is accepted",
+    )
+    .error(),
+    gateway("spec.servers[].tls.caCrl", "revoked client certificates are accepted").error(),
+    gateway(
+        "spec.servers[].tls.verifyCertificateSpki",
+        "client certificates are checked against the trust anchors alone",
+    )
+    .error()
+    .by_compiler(),
+    gateway(
+        "spec.servers[].tls.verifyCertificateHash",
+        "client certificates are checked against the trust anchors alone",
+    )
+    .error()
+    .by_compiler(),
+    field(
+        NETWORKING,
+        "ServiceEntry",
+        "spec.resolution",
+        "the host is not resolved: connections go where the client dialled",
+    )
+    .only(&["DYNAMIC_DNS"]),
+    field(NETWORKING, "ServiceEntry", "spec.endpoints[].network", NO_NETWORKS),
+    field(NETWORKING, "WorkloadEntry", "spec.network", NO_NETWORKS),
+    field(NETWORKING, "Sidecar", "spec.ingress[].tls", NO_FILES).error(),
+    field(NETWORKING, "Sidecar", "spec.ingress[].defaultEndpoint", "connections go to the address that was dialled")
+        .only(&["unix://*"])
+        .error(),
+    field(NETWORKING, "Sidecar", "spec.egress[].bind", "no socket is opened; the listener is as without an address")
+        .only(&["unix://*"])
+        .error(),
+    field(NETWORKING, "Sidecar", "spec.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
+    field(
+        SECURITY,
+        "RequestAuthentication",
+        "spec",
+        "requests pass with any token or none, and rules that ask for a token's claims match nothing",
+    )
+    .error()
+    .by_compiler(),
+    authorization("spec.action", "every request that a rule of this policy matches is refused with 403")
+        .only(&["CUSTOM"])
+        .error()
+        .by_compiler(),
+    authorization("spec.rules[].from[].source.requestPrincipals", "no token is verified, so this matches no request")
+        .error(),
+    authorization(
+        "spec.rules[].from[].source.notRequestPrincipals",
+        "no token is verified, so this matches every request",
+    )
+    .error(),
+    authorization(
+        "spec.rules[].when[].key",
+        "there is nothing to compare: values match no request, notValues every one",
+    )
+    .only(&["request.auth.*", "experimental.envoy.filters.*"])
+    .error(),
+    authorization("spec.targetRef", "the policy is enforced nowhere; use a selector").error(),
+    authorization("spec.targetRefs", "the policy is enforced nowhere; use a selector").error(),
+    telemetry("spec.targetRef", "it applies to the whole namespace; use a selector"),
+    telemetry("spec.targetRefs", "it applies to the whole namespace; use a selector"),
+    telemetry("spec.tracing", NO_SPANS),
+    telemetry("spec.metrics[].overrides", "metrics keep Istio's standard names and labels"),
+    telemetry("spec.metrics[].reportingInterval", "TCP metrics are counted as they happen"),
+    telemetry("spec.accessLogging[].filter", "every request is logged").by_compiler(),
+    mesh("mesh.discoverySelectors", "all namespaces belong to the mesh"),
+    mesh("mesh.enableTracing", NO_SPANS),
+    mesh("mesh.defaultConfig.tracing", NO_SPANS),
+    mesh("mesh.defaultProviders.tracing", NO_SPANS),
+    mesh("mesh.defaultProviders.accessLogging", "what accessLogFile says is logged"),
+    mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
+    mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
+    mesh("mesh.extensionProviders[].envoyExtAuthzHttp", NO_CHECKS).error(),
+    mesh("mesh.extensionProviders[].envoyExtAuthzGrpc", NO_CHECKS).error(),
+    mesh("mesh.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
+    mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),
+];

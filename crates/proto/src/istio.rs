@@ -1,0 +1,4 @@
+//! Messages of Istio that are no part of Envoy's API.
+
+pub mod alpn;
+pub mod certificate;

@@ -1,0 +1,12 @@
+//! Protocol messages: Envoy's v3 API under short paths, and the few messages of Istio that Envoy's API does not hold.
+//!
+//! Envoy's messages are generated elsewhere (crate `envoy-types`); here they only get names that can be read in a signature.
+//! Istio's are small and stable, so they are written by hand and need no protobuf compiler. No logic lives here.
+#![forbid(unsafe_code)]
+
+pub mod envoy;
+pub mod istio;
+pub mod udpa;
+
+pub use envoy_types::pb::google::protobuf;
+pub use envoy_types::pb::google::rpc;

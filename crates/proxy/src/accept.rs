@@ -1,0 +1,167 @@
+//! The path of one connection, from the accepted socket to the HTTP or TCP that it carries.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use varka_engine::ir::{FilterChain, Listener, NetworkFilter, Str, Terminal, TrafficDirection};
+use varka_engine::listener::choose_chain;
+use varka_engine::outcome::Outcome;
+use varka_engine::rbac::{self, Subject};
+use varka_engine::trace::Trace;
+
+use crate::accesslog::UpstreamRecord;
+use crate::bootstrap::OriginalDst;
+use crate::config::Config;
+use crate::conn::{Conn, Open, Seen};
+use crate::net::{Io, Socket};
+use crate::worker::Worker;
+use crate::{http, inspect, tcp, tls};
+
+/// A TLS handshake takes at most so long where the chain does not say otherwise, as in Envoy.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// Handles one connection until it ends.
+pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream, peer: SocketAddr) {
+    let config = worker.state.config();
+    let Some(accepting) = config.ir.listeners.get(&accepting).cloned() else { return };
+    let Ok(local) = stream.local_addr() else { return };
+    let _ = stream.set_nodelay(true);
+    let original_dst = original_dst(&worker, &accepting, &stream, peer, local);
+    let listener = Arc::clone(config.listeners().choose(&accepting, original_dst, &mut Trace::off()));
+    let _open = Open::count(&worker, direction(&listener, &accepting));
+    let mut socket = Socket::new(stream);
+    let (mut peer, mut original_dst) = (peer, original_dst);
+    if listener.inspect.proxy_protocol {
+        match inspect::proxy_header(&mut socket).await {
+            Ok(Some((source, destination))) => (peer, original_dst) = (source, destination),
+            Ok(None) => {}
+            Err(_) => return,
+        }
+    }
+    let Ok(sniffed) = inspect::inspect(&mut socket, &listener.inspect, original_dst.port()).await else { return };
+    let seen = Seen { original_dst, local, peer, hello: sniffed.tls, http: sniffed.http };
+    let Some(chain) = choose_chain(&listener, &seen.facts(), &mut Trace::off()) else {
+        refuse(&worker, &config, &listener, &seen, &socket);
+        return;
+    };
+    let Some(chain_ref) = config.chain(&listener, chain) else { return };
+    let conn = Conn {
+        worker: Rc::clone(&worker),
+        http_stats: chain_ref.http().map(|m| worker.state.metrics.http(&m.stat_prefix)),
+        chain: chain_ref,
+        seen,
+        peer_identity: None,
+        local_identity: None,
+    };
+    drop(config);
+    Box::pin(secure(conn, socket)).await;
+}
+
+/// The direction of a connection: a listener that stands for no traffic in particular takes that of the one that accepted.
+fn direction(listener: &Listener, accepting: &Listener) -> TrafficDirection {
+    match listener.direction {
+        TrafficDirection::Unspecified => accepting.direction,
+        direction => direction,
+    }
+}
+
+/// Where the client meant to go before interception.
+fn original_dst(
+    worker: &Worker,
+    accepting: &Listener,
+    stream: &TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> SocketAddr {
+    if !(accepting.inspect.original_dst || accepting.use_original_dst) {
+        return local;
+    }
+    match &worker.state.bootstrap.original_dst {
+        // Not redirected: the client dialled our port itself.
+        OriginalDst::Netfilter => varka_sys::socket::original_dst(stream).unwrap_or(local),
+        OriginalDst::By(say) => say(peer).unwrap_or(local),
+    }
+}
+
+/// No chain takes the connection: reset, with a line in the listener's log.
+fn refuse(worker: &Worker, config: &Config, listener: &Listener, seen: &Seen, socket: &Socket) {
+    let (outcome, upstream, connection) = (Outcome::no_filter_chain(), UpstreamRecord::default(), seen.facts());
+    let record = upstream.record(&connection, &outcome, &worker.state);
+    worker.state.logs.write(config.logs(listener), &record);
+    tracing::debug!(
+        listener = %listener.name,
+        peer = %seen.peer,
+        original_dst = %seen.original_dst,
+        tls = seen.hello.is_some(),
+        "refused: no filter chain accepts this connection"
+    );
+    socket.reset_on_close();
+}
+
+/// Performs the TLS handshake where the chain terminates TLS.
+async fn secure(mut conn: Conn, socket: Socket) {
+    let Some(chain) = conn.chain.chain() else { return };
+    if chain.tls.is_none() {
+        dispatch(conn, Io::Plain(socket), false).await;
+        return;
+    }
+    let limit = chain.handshake_timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE);
+    let Some(context) = conn.chain.tls() else {
+        socket.reset_on_close();
+        return;
+    };
+    let offered = conn.seen.hello.as_ref().map_or(&[][..], |h| &h.alpn);
+    // Boxed: a handshake is short, and its state must not stay part of the connection's future.
+    let accepting = Box::pin(context.accept(socket, offered));
+    let stream = match tokio::time::timeout(limit, accepting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => {
+            tracing::debug!(peer = %conn.seen.peer, original_dst = %conn.seen.original_dst, "TLS handshake failed: {e}");
+            return;
+        }
+        Err(_) => return,
+    };
+    let session = stream.get_ref().1;
+    conn.peer_identity = tls::peer_identity(session);
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    conn.local_identity = conn.worker.state.secrets.workload_uri();
+    dispatch(conn, Io::Tls(Box::new(stream.into())), h2).await;
+}
+
+/// Network filters, then what the chain ends in.
+async fn dispatch(conn: Conn, io: Io, h2: bool) {
+    let Some(chain) = conn.chain.chain() else { return };
+    if let Some(details) = denied(&conn, chain) {
+        tracing::debug!(peer = %conn.seen.peer, "refused: {details}");
+        tcp::deny(&conn, chain, details);
+        return;
+    }
+    match &chain.terminal {
+        // Boxed each, so that neither pays for the other.
+        Terminal::Http(_) => Box::pin(http::connection::serve(Rc::new(conn), io, h2)).await,
+        Terminal::Tcp(_) => Box::pin(tcp::proxy(conn, io)).await,
+    }
+}
+
+/// What a network RBAC filter denies with.
+fn denied(conn: &Conn, chain: &FilterChain) -> Option<String> {
+    let facts = conn.facts();
+    chain.filters.iter().find_map(|filter| match filter {
+        NetworkFilter::Rbac(rules) => {
+            let decision = rbac::evaluate(rules, &Subject::connection(&facts));
+            (!decision.allowed).then(|| decision.details().into_owned())
+        }
+        NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
+    })
+}
+
+/// A connection's whole future, to be measured.
+#[cfg(test)]
+pub(crate) fn handle_for_tests(
+    (worker, accepting, stream, peer): (Rc<Worker>, Str, TcpStream, SocketAddr),
+) -> impl Future<Output = ()> {
+    handle(worker, accepting, stream, peer)
+}

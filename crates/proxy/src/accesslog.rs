@@ -1,0 +1,243 @@
+//! Where access log lines go: to their file or standard output, by a thread of its own.
+//!
+//! Lines are appended to a buffer in memory, so that a slow disk or pipe never delays a request. When the buffer is full, lines
+//! are dropped and counted, and the log says so. What a line says is [`varka_telemetry::accesslog`]'s business.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use varka_engine::facts::Connection;
+use varka_engine::ir::{AccessLog, AccessLogSink, Str};
+use varka_engine::outcome::{Flag, Outcome};
+use varka_telemetry::accesslog::{self, Format, Record};
+
+use crate::state::State;
+
+/// Bytes that may wait to be written.
+const MAX_WAITING: usize = 4 << 20;
+/// Lines are gathered for so long before they are written.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Where a request was sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UpstreamRecord {
+    /// Endpoint.
+    pub host: Option<SocketAddr>,
+    /// Cluster.
+    pub cluster: Option<Str>,
+    /// Our end of the connection to it.
+    pub local: Option<SocketAddr>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Why its connection failed.
+    pub failure: String,
+    /// `istio.workload` of the endpoint.
+    pub workload: Option<Str>,
+    /// Why the connection to the client was ended by us.
+    pub termination: String,
+}
+
+impl UpstreamRecord {
+    /// A record that says this and nothing of a request: begun just now, by the connection's peer.
+    pub(crate) fn record<'a>(
+        &'a self,
+        connection: &'a Connection<'a>,
+        outcome: &'a Outcome,
+        state: &'a State,
+    ) -> Record<'a> {
+        Record {
+            start: SystemTime::now(),
+            duration: Duration::ZERO,
+            request_duration: None,
+            response_duration: None,
+            connection,
+            client: connection.peer,
+            version: None,
+            method: "",
+            path: "",
+            authority: "",
+            scheme: "",
+            request: None,
+            response: None,
+            trailers: None,
+            outcome,
+            termination: &self.termination,
+            transport_failure: &self.failure,
+            bytes_received: 0,
+            bytes_sent: 0,
+            upstream_host: self.host,
+            upstream_local: self.local,
+            cluster: self.cluster.as_deref().unwrap_or_default(),
+            attempts: self.attempts,
+            route: "",
+            chain: "",
+            hostname: &state.bootstrap.pod_name,
+        }
+    }
+}
+
+/// An access log that is configured, made ready.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    sink: AccessLogSink,
+    format: Format,
+    only_not_found: bool,
+}
+
+impl Log {
+    /// Of some configured logs those whose format can be used, and what is wrong with the others.
+    pub(crate) fn prepare(configured: &[AccessLog], errors: &mut Vec<accesslog::Error>) -> Box<[Self]> {
+        let log = |log: &AccessLog| {
+            let format = Format::new(&log.format).map_err(|e| errors.push(e)).ok()?;
+            Some(Self { sink: log.sink.clone(), format, only_not_found: log.only_not_found })
+        };
+        configured.iter().filter_map(log).collect()
+    }
+}
+
+thread_local! {
+    /// Where a line is made.
+    static LINE: RefCell<String> = RefCell::new(String::with_capacity(512));
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub(crate) struct AccessLogs {
+    all_to: Option<PathBuf>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    stdout: Vec<u8>,
+    files: HashMap<PathBuf, Vec<u8>>,
+    bytes: usize,
+    dropped: u64,
+    writing: bool,
+    started: bool,
+}
+
+impl AccessLogs {
+    /// `all_to`: every line goes to this file.
+    pub(crate) fn new(all_to: Option<PathBuf>) -> Self {
+        Self { all_to, shared: Arc::default() }
+    }
+
+    /// Writes the logs of one request or connection.
+    pub(crate) fn write(&self, logs: &[Log], record: &Record<'_>) {
+        for log in logs {
+            if !log.only_not_found || record.outcome.flags.contains(Flag::NoRouteFound) {
+                LINE.with_borrow_mut(|line| {
+                    line.clear();
+                    log.format.render(record, line);
+                    self.append(&log.sink, line);
+                });
+            }
+        }
+    }
+
+    fn append(&self, sink: &AccessLogSink, line: &str) {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.bytes + line.len() > MAX_WAITING {
+            waiting.dropped += 1;
+            return;
+        }
+        if waiting.bytes == 0 {
+            self.shared.more.notify_one();
+        }
+        waiting.bytes += line.len();
+        match (&self.all_to, sink) {
+            (Some(path), _) => waiting.file(path).extend_from_slice(line.as_bytes()),
+            (None, AccessLogSink::File(path)) => {
+                let path = PathBuf::from(&**path);
+                waiting.file(&path).extend_from_slice(line.as_bytes());
+            }
+            (None, AccessLogSink::Stdout) => waiting.stdout.extend_from_slice(line.as_bytes()),
+        }
+        if !waiting.started {
+            waiting.started = true;
+            let shared = Arc::clone(&self.shared);
+            let spawned = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || shared.write_all());
+            if let Err(e) = spawned {
+                waiting.started = false;
+                tracing::error!("no thread for the access log: {e}; lines wait for the next one");
+            }
+        }
+    }
+
+    /// Returns when everything that was appended before is written.
+    pub(crate) fn flush(&self) {
+        loop {
+            let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if (waiting.bytes == 0 && !waiting.writing) || !waiting.started {
+                return;
+            }
+            drop(waiting);
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Waiting {
+    fn file(&mut self, path: &Path) -> &mut Vec<u8> {
+        self.files.entry(path.to_owned()).or_default()
+    }
+}
+
+impl Shared {
+    /// The writing thread.
+    fn write_all(&self) {
+        let mut files: HashMap<PathBuf, File> = HashMap::new();
+        loop {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            while waiting.bytes == 0 {
+                waiting.writing = false;
+                waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+            waiting.writing = true;
+            drop(waiting);
+            std::thread::sleep(GATHER);
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.bytes = 0;
+            let (stdout, dropped) = (std::mem::take(&mut waiting.stdout), std::mem::take(&mut waiting.dropped));
+            let to_files: Vec<_> = waiting.files.drain().collect();
+            drop(waiting);
+            if dropped > 0 {
+                tracing::warn!("{dropped} access log lines dropped: the log is read or written too slowly");
+            }
+            if !stdout.is_empty()
+                && let Err(e) = std::io::stdout().write_all(&stdout)
+            {
+                tracing::warn!("access log lines lost: standard output: {e}");
+            }
+            for (path, text) in to_files {
+                write_file(&mut files, path, &text);
+            }
+        }
+    }
+}
+
+fn write_file(files: &mut HashMap<PathBuf, File>, path: PathBuf, text: &[u8]) {
+    let file = match files.entry(path.clone()) {
+        std::collections::hash_map::Entry::Occupied(e) => Ok(e.into_mut()),
+        std::collections::hash_map::Entry::Vacant(e) => {
+            OpenOptions::new().create(true).append(true).open(&path).map(|f| e.insert(f))
+        }
+    };
+    if let Err(e) = file.and_then(|f| f.write_all(text)) {
+        files.remove(&path);
+        tracing::warn!("access log lines lost: {}: {e}", path.display());
+    }
+}

@@ -1,0 +1,42 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Args, Bootstrap, Role};
+
+fn from(vars: &[(&str, &str)]) -> Result<Bootstrap, crate::Error> {
+    let map: HashMap<String, String> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let args = Args { role: Role::Sidecar, domain: None, config: None, concurrency: Some(1) };
+    Bootstrap::from_vars(args, &|n| map.get(n).cloned(), map.clone().into_iter())
+}
+
+#[test]
+fn reads_what_injection_sets() {
+    let b = from(&[
+        ("POD_NAME", "was-1"),
+        ("POD_NAMESPACE", "blog-system"),
+        ("INSTANCE_IP", "10.77.0.21"),
+        ("SERVICE_ACCOUNT", "was"),
+        ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
+        ("ISTIO_META_WORKLOAD_NAME", "was"),
+        ("ISTIO_METAJSON_LABELS", r#"{"app":"was"}"#),
+        ("PROXY_CONFIG", r#"{"discoveryAddress":"istiod.istio-system.svc:15012","terminationDrainDuration":"7s"}"#),
+        (
+            "ISTIO_KUBE_APP_PROBERS",
+            r#"{"/app-health/was/readyz":{"httpGet":{"path":"/h","port":8080,"scheme":"HTTP"},"timeoutSeconds":3}}"#,
+        ),
+    ])
+    .unwrap();
+    assert_eq!(b.node_id(), "sidecar~10.77.0.21~was-1.blog-system~blog-system.svc.cluster.local");
+    assert_eq!(b.metadata["WORKLOAD_NAME"], "was");
+    assert_eq!(b.metadata["LABELS"]["app"], "was");
+    assert_eq!(b.drain, Duration::from_secs(7));
+    let prober = &b.app_probers["/app-health/was/readyz"];
+    assert_eq!((prober.http_get.as_ref().unwrap().port, prober.timeout_seconds), (8080, 3));
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let message = from(&[("INSTANCE_IP", "ten")]).unwrap_err().to_string();
+    assert_eq!(message, "INSTANCE_IP: \"ten\" is not an IP address; the proxy does not start");
+    assert!(from(&[("PROXY_CONFIG", "{")]).unwrap_err().to_string().starts_with("PROXY_CONFIG: it is not the JSON"));
+}

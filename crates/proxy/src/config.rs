@@ -1,0 +1,216 @@
+//! A configuration made ready for use: indexed, with its TLS contexts and clusters. Immutable once made.
+//!
+//! A change makes a new [`Config`] that shares with the old one whatever did not change, and is swapped in with one atomic
+//! store; requests in flight keep the one they began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use varka_engine::host::RouteIndex;
+use varka_engine::ir::{
+    self, FilterChain, HttpConnectionManager, Listener, RouteSource, Str, Terminal, TrafficDirection,
+};
+use varka_engine::listener::ListenerIndex;
+
+use varka_telemetry::metrics::Registry;
+
+use crate::accesslog::Log;
+use crate::cluster::{ClusterState, Clusters};
+use crate::tls::{SecretStore, ServerTls, TlsError};
+
+/// What of a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// A TLS context cannot be made.
+    #[error("{0}; connections to its filter chain are refused until it is corrected")]
+    Tls(#[from] TlsError),
+    /// An access log cannot be written.
+    #[error("listener {listener}: {source}; nothing is written to this log until it is corrected")]
+    AccessLog {
+        /// The listener.
+        listener: Str,
+        /// What is wrong with its format.
+        source: varka_telemetry::accesslog::Error,
+    },
+}
+
+/// A configuration in use.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// What was configured.
+    pub ir: Arc<ir::Proxy>,
+    /// Counts the changes since the start.
+    pub version: u64,
+    listeners: ListenerIndex,
+    routes: HashMap<Str, Arc<RouteIndex>>,
+    prepared: HashMap<Str, Arc<PreparedListener>>,
+    clusters: HashMap<Str, Arc<ClusterState>>,
+}
+
+/// What a listener's chains need besides their configuration.
+#[derive(Debug)]
+struct PreparedListener {
+    listener: Arc<Listener>,
+    chains: Vec<PreparedChain>,
+    logs: Box<[Log]>,
+}
+
+/// TLS context, route table and access logs of a chain.
+#[derive(Debug)]
+struct PreparedChain {
+    logs: Box<[Log]>,
+    tls: Option<ServerTls>,
+    inline_routes: Option<Arc<RouteIndex>>,
+}
+
+/// One filter chain of a listener, kept alive by whoever holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainRef {
+    prepared: Arc<PreparedListener>,
+    /// `None`: the default chain.
+    index: Option<usize>,
+}
+
+impl ChainRef {
+    /// The chain.
+    pub(crate) fn chain(&self) -> Option<&FilterChain> {
+        match self.index {
+            Some(i) => self.prepared.listener.filter_chains.get(i),
+            None => self.prepared.listener.default_filter_chain.as_ref(),
+        }
+    }
+
+    /// For whose traffic it stands.
+    pub(crate) fn direction(&self) -> TrafficDirection {
+        self.prepared.listener.direction
+    }
+
+    /// The connection manager, if the chain has one.
+    pub(crate) fn http(&self) -> Option<&HttpConnectionManager> {
+        match &self.chain()?.terminal {
+            Terminal::Http(manager) => Some(manager),
+            Terminal::Tcp(_) => None,
+        }
+    }
+
+    fn prepared_chain(&self) -> Option<&PreparedChain> {
+        self.prepared.chains.get(self.index.unwrap_or(self.prepared.listener.filter_chains.len()))
+    }
+
+    /// Access logs of its connection manager or TCP proxy.
+    pub(crate) fn logs(&self) -> &[Log] {
+        self.prepared_chain().map_or(&[], |c| &c.logs)
+    }
+
+    /// TLS context.
+    pub(crate) fn tls(&self) -> Option<&ServerTls> {
+        self.prepared_chain()?.tls.as_ref()
+    }
+
+    /// Whether the configuration still has this very chain: its connections need not end.
+    pub(crate) fn is_current(&self, config: &Config) -> bool {
+        let Some(now) = config.prepared.get(&self.prepared.listener.name) else { return false };
+        if Arc::ptr_eq(now, &self.prepared) {
+            return true;
+        }
+        let mine = self.chain();
+        match self.index {
+            Some(_) => now.listener.filter_chains.iter().any(|c| Some(c) == mine),
+            None => now.listener.default_filter_chain.as_ref() == mine,
+        }
+    }
+}
+
+impl Config {
+    /// Makes the successor of `old`, and says what of it cannot be used.
+    pub(crate) fn next(
+        old: &Self,
+        ir: Arc<ir::Proxy>,
+        secrets: &Arc<SecretStore>,
+        clusters: &Clusters,
+        metrics: &Registry,
+    ) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let routes = ir.routes.iter().map(|(name, config)| (Arc::clone(name), old.route_index(name, config))).collect();
+        let prepared = ir
+            .listeners
+            .iter()
+            .map(|(name, listener)| {
+                let prepared = match old.prepared.get(name) {
+                    Some(p) if Arc::ptr_eq(&p.listener, listener) || p.listener == *listener => Arc::clone(p),
+                    _ => Arc::new(prepare(listener, secrets, &mut problems)),
+                };
+                (Arc::clone(name), prepared)
+            })
+            .collect();
+        let clusters = clusters.update(&old.clusters, &ir, metrics);
+        let listeners = ListenerIndex::new(&ir);
+        (Self { listeners, routes, prepared, clusters, version: old.version + 1, ir }, problems)
+    }
+
+    fn route_index(&self, name: &Str, config: &Arc<ir::RouteConfiguration>) -> Arc<RouteIndex> {
+        match self.routes.get(name) {
+            Some(index) if Arc::ptr_eq(index.config(), config) || index.config() == config => Arc::clone(index),
+            _ => Arc::new(RouteIndex::new(Arc::clone(config))),
+        }
+    }
+
+    /// Listeners by address.
+    pub(crate) fn listeners(&self) -> &ListenerIndex {
+        &self.listeners
+    }
+
+    /// Access logs of a listener itself.
+    pub(crate) fn logs(&self, listener: &Listener) -> &[Log] {
+        self.prepared.get(&listener.name).map_or(&[], |p| &p.logs)
+    }
+
+    /// The chain that the engine chose, in a form that can be kept.
+    pub(crate) fn chain(&self, listener: &Arc<Listener>, chain: &FilterChain) -> Option<ChainRef> {
+        let prepared = self.prepared.get(&listener.name)?;
+        let index = listener.filter_chains.iter().position(|c| std::ptr::eq(c, chain));
+        Some(ChainRef { prepared: Arc::clone(prepared), index })
+    }
+
+    /// The route table of a connection manager, as it is now.
+    pub(crate) fn routes(&self, chain: &ChainRef) -> Option<Arc<RouteIndex>> {
+        match &chain.http()?.routes {
+            RouteSource::Rds(name) => self.routes.get(name).cloned(),
+            RouteSource::Inline(_) => chain.prepared_chain()?.inline_routes.clone(),
+        }
+    }
+
+    /// A cluster by name.
+    pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
+        self.clusters.get(name)
+    }
+
+    /// All clusters.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        self.clusters.values()
+    }
+}
+
+fn prepare(listener: &Arc<Listener>, secrets: &Arc<SecretStore>, problems: &mut Vec<Problem>) -> PreparedListener {
+    let mut bad_formats = Vec::new();
+    let logs = Log::prepare(&listener.access_log, &mut bad_formats);
+    let mut chain = |chain: &FilterChain| PreparedChain {
+        logs: match &chain.terminal {
+            Terminal::Http(manager) => Log::prepare(&manager.access_log, &mut bad_formats),
+            Terminal::Tcp(proxy) => Log::prepare(&proxy.access_log, &mut bad_formats),
+        },
+        tls: chain.tls.as_ref().and_then(|tls| ServerTls::new(tls, secrets).map_err(|e| problems.push(e.into())).ok()),
+        inline_routes: match &chain.terminal {
+            Terminal::Http(manager) => match &manager.routes {
+                RouteSource::Inline(config) => Some(Arc::new(RouteIndex::new(Arc::clone(config)))),
+                RouteSource::Rds(_) => None,
+            },
+            Terminal::Tcp(_) => None,
+        },
+    };
+    let mut chains: Vec<PreparedChain> = listener.filter_chains.iter().map(&mut chain).collect();
+    chains.extend(listener.default_filter_chain.as_ref().map(&mut chain));
+    let named = |source| Problem::AccessLog { listener: Arc::clone(&listener.name), source };
+    problems.extend(bad_formats.into_iter().map(named));
+    PreparedListener { listener: Arc::clone(listener), chains, logs }
+}

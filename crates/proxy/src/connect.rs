@@ -1,0 +1,122 @@
+//! Making connections to endpoints.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream};
+use varka_engine::ir::Cluster;
+use varka_engine::outcome::ResetReason;
+
+use crate::net::{Io, Socket};
+use crate::tls::ClientTls;
+
+/// How a connection is to be made.
+#[derive(Debug)]
+pub(crate) struct Dial<'a> {
+    /// Where to.
+    pub address: SocketAddr,
+    /// Timeout, keep-alive and source address.
+    pub cluster: &'a Cluster,
+    /// TLS, if any.
+    pub tls: Option<&'a ClientTls>,
+    /// Host of the request, for clusters that send it as server name.
+    pub host: Option<&'a str>,
+    /// Socket mark of our own connections.
+    pub mark: Option<u32>,
+    /// Sent before anything else (PROXY protocol).
+    pub preamble: Option<Vec<u8>>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnectError {
+    /// Envoy's reason.
+    pub reason: ResetReason,
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`; empty: none.
+    pub transport: String,
+}
+
+/// Connects, and performs the TLS handshake.
+pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Io, ConnectError> {
+    let limit = match dial.cluster.connect_timeout {
+        Duration::ZERO => Duration::from_secs(10),
+        limit => limit,
+    };
+    match tokio::time::timeout(limit, establish(dial)).await {
+        Ok(done) => done,
+        Err(_) => Err(ConnectError { reason: ResetReason::ConnectionTimeout, transport: String::new() }),
+    }
+}
+
+async fn establish(dial: &Dial<'_>) -> Result<Io, ConnectError> {
+    let stream = open(dial).await.map_err(|e| refused(&e))?;
+    let mut socket = Socket::new(stream);
+    if let Some(preamble) = &dial.preamble {
+        use tokio::io::AsyncWriteExt as _;
+        socket.write_all(preamble).await.map_err(|e| refused(&e))?;
+    }
+    let Some(tls) = dial.tls else { return Ok(Io::Plain(socket)) };
+    match tls.connect(socket, dial.host).await {
+        Ok(stream) => Ok(Io::Tls(Box::new(stream.into()))),
+        Err(e) => Err(handshake_failed(&e)),
+    }
+}
+
+async fn open(dial: &Dial<'_>) -> io::Result<TcpStream> {
+    let socket = RawSocket::new(Domain::for_address(dial.address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(mark) = dial.mark {
+        varka_sys::socket::set_mark(&socket, mark)?;
+    }
+    if let Some(source) = dial.cluster.bind_source.filter(|s| s.is_ipv4() == dial.address.is_ipv4()) {
+        bind(&socket, source)?;
+    }
+    if let Some(keepalive) = &dial.cluster.tcp_keepalive {
+        let mut options = TcpKeepalive::new();
+        if let Some(time) = keepalive.time {
+            options = options.with_time(time);
+        }
+        if let Some(interval) = keepalive.interval {
+            options = options.with_interval(interval);
+        }
+        if let Some(probes) = keepalive.probes {
+            options = options.with_retries(probes);
+        }
+        SockRef::from(&socket).set_tcp_keepalive(&options)?;
+    }
+    TcpSocket::from_std_stream(socket.into()).connect(dial.address).await
+}
+
+fn bind(socket: &RawSocket, source: IpAddr) -> io::Result<()> {
+    varka_sys::socket::bind_source(socket, source)
+}
+
+/// Envoy words a refused connection after `strerror`.
+fn refused(e: &io::Error) -> ConnectError {
+    let why = match e.kind() {
+        io::ErrorKind::ConnectionRefused => "Connection refused",
+        io::ErrorKind::HostUnreachable => "No route to host",
+        io::ErrorKind::NetworkUnreachable => "Network is unreachable",
+        io::ErrorKind::TimedOut => "Connection timed out",
+        io::ErrorKind::ConnectionReset => "Connection reset by peer",
+        io::ErrorKind::AddrNotAvailable => "Cannot assign requested address",
+        io::ErrorKind::PermissionDenied => "Operation not permitted",
+        _ => "connection error",
+    };
+    let local = matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied);
+    let reason = if local { ResetReason::LocalConnectionFailure } else { ResetReason::RemoteConnectionFailure };
+    ConnectError { reason, transport: format!("delayed connect error: {why}") }
+}
+
+fn handshake_failed(e: &io::Error) -> ConnectError {
+    let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let transport = match tls {
+        // What comes back is no TLS at all: Envoy names no reason either.
+        Some(rustls::Error::InvalidMessage(_)) | None => String::new(),
+        Some(error) => format!("TLS_error: {error}"),
+    };
+    ConnectError { reason: ResetReason::RemoteConnectionFailure, transport }
+}

@@ -1,0 +1,241 @@
+//! An HTTP connection from a client: one request after another (HTTP/1), or many at a time (HTTP/2).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use varka_engine::facts::DetectedHttp;
+use varka_engine::ir::Codec;
+use varka_engine::outcome::LocalReply;
+use varka_telemetry::metrics::envoy::HttpStats;
+
+use super::downstream::Downstream;
+use super::exchange::Exchange;
+use super::h1::{self, HeadError, NoRequest, ServerConn};
+use super::h2::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, ServerStream};
+use super::message::RequestHead;
+use super::{reply, request};
+use crate::conn::Conn;
+use crate::inspect;
+use crate::net::{Io, Socket};
+use crate::state::Lifecycle;
+
+/// Idle connections are closed after an hour where the manager does not say otherwise, as Envoy does.
+const IDLE: Duration = Duration::from_secs(3600);
+/// A head takes at most so long where the manager does not say otherwise: slow heads must not pile up.
+const HEAD: Duration = Duration::from_secs(60);
+/// After an answer that ends the connection, what the client still sends is read for so long, so that no reset overtakes
+/// the answer (Envoy's delayed close).
+const LINGER: Duration = Duration::from_secs(1);
+/// And at most so many bytes.
+const LINGER_BYTES: usize = 1 << 20;
+/// An idle HTTP/1 connection that is to end is closed after so long: at once, a request that is already on its way to us would
+/// be lost. The next response on it says `connection: close` anyway. (HTTP/2 tells the client, and needs no such time.)
+const GRACE: Duration = Duration::from_secs(2);
+/// HTTP/2 streams of one connection where the manager does not say otherwise.
+const MAX_STREAMS: u32 = 1024;
+
+/// Serves a connection that has just been accepted (or whose TLS handshake is done) until it ends.
+pub(crate) async fn serve(conn: Rc<Conn>, mut io: Io, negotiated_h2: bool) {
+    let h2 = match conn.manager().codec {
+        Codec::Http1 => false,
+        Codec::Http2 => true,
+        Codec::Auto => negotiated_h2 || conn.seen.http == Some(DetectedHttp::H2c) || starts_h2(&mut io).await,
+    };
+    let _counted = conn.http_stats.clone().map(|stats| Counted::new(stats, h2, matches!(io, Io::Tls(_))));
+    if h2 {
+        Box::pin(serve_h2(conn, io)).await;
+    } else {
+        Box::pin(serve_h1(conn, io)).await;
+    }
+}
+
+/// A connection in its manager's statistics, while it is open.
+struct Counted(Arc<HttpStats>);
+
+impl Counted {
+    fn new(stats: Arc<HttpStats>, h2: bool, tls: bool) -> Self {
+        let c = &stats.counters;
+        c.downstream_cx_total.inc();
+        if h2 { &c.downstream_cx_http2_total } else { &c.downstream_cx_http1_total }.inc();
+        if tls {
+            c.downstream_cx_ssl_total.inc();
+        }
+        c.downstream_cx_active.inc();
+        Self(stats)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.downstream_cx_active.dec();
+        self.0.counters.downstream_cx_destroy.inc();
+    }
+}
+
+/// Whether a connection in plain text begins with HTTP/2's preface.
+async fn starts_h2(io: &mut Io) -> bool {
+    let Io::Plain(socket) = io else { return false };
+    let looking = async {
+        loop {
+            if !socket.ahead().is_empty()
+                && let Some(found) = inspect::detect_http(socket.ahead())
+            {
+                return found == Some(DetectedHttp::H2c);
+            }
+            // Only a beginning of the preface is worth waiting for.
+            if !socket.ahead().is_empty() && !socket.ahead().starts_with(b"P") {
+                return false;
+            }
+            if !matches!(Socket::read_ahead(socket).await, Ok(n) if n > 0) {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(HEAD, looking).await.unwrap_or(false)
+}
+
+/// What an idle connection waits for besides its client.
+struct Signals {
+    changes: watch::Receiver<u64>,
+    lifecycle: watch::Receiver<Lifecycle>,
+    /// When the connection has lasted long enough.
+    end: Option<tokio::time::Instant>,
+}
+
+impl Signals {
+    fn new(conn: &Conn) -> Self {
+        let longest = conn.manager().max_connection_duration.filter(|t| !t.is_zero());
+        Self {
+            changes: conn.worker.state.changes(),
+            lifecycle: conn.worker.state.follow_lifecycle(),
+            end: longest.map(|t| tokio::time::Instant::now() + t),
+        }
+    }
+
+    /// The same, some time later.
+    async fn closing_after(&mut self, conn: &Conn, grace: Duration) {
+        self.closing(conn).await;
+        tokio::time::sleep(grace).await;
+    }
+
+    /// Ready when the connection is to take no more requests: its chain was changed, or the proxy drains.
+    async fn closing(&mut self, conn: &Conn) {
+        while !conn.worker.should_close(&conn.chain) {
+            tokio::select! {
+                changed = self.changes.changed() => if changed.is_err() { return },
+                changed = self.lifecycle.changed() => if changed.is_err() { return },
+                () = sleep_until(self.end), if self.end.is_some() => return,
+            }
+        }
+    }
+}
+
+async fn sleep_until(end: Option<tokio::time::Instant>) {
+    if let Some(end) = end {
+        tokio::time::sleep_until(end).await;
+    }
+}
+
+async fn serve_h1(conn: Rc<Conn>, io: Io) {
+    let manager = conn.manager();
+    let limits = h1::Limits {
+        bytes: manager.max_request_headers_kb.map_or(60, |kb| kb as usize) * 1024,
+        lines: manager.max_headers.map_or(100, |n| n as usize),
+        http10: manager.accept_http_10,
+    };
+    let idle = manager.idle_timeout.filter(|t| !t.is_zero()).unwrap_or(IDLE);
+    let head_time = manager.request_headers_timeout.filter(|t| !t.is_zero()).unwrap_or(HEAD);
+    let mut signals = Signals::new(&conn);
+    let mut down = Downstream::H1(Box::new(ServerConn::new(io)));
+    loop {
+        let Downstream::H1(server) = &mut down else { return };
+        tokio::select! {
+            biased;
+            more = server.wait() => if !more { return },
+            () = signals.closing_after(&conn, GRACE) => return,
+            () = tokio::time::sleep(idle) => return,
+        }
+        match tokio::time::timeout(head_time, server.read_head(&limits)).await {
+            Ok(Ok((head, _))) => Box::pin(request::serve(&conn, &mut down, head)).await,
+            Ok(Err(NoRequest::Closed | NoRequest::Broken)) => return,
+            Ok(Err(NoRequest::Refused(error))) => Box::pin(refuse(&conn, &mut down, refusal(error))).await,
+            Err(_) => Box::pin(refuse(&conn, &mut down, LocalReply::request_header_timeout())).await,
+        }
+        let Downstream::H1(server) = &mut down else { return };
+        if server.aborted() {
+            // What came of the answer is sent; that it is not complete shows by its missing end.
+            let _ = tokio::time::timeout(LINGER, server.finish()).await;
+            return;
+        }
+        if !server.reusable() {
+            server.finish().await;
+            let _ = tokio::time::timeout(LINGER, server.drain(LINGER_BYTES)).await;
+            return;
+        }
+    }
+}
+
+fn refusal(error: HeadError) -> LocalReply {
+    match error {
+        HeadError::LowVersion => LocalReply::low_version(),
+        HeadError::TooLarge => LocalReply::request_headers_too_large(),
+        _ => {
+            let mut reply = LocalReply::bad_request(error.details());
+            if error.status() != reply.outcome.status {
+                reply.outcome.status = error.status();
+                reply.body = h1::reason(error.status()).into();
+            }
+            reply
+        }
+    }
+}
+
+/// Answers what is no request, and records it.
+async fn refuse(conn: &Conn, down: &mut Downstream, reply: LocalReply) {
+    let mut x = Exchange::new(conn, RequestHead::default());
+    let outcome = reply::send(&mut x, down, reply).await;
+    x.record(&outcome);
+}
+
+async fn serve_h2(conn: Rc<Conn>, io: Io) {
+    let manager = conn.manager();
+    let mut builder = ::h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(manager.max_request_headers_kb.map_or(MAX_HEADER_LIST, |kb| kb.saturating_mul(1024)))
+        .max_concurrent_streams(manager.max_concurrent_streams.unwrap_or(MAX_STREAMS))
+        .enable_connect_protocol();
+    let Ok(Ok(mut h2)) = tokio::time::timeout(HEAD, builder.handshake(io)).await else { return };
+    let idle = manager.idle_timeout.filter(|t| !t.is_zero()).unwrap_or(IDLE);
+    let mut signals = Signals::new(&conn);
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            accepted = h2.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let conn = Rc::clone(&conn);
+                    tokio::task::spawn_local(async move {
+                        let (stream, head) = ServerStream::new(request, respond);
+                        let mut down = Downstream::H2(Box::new(stream));
+                        request::serve(&conn, &mut down, head).await;
+                    });
+                }
+                Some(Err(_)) | None => return,
+            },
+            () = signals.closing(&conn), if !closing => {
+                closing = true;
+                h2.graceful_shutdown();
+            }
+            () = tokio::time::sleep(idle), if !closing => if !h2.has_streams() {
+                closing = true;
+                h2.graceful_shutdown();
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! One request and its response, from the head's arrival to the access log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderMap;
+use varka_engine::facts::{Connection, Metadata, Request};
+use varka_engine::ir::{HttpConnectionManager, Str};
+use varka_engine::outcome::{LocalReply, Outcome, ResponseFlags};
+use varka_telemetry::accesslog::Record;
+
+use super::message::RequestHead;
+use crate::accesslog::UpstreamRecord;
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::metrics::FinishedRequest;
+use crate::worker::Worker;
+
+/// The configuration that a request begins with; counts it.
+fn started(conn: &Conn) -> Arc<Config> {
+    if let Some(http) = &conn.http_stats {
+        http.counters.downstream_rq_total.inc();
+    }
+    conn.worker.state.config()
+}
+
+/// Why a request does not go on to the next phase.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It is answered here, with the response headers of its route where it has one.
+    Reply(Box<LocalReply>),
+    /// A filter answers in the upstream's stead: the route's headers are not for that.
+    Answer(Box<LocalReply>),
+    /// The client has gone away.
+    ClientGone,
+    /// The response broke off after its head was sent.
+    BrokeOff(Outcome),
+}
+
+impl From<LocalReply> for Halt {
+    fn from(reply: LocalReply) -> Self {
+        Self::Reply(Box::new(reply))
+    }
+}
+
+/// One request and its response.
+#[derive(Debug)]
+pub(crate) struct Exchange<'c> {
+    /// The connection it came on.
+    pub conn: &'c Conn,
+    /// The configuration it began with.
+    pub config: Arc<Config>,
+    /// The request, as it is after the phases so far.
+    pub head: RequestHead,
+    /// The client's address as far as it is to be believed.
+    pub client: SocketAddr,
+    /// Flags that were set on the way.
+    pub flags: ResponseFlags,
+    /// Name of the route.
+    pub route: Option<Str>,
+    /// Where it was sent.
+    pub upstream: UpstreamRecord,
+    /// Status that was sent; 0: none yet.
+    pub status: u16,
+    /// Headers of the response that was sent.
+    pub response: HeaderMap,
+    /// Trailers of the response that was sent.
+    pub trailers: Option<Box<HeaderMap>>,
+    /// From the beginning until the whole request was there.
+    pub request_duration: Option<Duration>,
+    /// From the beginning until the upstream answered.
+    pub response_duration: Option<Duration>,
+    /// Payload from the client.
+    pub bytes_received: u64,
+    /// Payload to the client.
+    pub bytes_sent: u64,
+    /// When it began.
+    pub started: Instant,
+    started_at: SystemTime,
+    recorded: bool,
+}
+
+impl<'c> Exchange<'c> {
+    /// A request whose head has arrived.
+    pub(crate) fn new(conn: &'c Conn, head: RequestHead) -> Self {
+        Self {
+            config: started(conn),
+            client: conn.seen.peer,
+            conn,
+            head,
+            flags: ResponseFlags::NONE,
+            route: None,
+            upstream: UpstreamRecord::default(),
+            status: 0,
+            response: HeaderMap::new(),
+            trailers: None,
+            request_duration: None,
+            response_duration: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            recorded: false,
+        }
+    }
+
+    /// The worker.
+    pub(crate) fn worker(&self) -> &'c std::rc::Rc<Worker> {
+        &self.conn.worker
+    }
+
+    /// The connection manager.
+    pub(crate) fn manager(&self) -> &'c HttpConnectionManager {
+        self.conn.manager()
+    }
+
+    /// As facts for the engine.
+    pub(crate) fn facts<'a>(&'a self, connection: &'a Connection<'a>) -> Request<'a> {
+        request_facts(&self.head, connection, self.client)
+    }
+
+    /// The last phase: writes what happened to the access log and the metrics, once.
+    pub(crate) fn record(&mut self, outcome: &Outcome) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        self.count(outcome, duration);
+        let connection = self.conn.facts();
+        let state = &self.conn.worker.state;
+        let record = Record {
+            start: self.started_at,
+            duration,
+            request_duration: self.request_duration,
+            response_duration: self.response_duration,
+            client: self.client,
+            version: Some(self.head.version),
+            method: self.head.method.as_str(),
+            path: self.head.path.as_str(),
+            authority: self.head.authority.as_str(),
+            scheme: self.head.scheme(),
+            request: Some(&self.head.headers),
+            response: Some(&self.response),
+            trailers: self.trailers.as_deref(),
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            route: self.route.as_deref().unwrap_or_default(),
+            chain: self.conn.chain.chain().map_or("", |c| &c.name),
+            ..self.upstream.record(&connection, outcome, state)
+        };
+        state.logs.write(self.conn.chain.logs(), &record);
+    }
+}
+
+impl Exchange<'_> {
+    fn count(&self, outcome: &Outcome, duration: Duration) {
+        let worker = &self.conn.worker;
+        let cluster = self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name));
+        let grpc = self
+            .head
+            .is_grpc()
+            .then(|| self.trailers.as_deref().and_then(grpc_status).or_else(|| grpc_status(&self.response)));
+        worker.series.request(
+            &worker.state,
+            &FinishedRequest {
+                conn: self.conn,
+                cluster,
+                upstream: &self.upstream,
+                authority: self.head.authority.as_str(),
+                outcome,
+                grpc,
+                duration,
+                received: self.bytes_received,
+                sent: self.bytes_sent,
+            },
+        );
+    }
+}
+
+/// `grpc-status` of response headers or trailers.
+fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// A request as facts for the engine.
+pub(crate) fn request_facts<'a>(
+    head: &'a RequestHead,
+    connection: &'a Connection<'a>,
+    client: SocketAddr,
+) -> Request<'a> {
+    Request {
+        method: head.method.as_str(),
+        scheme: head.scheme(),
+        authority: head.authority.as_str(),
+        path: head.path.as_str(),
+        headers: &head.headers,
+        connection,
+        remote_address: client,
+        metadata: Metadata::EMPTY,
+        version: head.version,
+    }
+}
+
+impl Drop for Exchange<'_> {
+    /// Dropped before its last phase: its connection ended under it.
+    fn drop(&mut self) {
+        let outcome = Outcome::client_gone(self.status);
+        self.record(&outcome);
+    }
+}

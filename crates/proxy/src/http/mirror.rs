@@ -1,0 +1,116 @@
+//! Copies of requests to shadow clusters: sent and forgotten.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::HeaderValue;
+use tokio::sync::mpsc;
+use varka_engine::ir::{ClusterProtocol, Mirror};
+
+use super::body::RequestBody;
+use super::exchange::Exchange;
+use super::message::RequestHead;
+use crate::cluster::Want;
+use crate::conn::Conn;
+use crate::pool::{ClusterPool, Target};
+use crate::pump::{Frame, Sink as _, Source as _};
+
+/// Pieces of a body that a mirror may be behind; one that is further behind gets no more and is given up.
+const BEHIND: usize = 64;
+/// A mirror takes at most so long.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Starts a mirror; the body will be copied to it.
+pub(crate) fn start(x: &Exchange<'_>, mirror: &Mirror, body: &mut RequestBody) {
+    let Some(cluster) = x.config.cluster(&mirror.cluster) else { return };
+    let worker = x.worker();
+    let pool = worker.pools.get(cluster, &worker.state);
+    let want = Want {
+        hash: None,
+        tried: &[],
+        reselections: 0,
+        leave_priorities: false,
+        original_dst: x.conn.seen.original_dst,
+        request: Some(&x.head),
+    };
+    let Some(picked) = cluster.pick(&want) else { return };
+    let mut head = x.head.clone();
+    if mirror.shadow_host_suffix {
+        head.authority = shadow(head.authority.as_str()).into();
+    }
+    add_origin(&mut head, x.conn);
+    let http2 = match cluster.config.http.protocol {
+        ClusterProtocol::Http1 => false,
+        ClusterProtocol::Http2 => true,
+        ClusterProtocol::Downstream => head.version == http::Version::HTTP_2,
+    };
+    let frames = (!body.is_empty()).then(|| {
+        let (sender, receiver) = mpsc::channel(BEHIND);
+        body.mirror_to(sender);
+        receiver
+    });
+    let address = picked.address;
+    tokio::task::spawn_local(async move {
+        let tls_mode = picked.tls_mode.as_deref();
+        let sending = send(&pool, address, tls_mode, http2, &head, frames);
+        let _ = tokio::time::timeout(LIMIT, sending).await;
+        drop(picked);
+    });
+}
+
+/// `was-service:8080` becomes `was-service-shadow:8080`.
+fn shadow(authority: &str) -> String {
+    let host = varka_engine::host::without_port(authority);
+    let port = authority.get(host.len()..).unwrap_or_default();
+    format!("{host}-shadow{port}")
+}
+
+/// Mirrors say that it is a proxy that sends them, and whence.
+fn add_origin(head: &mut RequestHead, conn: &Conn) {
+    let own = match conn.seen.local.ip() {
+        ip if ip.is_loopback() => conn.worker.state.bootstrap.ip,
+        ip => ip,
+    };
+    let text = match head.headers.get("x-forwarded-for").and_then(|v| v.to_str().ok()) {
+        Some(before) => format!("{before},{own}"),
+        None => own.to_string(),
+    };
+    if let Ok(value) = HeaderValue::try_from(text) {
+        head.headers.insert("x-forwarded-for", value);
+    }
+    head.headers.insert("x-envoy-internal", HeaderValue::from_static("true"));
+}
+
+async fn send(
+    pool: &Rc<ClusterPool>,
+    address: SocketAddr,
+    tls_mode: Option<&str>,
+    http2: bool,
+    head: &RequestHead,
+    frames: Option<mpsc::Receiver<Frame>>,
+) {
+    let host = varka_engine::host::without_port(head.authority.as_str());
+    let target = Target { address, tls_mode, http2, alpn: None, host };
+    let Ok(mut upstream) = pool.acquire(&target).await else { return };
+    if upstream.start(head, frames.is_none()).is_err() {
+        return;
+    }
+    if let Some(mut frames) = frames {
+        while let Some(frame) = frames.recv().await {
+            let last = !matches!(frame, Frame::Data(_));
+            let ready = std::future::poll_fn(|cx| upstream.poll_ready(cx)).await;
+            if ready.is_err() || upstream.send(frame).is_err() {
+                return;
+            }
+            if last {
+                break;
+            }
+        }
+    }
+    if crate::pump::flush(&mut upstream).await.is_err() {
+        return;
+    }
+    if std::future::poll_fn(|cx| upstream.poll_response(cx)).await.is_ok() && !upstream.received() {
+        while let Ok(Frame::Data(_)) = std::future::poll_fn(|cx| upstream.poll_recv(cx)).await {}
+    }
+}

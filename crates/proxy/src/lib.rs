@@ -1,0 +1,45 @@
+//! The data plane: a sidecar beside an application, or a router at the edge.
+//!
+//! It accepts connections, asks [`varka_engine`] what to do with them and does it. Everything that is decided is decided
+//! there; everything here is IO.
+//!
+//! A reader follows a connection through [`worker`] (the socket), [`accept`] (original destination, first bytes, filter chain,
+//! TLS) to [`tcp`] or [`http`], and a request through `http/request.rs`, whose phases stand in their order, and
+//! `http/forward.rs`, which takes it to an endpoint of a [`cluster`] over a connection of a [`pool`].
+#![forbid(unsafe_code)]
+
+mod accept;
+mod accesslog;
+pub mod admin;
+mod admin_server;
+mod bootstrap;
+mod cluster;
+mod config;
+mod conn;
+mod connect;
+mod control;
+mod deadline;
+mod error;
+mod http;
+mod inspect;
+mod metrics;
+mod net;
+mod own_server;
+mod pool;
+mod pump;
+mod run;
+mod state;
+mod status;
+mod tcp;
+mod tls;
+mod worker;
+
+pub use bootstrap::{
+    AppMetrics, Args, Bootstrap, GrpcProbe, HttpGet, HttpHeader, OriginalDst, Ports, Prober, Role, TcpSocketProbe,
+};
+pub use cluster::{ClusterState, HostState, Totals, Usage};
+pub use config::Config;
+pub use error::Error;
+pub use run::{Proxy, run};
+pub use state::{Downstream, Lifecycle, State, SyncStatus};
+pub use tls::{CertificateView, SecretStore, TlsError};

@@ -1,0 +1,211 @@
+//! What all threads of a proxy share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+use varka_engine::ir;
+use varka_telemetry::metrics::Registry;
+
+use crate::accesslog::AccessLogs;
+use crate::bootstrap::Bootstrap;
+use crate::cluster::Clusters;
+use crate::config::Config;
+use crate::tls::SecretStore;
+
+/// Where a proxy is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lifecycle {
+    /// It has no configuration or no certificate yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It finishes what it has and wants no more.
+    Draining,
+    /// It ends now.
+    Stopped,
+}
+
+/// What all threads of a proxy share.
+#[derive(Debug)]
+pub struct State {
+    /// What it was started with.
+    pub bootstrap: Bootstrap,
+    /// Certificates and trust anchors.
+    pub secrets: Arc<SecretStore>,
+    /// When it was started.
+    pub started: Instant,
+    /// The same on the wall clock.
+    pub started_at: SystemTime,
+    /// Connections from clients.
+    pub downstream: Downstream,
+    /// State of the configuration stream, for people.
+    pub sync: ArcSwap<SyncStatus>,
+    /// Why there is no (new) certificate, for people; `None`: there is.
+    pub certificate_problem: ArcSwapOption<String>,
+    /// Everything that is counted.
+    pub metrics: Registry,
+    /// Somebody asked that health checks fail (`/healthcheck/fail`).
+    pub health_failed: AtomicBool,
+    pub(crate) logs: AccessLogs,
+    pub(crate) clusters: Clusters,
+    config: ArcSwap<Config>,
+    changed: watch::Sender<u64>,
+    lifecycle: watch::Sender<Lifecycle>,
+    bound: ArcSwap<HashMap<ir::Str, SocketAddr>>,
+    synced: watch::Sender<bool>,
+    mark: Option<u32>,
+}
+
+/// Counters of client connections.
+#[derive(Debug, Default)]
+pub struct Downstream {
+    /// Accepted since the start.
+    pub total: AtomicU64,
+    /// Open now, from elsewhere to the workload.
+    pub inbound: AtomicU64,
+    /// Open now, from the workload or through the router.
+    pub outbound: AtomicU64,
+}
+
+/// How the configuration came.
+#[derive(Debug, Clone, Default)]
+pub struct SyncStatus {
+    /// `HOST:PORT` of the control plane, or the file.
+    pub source: String,
+    /// Whether the stream is up.
+    pub connected: bool,
+    /// Last accepted version by type URL.
+    pub versions: Vec<(String, String)>,
+    /// Resources that were refused, with the reason: they keep their last good state.
+    pub refused: Vec<(String, String)>,
+}
+
+impl State {
+    /// A proxy that has nothing yet.
+    pub fn new(bootstrap: Bootstrap) -> Self {
+        Self {
+            logs: AccessLogs::new(bootstrap.access_log.clone()),
+            secrets: Arc::default(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            downstream: Downstream::default(),
+            sync: ArcSwap::default(),
+            certificate_problem: ArcSwapOption::empty(),
+            metrics: Registry::default(),
+            health_failed: AtomicBool::new(false),
+            clusters: Clusters::default(),
+            config: ArcSwap::from_pointee(Config::default()),
+            changed: watch::channel(0).0,
+            lifecycle: watch::channel(Lifecycle::Starting).0,
+            bound: ArcSwap::default(),
+            synced: watch::channel(false).0,
+            mark: usable_mark(bootstrap.mark),
+            bootstrap,
+        }
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Puts a configuration into use. Parts of it that cannot work are logged and refuse traffic; the rest is in use.
+    pub fn apply(&self, ir: Arc<ir::Proxy>) {
+        let old = self.config.load_full();
+        for secret in ir.secrets.values() {
+            let known = old.ir.secrets.get(&secret.name).is_some_and(|o| o == secret);
+            if !known && let Err(e) = self.secrets.put(secret) {
+                tracing::error!("{e}; connections that need it are refused until it is corrected");
+            }
+        }
+        for name in old.ir.secrets.keys().filter(|n| !ir.secrets.contains_key(*n)) {
+            self.secrets.remove(name);
+        }
+        let (config, problems) = Config::next(&old, ir, &self.secrets, &self.clusters, &self.metrics);
+        for problem in problems {
+            tracing::error!("{problem}");
+        }
+        let version = config.version;
+        self.metrics.keep_clusters(|name| config.cluster(name).is_some());
+        self.config.store(Arc::new(config));
+        self.changed.send_replace(version);
+    }
+
+    /// Where a listener really listens; `None`: it has no socket.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.bound.load().get(listener).copied()
+    }
+
+    pub(crate) fn bound(&self, listener: &ir::Str, address: SocketAddr) {
+        self.bound.rcu(|old| {
+            let mut new = HashMap::clone(old);
+            new.insert(Arc::clone(listener), address);
+            new
+        });
+    }
+
+    /// A counter that moves with every configuration.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Mark of our own sockets, where we may set it.
+    pub(crate) fn mark(&self) -> Option<u32> {
+        self.mark
+    }
+
+    /// Everything that was asked for at first has been answered.
+    pub(crate) fn set_synced(&self) {
+        self.synced.send_replace(true);
+    }
+
+    /// Follows that.
+    pub(crate) fn follow_synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
+    /// Where the proxy is in its life.
+    pub fn lifecycle(&self) -> Lifecycle {
+        *self.lifecycle.borrow()
+    }
+
+    /// Follows it.
+    pub fn follow_lifecycle(&self) -> watch::Receiver<Lifecycle> {
+        self.lifecycle.subscribe()
+    }
+
+    /// Moves on; never back.
+    pub fn advance(&self, to: Lifecycle) {
+        self.lifecycle.send_if_modified(|now| {
+            let forward = *now < to;
+            if forward {
+                *now = to;
+            }
+            forward
+        });
+    }
+
+    /// Connections of clients that are open now.
+    pub fn active_connections(&self) -> u64 {
+        self.downstream.inbound.load(Relaxed) + self.downstream.outbound.load(Relaxed)
+    }
+}
+
+/// A proxy that runs as a user of its own is known to interception by that; one that cannot is known by the mark, which
+/// needs a capability.
+fn usable_mark(wanted: Option<u32>) -> Option<u32> {
+    let mark = wanted?;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).ok()?;
+    match varka_sys::socket::set_mark(&socket, mark) {
+        Ok(()) => Some(mark),
+        Err(e) => {
+            tracing::info!("sockets are not marked ({e}): interception must know the proxy by its user");
+            None
+        }
+    }
+}

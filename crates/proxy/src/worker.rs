@@ -1,0 +1,133 @@
+//! One thread of the data plane: its listening sockets, connections and pools. Workers share nothing mutable but atomics.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use varka_engine::ir::{Listener, Str, TrafficDirection};
+
+use crate::accept;
+use crate::config::ChainRef;
+use crate::metrics::Series;
+use crate::pool::Pools;
+use crate::state::{Lifecycle, State};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How often idle upstream connections are looked after.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Pause after an address could not be listened on, or a connection not be accepted.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// One thread of the data plane.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// What all threads share.
+    pub state: Arc<State>,
+    /// Connections to endpoints.
+    pub pools: Pools,
+    /// Istio's series that its requests counted in.
+    pub series: Series,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub(crate) fn new(state: Arc<State>) -> Rc<Self> {
+        Rc::new(Self { state, pools: Pools::default(), series: Series::default() })
+    }
+
+    /// Whether connections of this chain are to end after what they are doing.
+    pub(crate) fn should_close(&self, chain: &ChainRef) -> bool {
+        self.state.lifecycle() >= Lifecycle::Draining || !chain.is_current(&self.state.config())
+    }
+
+    /// Runs until the proxy stops.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let sweeper = Rc::clone(&self);
+        let sweeping = tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                sweeper.pools.sweep(&sweeper.state.config());
+            }
+        });
+        let listening = tokio::task::spawn_local(Rc::clone(&self).listen());
+        let mut lifecycle = self.state.follow_lifecycle();
+        let _ = lifecycle.wait_for(|l| *l == Lifecycle::Stopped).await;
+        listening.abort();
+        sweeping.abort();
+        self.pools.close_idle();
+    }
+
+    /// Keeps a socket open for every listener that wants one.
+    async fn listen(self: Rc<Self>) {
+        let mut open: HashMap<Str, (SocketAddr, JoinHandle<()>)> = HashMap::new();
+        let (mut changes, mut lifecycle) = (self.state.changes(), self.state.follow_lifecycle());
+        loop {
+            let config = self.state.config();
+            let draining = self.state.lifecycle() >= Lifecycle::Draining;
+            // While the proxy drains, the application may still call others, but nobody new is let in.
+            let wanted = |l: &Listener| l.bind_to_port && !(draining && l.direction != TrafficDirection::Outbound);
+            open.retain(|name, (address, task)| {
+                let keep = config.ir.listeners.get(name).is_some_and(|l| l.address == *address && wanted(l));
+                if !keep {
+                    task.abort();
+                }
+                keep
+            });
+            let mut failed = false;
+            for (name, listener) in config.ir.listeners.iter().filter(|(_, l)| wanted(l)) {
+                if open.contains_key(name) {
+                    continue;
+                }
+                match bind(listener.address) {
+                    Ok(socket) => {
+                        let bound = socket.local_addr().unwrap_or(listener.address);
+                        self.state.bound(name, bound);
+                        let task = tokio::task::spawn_local(accept_all(Rc::clone(&self), Arc::clone(name), socket));
+                        open.insert(Arc::clone(name), (listener.address, task));
+                    }
+                    Err(e) => {
+                        failed = true;
+                        tracing::error!("listener {name} cannot listen on {}: {e}; trying again", listener.address);
+                    }
+                }
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                changed = lifecycle.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if failed => {}
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept_all(worker: Rc<Worker>, listener: Str, socket: TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                tokio::task::spawn_local(accept::handle(Rc::clone(&worker), Arc::clone(&listener), stream, peer));
+            }
+            Err(e) => {
+                // Out of descriptors, mostly: connections wait in the backlog until some are closed.
+                tracing::warn!("listener {listener} cannot accept: {e}");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}

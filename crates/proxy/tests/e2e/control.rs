@@ -1,0 +1,246 @@
+//! A proxy with a control plane: a certificate by CSR, configuration by delta ADS, and its own ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use varka_engine::ir::{Proxy as Ir, Resource, ResourceType, Str};
+use varka_identity::{Authority, SpiffeId, SystemRandom};
+use varka_proto::istio::certificate::{
+    IstioCertificateRequest, IstioCertificateResponse, IstioCertificateService, IstioCertificateServiceServer,
+};
+use varka_proxy::{GrpcProbe, HttpGet, Lifecycle, Ports, Prober, Proxy, TcpSocketProbe};
+use varka_xds::Node;
+use varka_xds::codec::{self, Reader};
+use varka_xds::server::{self, Names, Peer, Session, Source, Versioned};
+
+use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
+use crate::support::{App, Client, LIMIT, bootstrap, until};
+
+const TOKEN: &str = "token-of-the-pod";
+
+/// Issues certificates to whoever has the token.
+struct Ca(Arc<Authority>);
+
+impl IstioCertificateService for Ca {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        let bearer = request.metadata().get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if bearer != format!("Bearer {TOKEN}") {
+            return Err(Status::unauthenticated("who are you?"));
+        }
+        let id = SpiffeId::new("cluster.local", "default", "web").unwrap();
+        let csr = &request.get_ref().csr;
+        let validity = Duration::from_secs(3600);
+        let issued = self.0.sign_csr(csr, &id, SystemTime::now(), validity, &SystemRandom::new()).unwrap();
+        Ok(Response::new(IstioCertificateResponse { cert_chain: issued.chain }))
+    }
+}
+
+/// Serves one configuration to everybody.
+struct Mesh(watch::Sender<Ir>);
+
+struct MeshSession(watch::Receiver<Ir>);
+
+impl Source for Mesh {
+    type Session = MeshSession;
+
+    async fn connect(&self, node: Node, peer: Peer) -> Result<MeshSession, Status> {
+        assert_eq!(node.id, "sidecar~127.0.0.1~test.default~default.svc.cluster.local");
+        assert_eq!(peer.token.unwrap().expose(), TOKEN);
+        Ok(MeshSession(self.0.subscribe()))
+    }
+}
+
+impl Session for MeshSession {
+    async fn changed(&mut self) -> Result<(), Status> {
+        self.0.changed().await.map_err(|_| Status::unavailable("the end"))
+    }
+
+    fn version(&mut self) -> Str {
+        "1".into()
+    }
+
+    fn resources(&mut self, kind: ResourceType, names: Names<'_>) -> Vec<Versioned> {
+        let ir = self.0.borrow_and_update().clone();
+        let all: Vec<Resource> = match kind {
+            ResourceType::Listener => ir.listeners.into_values().map(Resource::Listener).collect(),
+            ResourceType::Route => ir.routes.into_values().map(Resource::Route).collect(),
+            ResourceType::Cluster => ir.clusters.into_values().map(Resource::Cluster).collect(),
+            ResourceType::Endpoints => ir.endpoints.into_values().map(Resource::Endpoints).collect(),
+            ResourceType::Secret => Vec::new(),
+        };
+        all.iter()
+            .filter(|r| match names {
+                Names::Wildcard => true,
+                Names::Only(names) => names.contains(r.name()),
+            })
+            .map(|r| Versioned {
+                name: Arc::clone(r.name()),
+                version: codec::version(r),
+                body: codec::encode_bytes(r, Reader::Istio),
+            })
+            .collect()
+    }
+
+    fn acked(&mut self, _: ResourceType, _: &str) {}
+
+    fn nacked(&mut self, kind: ResourceType, _: &str, message: &str) {
+        panic!("{kind:?} refused: {message}");
+    }
+}
+
+/// A control plane in a thread of its own.
+struct ControlPlane {
+    address: SocketAddr,
+    authority: Arc<Authority>,
+    config: watch::Sender<Ir>,
+}
+
+impl ControlPlane {
+    fn start(config: Ir) -> Self {
+        let authority = Authority::generate("cluster.local", SystemTime::now(), &SystemRandom::new()).unwrap();
+        let authority = Arc::new(authority);
+        let names = ["localhost"];
+        let day = Duration::from_secs(86_400);
+        let own = authority.issue_server_certificate(&names, SystemTime::now(), day, &SystemRandom::new()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = watch::channel(config).0;
+        let (ca, mesh) = (Ca(Arc::clone(&authority)), Mesh(config.clone()));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let identity = Identity::from_pem(&own.chain_pem, own.key.to_pem().as_str());
+                let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
+                Server::builder()
+                    .tls_config(ServerTlsConfig::new().identity(identity))
+                    .unwrap()
+                    .add_service(IstioCertificateServiceServer::new(ca))
+                    .add_service(server::service(mesh))
+                    .serve_with_incoming(incoming)
+                    .await
+                    .unwrap();
+            });
+        });
+        Self { address, authority, config }
+    }
+}
+
+/// A proxy that follows a control plane.
+struct Following {
+    proxy: Option<Proxy>,
+    _dir: tempfile::TempDir,
+}
+
+impl Following {
+    fn start(plane: &ControlPlane, token: &str, app: &App) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), token).unwrap();
+        std::fs::write(dir.path().join("root.pem"), plane.authority.root_pem()).unwrap();
+        let mut b = bootstrap(dir.path(), Some(app.address));
+        b.static_config = None;
+        b.service_account = "web".to_owned();
+        b.discovery_address = format!("localhost:{}", plane.address.port());
+        b.ca_address.clone_from(&b.discovery_address);
+        b.token_path = dir.path().join("token");
+        b.root_cert_path = dir.path().join("root.pem");
+        b.ports = Ports { admin: 0, status: 0, readiness: 0, metrics: 0 };
+        let get = |path: &str| HttpGet { path: path.to_owned(), port: app.address.port(), ..HttpGet::default() };
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let tcp = |port| Prober { tcp_socket: Some(TcpSocketProbe { port }), ..Prober::default() };
+        let probers = [
+            ("/app-health/was/readyz", Prober { http_get: Some(get("/actuator/health")), ..Prober::default() }),
+            ("/app-health/was/livez", tcp(app.address.port())),
+            ("/app-health/was/startupz", tcp(closed)),
+            (
+                "/app-health/rpc/livez",
+                Prober {
+                    grpc: Some(GrpcProbe { port: app.address.port(), service: None }),
+                    timeout_seconds: 1,
+                    ..Prober::default()
+                },
+            ),
+        ];
+        b.app_probers = probers.into_iter().map(|(path, prober)| (path.to_owned(), prober)).collect();
+        Self { proxy: Some(Proxy::start(b).unwrap()), _dir: dir }
+    }
+
+    fn address(&self, name: &str) -> SocketAddr {
+        until("the port is open", || self.proxy.as_ref().unwrap().address(name))
+    }
+
+    fn get(&self, server: &str, path: &str) -> (u16, String) {
+        let response = Client::connect(self.address(server)).ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let status = response.line.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, String::from_utf8_lossy(&response.body).into_owned())
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let proxy = self.proxy.take().unwrap();
+        proxy.state().advance(Lifecycle::Stopped);
+        proxy.wait();
+    }
+}
+
+#[test]
+fn a_proxy_gets_certificate_and_configuration_and_follows_changes() {
+    let app = App::start();
+    let plane = ControlPlane::start(outbound(cluster(WAS, endpoints(&[], None)), |_| {}));
+    let sidecar = Following::start(&plane, TOKEN, &app);
+    until("it is ready", || (sidecar.get("readiness", "/healthz/ready").0 == 200).then_some(()));
+    assert_eq!(sidecar.get("admin", "/ready"), (200, "LIVE\n".to_owned()));
+    assert!(sidecar.get("admin", "/certs").1.contains("spiffe://cluster.local/ns/default/sa/web"));
+    let request = "GET / HTTP/1.1\r\nHost: was-service\r\n\r\n";
+    let mut client = Client::connect(sidecar.address("virtualOutbound"));
+    assert_eq!(client.ask(request).line, "HTTP/1.1 503 Service Unavailable");
+    plane.config.send_replace(outbound(cluster(WAS, endpoints(&[app.address], None)), |_| {}));
+    until("the endpoint has arrived", || (client.ask(request).line == "HTTP/1.1 200 OK").then_some(()));
+    let (status, metrics) = sidecar.get("metrics", "/stats/prometheus");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("istio_requests_total{reporter=\"source\",source_workload=\"test\""), "{metrics}");
+    assert!(metrics.contains("envoy_cluster_upstream_rq{response_code=\"200\",cluster_name=\"outbound|8080||was-service.default.svc.cluster.local\"") || metrics.contains("envoy_cluster_upstream_rq"), "{metrics}");
+}
+
+#[test]
+fn without_credentials_nothing_is_served_and_the_reason_is_told() {
+    let app = App::start();
+    let plane = ControlPlane::start(inbound(Mode::Strict));
+    let sidecar = Following::start(&plane, "forged", &app);
+    let why = until("the certificate is refused", || {
+        let (status, why) = sidecar.get("readiness", "/healthz/ready");
+        assert_eq!(status, 503);
+        why.contains("who are you?").then_some(why)
+    });
+    assert!(why.starts_with("no certificate yet: control plane localhost:"), "{why}");
+    assert_eq!(sidecar.proxy.as_ref().unwrap().address("virtualInbound"), None);
+}
+
+#[test]
+fn probes_are_asked_of_the_application() {
+    let app = App::start();
+    let plane = ControlPlane::start(inbound(Mode::Strict));
+    let sidecar = Following::start(&plane, TOKEN, &app);
+    assert_eq!(sidecar.get("status", "/app-health/was/readyz").0, 200);
+    assert_eq!(app.last().line, "GET /actuator/health HTTP/1.1");
+    assert_eq!(sidecar.get("status", "/app-health/was/livez").0, 200);
+    assert_eq!(sidecar.get("status", "/app-health/was/startupz").0, 500);
+    assert_eq!(sidecar.get("status", "/app-health/rpc/livez").0, 500);
+    assert_eq!(sidecar.get("status", "/app-health/other/livez").0, 404);
+    let response = Client::connect(sidecar.address("status"))
+        .ask("POST /quitquitquit HTTP/1.1\r\nHost: x\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(response.line, "HTTP/1.1 200 OK");
+    let state = Arc::clone(sidecar.proxy.as_ref().unwrap().state());
+    let start = std::time::Instant::now();
+    until("it ends", || (state.lifecycle() == Lifecycle::Stopped || start.elapsed() > LIMIT).then_some(()));
+    assert_eq!(state.lifecycle(), Lifecycle::Stopped);
+}

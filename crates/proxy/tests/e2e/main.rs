@@ -1,0 +1,18 @@
+//! A proxy over real sockets on loopback: what a client, an application and the access log see.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail tests"
+)]
+
+mod config;
+mod control;
+mod http1;
+mod http2;
+mod mtls;
+mod router;
+mod support;
+mod tcp;

@@ -1,0 +1,301 @@
+//! What is known of a request or connection at its end, and what the operators take from it.
+
+use std::fmt::{Display, Write as _};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Version};
+use varka_engine::facts::Connection;
+use varka_engine::headers::protocol_name;
+use varka_engine::outcome::Outcome;
+
+use super::{Header, Value, time};
+
+/// What is known of one request, or of one connection without HTTP, at its end. Empty text and `None` mean: not known.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// When it began.
+    pub start: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// From the beginning to the last byte of the request.
+    pub request_duration: Option<Duration>,
+    /// From the beginning to the first byte of the upstream's response.
+    pub response_duration: Option<Duration>,
+    /// The connection.
+    pub connection: &'a Connection<'a>,
+    /// The client's address, by X-Forwarded-For where that is believed.
+    pub client: SocketAddr,
+    /// HTTP version of the client; `None` for TCP.
+    pub version: Option<Version>,
+    /// Method.
+    pub method: &'a str,
+    /// Path and query as they were sent on; the original is in `x-envoy-original-path`.
+    pub path: &'a str,
+    /// Authority as it was sent on.
+    pub authority: &'a str,
+    /// Scheme.
+    pub scheme: &'a str,
+    /// Request headers as they were sent on.
+    pub request: Option<&'a HeaderMap>,
+    /// Response headers as the client got them.
+    pub response: Option<&'a HeaderMap>,
+    /// Response trailers as the client got them.
+    pub trailers: Option<&'a HeaderMap>,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// Why we closed the client's connection.
+    pub termination: &'a str,
+    /// Why the upstream's connection failed.
+    pub transport_failure: &'a str,
+    /// Payload from the client.
+    pub bytes_received: u64,
+    /// Payload to the client.
+    pub bytes_sent: u64,
+    /// Endpoint.
+    pub upstream_host: Option<SocketAddr>,
+    /// Our end of the connection to it.
+    pub upstream_local: Option<SocketAddr>,
+    /// Cluster.
+    pub cluster: &'a str,
+    /// Attempts that were made upstream.
+    pub attempts: u32,
+    /// Route.
+    pub route: &'a str,
+    /// Filter chain.
+    pub chain: &'a str,
+    /// Name of this host.
+    pub hostname: &'a str,
+}
+
+macro_rules! fields {
+    ($($variant:ident $name:literal $number:literal,)*) => {
+        /// An operator without argument.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Field {
+            $($variant,)*
+        }
+
+        impl Field {
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// Whether JSON shows it as a number.
+            pub(super) fn is_number(self) -> bool {
+                match self {
+                    $(Self::$variant => $number,)*
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    Protocol "PROTOCOL" false,
+    ResponseCode "RESPONSE_CODE" true,
+    ResponseFlags "RESPONSE_FLAGS" false,
+    ResponseFlagsLong "RESPONSE_FLAGS_LONG" false,
+    Details "RESPONSE_CODE_DETAILS" false,
+    Termination "CONNECTION_TERMINATION_DETAILS" false,
+    TransportFailure "UPSTREAM_TRANSPORT_FAILURE_REASON" false,
+    BytesReceived "BYTES_RECEIVED" true,
+    BytesSent "BYTES_SENT" true,
+    Duration "DURATION" true,
+    RequestDuration "REQUEST_DURATION" true,
+    ResponseDuration "RESPONSE_DURATION" true,
+    ResponseTxDuration "RESPONSE_TX_DURATION" true,
+    UpstreamHost "UPSTREAM_HOST" false,
+    UpstreamRemoteAddress "UPSTREAM_REMOTE_ADDRESS" false,
+    UpstreamRemoteAddressWithoutPort "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" false,
+    UpstreamRemotePort "UPSTREAM_REMOTE_PORT" true,
+    UpstreamLocalAddress "UPSTREAM_LOCAL_ADDRESS" false,
+    UpstreamLocalAddressWithoutPort "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" false,
+    UpstreamLocalPort "UPSTREAM_LOCAL_PORT" true,
+    UpstreamCluster "UPSTREAM_CLUSTER" false,
+    UpstreamClusterRaw "UPSTREAM_CLUSTER_RAW" false,
+    UpstreamAttempts "UPSTREAM_REQUEST_ATTEMPT_COUNT" true,
+    DownstreamLocalAddress "DOWNSTREAM_LOCAL_ADDRESS" false,
+    DownstreamLocalAddressWithoutPort "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" false,
+    DownstreamLocalPort "DOWNSTREAM_LOCAL_PORT" true,
+    DownstreamRemoteAddress "DOWNSTREAM_REMOTE_ADDRESS" false,
+    DownstreamRemoteAddressWithoutPort "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" false,
+    DownstreamRemotePort "DOWNSTREAM_REMOTE_PORT" true,
+    DownstreamDirectRemoteAddress "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" false,
+    DownstreamDirectRemoteAddressWithoutPort "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" false,
+    DownstreamDirectRemotePort "DOWNSTREAM_DIRECT_REMOTE_PORT" true,
+    RequestedServerName "REQUESTED_SERVER_NAME" false,
+    PeerUriSan "DOWNSTREAM_PEER_URI_SAN" false,
+    PeerDnsSan "DOWNSTREAM_PEER_DNS_SAN" false,
+    PeerSubject "DOWNSTREAM_PEER_SUBJECT" false,
+    PeerFingerprint "DOWNSTREAM_PEER_FINGERPRINT_256" false,
+    LocalUriSan "DOWNSTREAM_LOCAL_URI_SAN" false,
+    RouteName "ROUTE_NAME" false,
+    FilterChainName "FILTER_CHAIN_NAME" false,
+    Hostname "HOSTNAME" false,
+    GrpcStatusNumber "GRPC_STATUS_NUMBER" true,
+}
+
+impl Record<'_> {
+    /// Appends a value; `false` if there is none, with nothing appended.
+    pub(super) fn write(&self, value: &Value, out: &mut String) -> bool {
+        match value {
+            Value::StartTime(format) => time::write_formatted(self.start, format.as_deref(), out),
+            Value::Request(first, second) => {
+                self.request_header(first, out) || second.as_ref().is_some_and(|h| self.request_header(h, out))
+            }
+            Value::Response(first, second) => {
+                self.response_header(self.response, first, out)
+                    || second.as_ref().is_some_and(|h| self.response_header(self.response, h, out))
+            }
+            Value::Trailer(first, second) => {
+                self.response_header(self.trailers, first, out)
+                    || second.as_ref().is_some_and(|h| self.response_header(self.trailers, h, out))
+            }
+            Value::Field(field) => self.field(*field, out),
+        }
+    }
+
+    fn request_header(&self, name: &Header, out: &mut String) -> bool {
+        match name {
+            Header::Method => text(self.method, out),
+            Header::Path => text(self.path, out),
+            Header::Authority => text(self.authority, out),
+            Header::Scheme => text(self.scheme, out),
+            Header::Status => false,
+            Header::Name(name) => self.request.is_some_and(|headers| lines(headers.get_all(name).iter(), out)),
+        }
+    }
+
+    fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut String) -> bool {
+        match name {
+            Header::Name(name) => headers.is_some_and(|headers| lines(headers.get_all(name).iter(), out)),
+            Header::Status => self.outcome.status > 0 && put(self.outcome.status, out),
+            Header::Method | Header::Path | Header::Authority | Header::Scheme => false,
+        }
+    }
+
+    fn field(&self, field: Field, out: &mut String) -> bool {
+        match field {
+            Field::Protocol => self.version.is_some_and(|version| text(protocol_name(version), out)),
+            Field::ResponseCode => put(self.outcome.status, out),
+            Field::ResponseFlags => put(self.outcome.flags, out),
+            Field::ResponseFlagsLong => self.long_flags(out),
+            Field::Details => text(&self.outcome.details, out),
+            Field::Termination => text(self.termination, out),
+            Field::TransportFailure => underscored(self.transport_failure, out),
+            Field::BytesReceived => put(self.bytes_received, out),
+            Field::BytesSent => put(self.bytes_sent, out),
+            Field::Duration => put(self.duration.as_millis(), out),
+            Field::RequestDuration => some(self.request_duration.map(|d| d.as_millis()), out),
+            Field::ResponseDuration => some(self.response_duration.map(|d| d.as_millis()), out),
+            Field::ResponseTxDuration => {
+                some(self.response_duration.map(|d| self.duration.saturating_sub(d).as_millis()), out)
+            }
+            Field::UpstreamCluster | Field::UpstreamClusterRaw => text(self.cluster, out),
+            Field::UpstreamAttempts => put(self.attempts, out),
+            Field::RouteName => text(self.route, out),
+            Field::FilterChainName => text(self.chain, out),
+            Field::Hostname => text(self.hostname, out),
+            Field::GrpcStatusNumber => self.grpc_status(out),
+            Field::UpstreamHost
+            | Field::UpstreamRemoteAddress
+            | Field::UpstreamRemoteAddressWithoutPort
+            | Field::UpstreamRemotePort
+            | Field::UpstreamLocalAddress
+            | Field::UpstreamLocalAddressWithoutPort
+            | Field::UpstreamLocalPort => self.upstream_address(field, out),
+            _ => self.downstream(field, out),
+        }
+    }
+
+    fn upstream_address(&self, field: Field, out: &mut String) -> bool {
+        let (host, local) = (self.upstream_host, self.upstream_local);
+        match field {
+            Field::UpstreamHost | Field::UpstreamRemoteAddress => some(host, out),
+            Field::UpstreamRemoteAddressWithoutPort => some(host.map(|a| a.ip()), out),
+            Field::UpstreamRemotePort => some(host.map(|a| a.port()), out),
+            Field::UpstreamLocalAddress => some(local, out),
+            Field::UpstreamLocalAddressWithoutPort => some(local.map(|a| a.ip()), out),
+            Field::UpstreamLocalPort => some(local.map(|a| a.port()), out),
+            _ => false,
+        }
+    }
+
+    fn downstream(&self, field: Field, out: &mut String) -> bool {
+        let c = self.connection;
+        let peer = c.peer_identity;
+        match field {
+            Field::DownstreamLocalAddress => put(c.original_dst, out),
+            Field::DownstreamLocalAddressWithoutPort => put(c.original_dst.ip(), out),
+            Field::DownstreamLocalPort => put(c.original_dst.port(), out),
+            Field::DownstreamRemoteAddress => put(self.client, out),
+            Field::DownstreamRemoteAddressWithoutPort => put(self.client.ip(), out),
+            Field::DownstreamRemotePort => put(self.client.port(), out),
+            Field::DownstreamDirectRemoteAddress => put(c.peer, out),
+            Field::DownstreamDirectRemoteAddressWithoutPort => put(c.peer.ip(), out),
+            Field::DownstreamDirectRemotePort => put(c.peer.port(), out),
+            Field::RequestedServerName => text(c.sni.unwrap_or_default(), out),
+            Field::PeerUriSan => text(&peer.map(|p| p.uri_sans.join(",")).unwrap_or_default(), out),
+            Field::PeerDnsSan => text(&peer.map(|p| p.dns_sans.join(",")).unwrap_or_default(), out),
+            Field::PeerSubject => text(peer.map_or("", |p| &p.subject), out),
+            Field::PeerFingerprint => text(peer.map_or("", |p| &p.sha256), out),
+            Field::LocalUriSan => text(c.local_identity.unwrap_or_default(), out),
+            _ => false,
+        }
+    }
+
+    fn long_flags(&self, out: &mut String) -> bool {
+        for (i, flag) in self.outcome.flags.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            out.push_str(flag.long());
+        }
+        !self.outcome.flags.is_empty()
+    }
+
+    fn grpc_status(&self, out: &mut String) -> bool {
+        let find = |headers: Option<&HeaderMap>| headers.and_then(|h| h.get("grpc-status")).cloned();
+        let status = find(self.trailers).or_else(|| find(self.response));
+        status.and_then(|value| value.to_str().ok()?.parse::<u32>().ok()).is_some_and(|number| put(number, out))
+    }
+}
+
+fn put(value: impl Display, out: &mut String) -> bool {
+    write!(out, "{value}").is_ok()
+}
+
+fn some(value: Option<impl Display>, out: &mut String) -> bool {
+    value.is_some_and(|value| put(value, out))
+}
+
+fn text(value: &str, out: &mut String) -> bool {
+    out.push_str(value);
+    !value.is_empty()
+}
+
+/// White space becomes `_`, so that a line stays a sequence of words.
+fn underscored(value: &str, out: &mut String) -> bool {
+    out.extend(value.chars().map(|c| if c.is_whitespace() { '_' } else { c }));
+    !value.is_empty()
+}
+
+/// All lines of a header, joined by commas. Bytes that would break a log line are shown escaped.
+fn lines<'h>(values: impl Iterator<Item = &'h HeaderValue>, out: &mut String) -> bool {
+    let mut any = false;
+    for value in values {
+        if any {
+            out.push(',');
+        }
+        any = true;
+        match value.to_str() {
+            Ok(text) => out.push_str(text),
+            Err(_) => out.push_str(&value.as_bytes().escape_ascii().to_string()),
+        }
+    }
+    any
+}

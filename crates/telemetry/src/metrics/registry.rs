@@ -1,0 +1,77 @@
+//! Who counts what in one proxy: the statistics of every cluster, connection manager, TCP proxy and listener by name.
+//!
+//! Each is looked up once, when a connection or a configuration begins, and kept by the caller; counting then takes no lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use varka_engine::ir::Str;
+
+use super::Sample;
+use super::envoy::{ClusterStats, HttpStats, ListenerCounters, ServerFacts, TcpCounters};
+use super::istio::IstioMetrics;
+
+type ByName<T> = Mutex<BTreeMap<Str, Arc<T>>>;
+
+/// All statistics of one proxy.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clusters: ByName<ClusterStats>,
+    http: ByName<HttpStats>,
+    tcp: ByName<TcpCounters>,
+    listeners: ByName<ListenerCounters>,
+    /// Istio's standard metrics.
+    pub istio: IstioMetrics,
+}
+
+impl Registry {
+    /// Statistics of a cluster.
+    pub fn cluster(&self, name: &Str) -> Arc<ClusterStats> {
+        find(&self.clusters, name)
+    }
+
+    /// Statistics of the connection managers of a prefix.
+    pub fn http(&self, prefix: &Str) -> Arc<HttpStats> {
+        find(&self.http, prefix)
+    }
+
+    /// Statistics of the TCP proxies of a prefix.
+    pub fn tcp(&self, prefix: &Str) -> Arc<TcpCounters> {
+        find(&self.tcp, prefix)
+    }
+
+    /// Statistics of the listener at an address (`0.0.0.0_15006`).
+    pub fn listener(&self, address: &Str) -> Arc<ListenerCounters> {
+        find(&self.listeners, address)
+    }
+
+    /// Forgets clusters that are no longer configured.
+    pub fn keep_clusters(&self, mut is_configured: impl FnMut(&str) -> bool) {
+        lock(&self.clusters).retain(|name, _| is_configured(name));
+    }
+
+    /// Everything that is counted, at this moment.
+    pub fn samples(&self, server: &ServerFacts, build_tag: &str) -> Vec<Sample> {
+        let mut out = Vec::new();
+        all(&self.clusters).iter().for_each(|(name, stats)| stats.samples(name, &mut out));
+        all(&self.http).iter().for_each(|(prefix, stats)| stats.samples(prefix, &mut out));
+        all(&self.tcp).iter().for_each(|(prefix, stats)| stats.samples(prefix, &mut out));
+        all(&self.listeners).iter().for_each(|(address, stats)| stats.samples(address, &mut out));
+        server.samples(&mut out);
+        self.istio.samples(build_tag, &mut out);
+        out
+    }
+}
+
+fn lock<T>(map: &ByName<T>) -> std::sync::MutexGuard<'_, BTreeMap<Str, Arc<T>>> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find<T: Default>(map: &ByName<T>, name: &Str) -> Arc<T> {
+    Arc::clone(lock(map).entry(Arc::clone(name)).or_default())
+}
+
+/// A copy, so that nobody waits while it is rendered.
+fn all<T>(map: &ByName<T>) -> Vec<(Str, Arc<T>)> {
+    lock(map).iter().map(|(name, stats)| (Arc::clone(name), Arc::clone(stats))).collect()
+}

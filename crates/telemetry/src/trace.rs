@@ -1,0 +1,207 @@
+//! Trace context: read from a request, passed on to the next hop.
+//!
+//! W3C (`traceparent`, `tracestate`) and Zipkin's B3, as one header or as several. What came in one form goes on in that form,
+//! with our span as the parent; a trace that begins here goes on in both W3C and B3. `tracestate` is never touched.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+#[cfg(test)]
+mod tests;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const B3: HeaderName = HeaderName::from_static("b3");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
+const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
+const PARENT_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
+const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
+const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+
+/// Identifier of a trace; never zero in a valid one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(pub u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TraceId({self})")
+    }
+}
+
+/// Identifier of a span; never zero in a valid one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId(pub u64);
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpanId({self})")
+    }
+}
+
+/// How a context travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forms {
+    /// `traceparent`.
+    pub w3c: bool,
+    /// `b3`.
+    pub b3_single: bool,
+    /// `x-b3-*`.
+    pub b3_multi: bool,
+}
+
+/// Where a request is in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The trace.
+    pub trace: TraceId,
+    /// The span that the request belongs to: the caller's when it was read, ours after [`Context::child`].
+    pub span: SpanId,
+    /// The span above.
+    pub parent: Option<SpanId>,
+    /// Whether spans are reported; `None`: the caller left it to us.
+    pub sampled: Option<bool>,
+    /// How it travels.
+    pub forms: Forms,
+}
+
+impl Context {
+    /// Begins a trace. Identifiers come from random numbers; zero becomes one.
+    pub fn root(trace: u128, span: u64, sampled: bool) -> Self {
+        Self {
+            trace: TraceId(trace.max(1)),
+            span: SpanId(span.max(1)),
+            parent: None,
+            sampled: Some(sampled),
+            forms: Forms { w3c: true, b3_single: false, b3_multi: true },
+        }
+    }
+
+    /// Reads what a caller sent; W3C goes before B3. What is malformed counts as absent.
+    pub fn extract(headers: &HeaderMap) -> Option<Self> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let w3c = text(&TRACEPARENT).and_then(parse_traceparent);
+        let single = text(&B3).and_then(parse_b3);
+        let multi = parse_multi(text(&TRACE_ID), text(&SPAN_ID), text(&PARENT_ID), text(&SAMPLED), text(&FLAGS));
+        let forms = Forms { w3c: w3c.is_some(), b3_single: single.is_some(), b3_multi: multi.is_some() };
+        w3c.or(single).or(multi).map(|parts| Self {
+            trace: parts.trace,
+            span: parts.span,
+            parent: parts.parent,
+            sampled: parts.sampled,
+            forms,
+        })
+    }
+
+    /// A span below this one.
+    #[must_use]
+    pub fn child(self, span: u64, sampled: bool) -> Self {
+        Self { span: SpanId(span.max(1)), parent: Some(self.span), sampled: Some(sampled), ..self }
+    }
+
+    /// Writes the context into a request, in its forms.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        let sampled = self.sampled == Some(true);
+        let digit = if sampled { '1' } else { '0' };
+        let mut set = |name: HeaderName, text: String| {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        };
+        if self.forms.w3c {
+            set(TRACEPARENT, format!("00-{}-{}-0{digit}", self.trace, self.span));
+        }
+        if self.forms.b3_single {
+            let parent = self.parent.map(|parent| format!("-{parent}")).unwrap_or_default();
+            set(B3, format!("{}-{}-{digit}{parent}", self.trace, self.span));
+        }
+        if self.forms.b3_multi {
+            set(TRACE_ID, self.trace.to_string());
+            set(SPAN_ID, self.span.to_string());
+            set(SAMPLED, digit.to_string());
+            match self.parent {
+                Some(parent) => set(PARENT_ID, parent.to_string()),
+                None => drop(headers.remove(PARENT_ID)),
+            }
+            headers.remove(FLAGS);
+        }
+    }
+}
+
+struct Parts {
+    trace: TraceId,
+    span: SpanId,
+    parent: Option<SpanId>,
+    sampled: Option<bool>,
+}
+
+/// `VERSION-TRACE-PARENT-FLAGS`; a later version may have more fields, `ff` is none.
+fn parse_traceparent(text: &str) -> Option<Parts> {
+    let mut fields = text.trim().split('-');
+    let version = fields.next()?;
+    let (trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?);
+    let lower = |field: &str, length: usize| {
+        field.len() == length && field.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    };
+    let valid = lower(version, 2) && version != "ff" && lower(trace, 32) && lower(span, 16) && lower(flags, 2);
+    if !valid || (version == "00" && fields.next().is_some()) {
+        return None;
+    }
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some(Parts { trace: trace_id(trace)?, span: span_id(span)?, parent: None, sampled: Some(flags & 1 == 1) })
+}
+
+/// `TRACE-SPAN[-SAMPLED[-PARENT]]`. A lone decision (`0`, `1`, `d`) names no trace and counts as absent.
+fn parse_b3(text: &str) -> Option<Parts> {
+    let mut fields = text.trim().split('-');
+    let (trace, span) = (trace_id(fields.next()?)?, span_id(fields.next()?)?);
+    let sampled = match fields.next() {
+        None => None,
+        Some("0") => Some(false),
+        Some("1" | "d") => Some(true),
+        Some(_) => return None,
+    };
+    let parent = match fields.next() {
+        None => None,
+        Some(parent) => Some(span_id(parent)?),
+    };
+    fields.next().is_none().then_some(Parts { trace, span, parent, sampled })
+}
+
+fn parse_multi(
+    trace: Option<&str>,
+    span: Option<&str>,
+    parent: Option<&str>,
+    sampled: Option<&str>,
+    flags: Option<&str>,
+) -> Option<Parts> {
+    let sampled = match (flags, sampled) {
+        (Some("1"), _) | (_, Some("1" | "true")) => Some(true),
+        (_, Some("0" | "false")) => Some(false),
+        _ => None,
+    };
+    Some(Parts { trace: trace_id(trace?)?, span: span_id(span?)?, parent: parent.and_then(span_id), sampled })
+}
+
+/// 16 or 32 hex digits, not all zero.
+fn trace_id(text: &str) -> Option<TraceId> {
+    let valid = matches!(text.len(), 16 | 32) && text.bytes().all(|c| c.is_ascii_hexdigit());
+    valid.then(|| u128::from_str_radix(text, 16).ok()).flatten().filter(|id| *id != 0).map(TraceId)
+}
+
+/// 16 hex digits, not all zero.
+fn span_id(text: &str) -> Option<SpanId> {
+    let valid = text.len() == 16 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    valid.then(|| u64::from_str_radix(text, 16).ok()).flatten().filter(|id| *id != 0).map(SpanId)
+}

@@ -1,0 +1,159 @@
+//! Network filters: RBAC, Istio's two, and the terminal ones.
+
+use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, Terminal, WeightedCluster};
+use varka_proto::envoy::listener::{Filter, filter::ConfigType};
+use varka_proto::envoy::network_filter::{http_connection_manager, rbac as rbac_filter, tcp_proxy as pb};
+use varka_proto::envoy::types;
+use varka_proto::protobuf::Any;
+use varka_proto::udpa::TypedStruct;
+
+use super::refusal::{At, Decoded, open};
+use super::value::{duration, object, string_value, to_duration};
+use super::wire::{holds, pack, type_name, unpack};
+use super::{Reader, access_log, hcm, http_filter, rbac};
+
+const RBAC: &str = "envoy.filters.network.rbac";
+const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
+const HTTP: &str = "envoy.filters.network.http_connection_manager";
+const METADATA_EXCHANGE: &str = "istio.metadata_exchange";
+const METADATA_EXCHANGE_TYPE: &str = "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange";
+
+fn filter(name: &str, config: Any) -> Filter {
+    Filter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)) }
+}
+
+/// `None`: the reader does not have the filter.
+pub(super) fn encode(f: &NetworkFilter, reader: Reader) -> Option<Filter> {
+    match (f, reader) {
+        (NetworkFilter::Rbac(r), _) => Some(filter(RBAC, pack(&rbac::encode_network(r)))),
+        (NetworkFilter::MetadataExchange | NetworkFilter::Stats, Reader::StockEnvoy) => None,
+        (NetworkFilter::MetadataExchange, Reader::Istio) => {
+            let value = object([("protocol", string_value("istio-peer-exchange"))]);
+            let config = TypedStruct { type_url: METADATA_EXCHANGE_TYPE.to_owned(), value: Some(value) };
+            Some(filter(METADATA_EXCHANGE, pack(&config)))
+        }
+        (NetworkFilter::Stats, Reader::Istio) => Some(filter(http_filter::STATS, http_filter::stats_config())),
+    }
+}
+
+fn config(at: &At<'_>, name: &str, config_type: Option<ConfigType>) -> Decoded<Any> {
+    match config_type {
+        Some(ConfigType::TypedConfig(config)) => Ok(config),
+        _ => Err(at.not_implemented(format!("{name} without typed_config"))),
+    }
+}
+
+pub(super) fn decode(at: &At<'_>, f: Filter) -> Decoded<NetworkFilter> {
+    let Filter { name, config_type } = f;
+    let config = config(at, &name, config_type)?;
+    let at_config = &at.field("typed_config");
+    if holds::<rbac_filter::Rbac>(&config) {
+        return Ok(NetworkFilter::Rbac(rbac::decode_network(at_config, unpack(at_config, &config)?)?));
+    }
+    if holds::<TypedStruct>(&config) {
+        let typed: TypedStruct = unpack(at_config, &config)?;
+        if type_name(&typed.type_url) == type_name(METADATA_EXCHANGE_TYPE) {
+            http_filter::only_keys(at_config, typed.value.as_ref(), &["protocol", "enable_discovery"])?;
+            return Ok(NetworkFilter::MetadataExchange);
+        }
+        if http_filter::is_stats(at_config, &typed)? {
+            return Ok(NetworkFilter::Stats);
+        }
+    }
+    Err(at.not_implemented(name))
+}
+
+pub(super) fn encode_terminal(t: &Terminal, reader: Reader) -> Filter {
+    match t {
+        Terminal::Http(manager) => filter(HTTP, pack(&hcm::encode(manager, reader))),
+        Terminal::Tcp(proxy) => filter(TCP_PROXY, pack(&encode_tcp(proxy))),
+    }
+}
+
+pub(super) fn decode_terminal(at: &At<'_>, f: Filter) -> Decoded<Terminal> {
+    let Filter { name, config_type } = f;
+    let config = config(at, &name, config_type)?;
+    let at_config = &at.field("typed_config");
+    if holds::<http_connection_manager::HttpConnectionManager>(&config) {
+        Ok(Terminal::Http(Box::new(hcm::decode(at_config, unpack(at_config, &config)?)?)))
+    } else if holds::<pb::TcpProxy>(&config) {
+        Ok(Terminal::Tcp(decode_tcp(at_config, unpack(at_config, &config)?)?))
+    } else {
+        Err(at.not_implemented(format!("{name} as last filter")))
+    }
+}
+
+fn encode_tcp(t: &TcpProxy) -> pb::TcpProxy {
+    let cluster_specifier = match t.clusters.as_slice() {
+        [one] => pb::tcp_proxy::ClusterSpecifier::Cluster(one.cluster.to_string()),
+        several => {
+            let clusters = several
+                .iter()
+                .map(|c| pb::tcp_proxy::weighted_cluster::ClusterWeight {
+                    name: c.cluster.to_string(),
+                    weight: c.weight,
+                    metadata_match: None,
+                })
+                .collect();
+            pb::tcp_proxy::ClusterSpecifier::WeightedClusters(pb::tcp_proxy::WeightedCluster { clusters })
+        }
+    };
+    let by_source = t.hash_policy.iter().any(|p| p.key == HashKey::SourceIp);
+    let policy = types::hash_policy::PolicySpecifier::SourceIp(types::hash_policy::SourceIp::default());
+    pb::TcpProxy {
+        stat_prefix: t.stat_prefix.to_string(),
+        cluster_specifier: Some(cluster_specifier),
+        // Envoy's zero is our "never"; Envoy's absence is one hour.
+        idle_timeout: Some(duration(t.idle_timeout.unwrap_or_default())),
+        max_downstream_connection_duration: t.max_connection_duration.map(duration),
+        access_log: t.access_log.iter().map(access_log::encode).collect(),
+        hash_policy: by_source.then_some(types::HashPolicy { policy_specifier: Some(policy) }).into_iter().collect(),
+        ..Default::default()
+    }
+}
+
+/// Envoy's `idle_timeout` of a TCP proxy where it is not given.
+const DEFAULT_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_hours(1);
+
+fn decode_tcp(at: &At<'_>, t: pb::TcpProxy) -> Decoded<TcpProxy> {
+    open!(at, t => pb::TcpProxy { stat_prefix, cluster_specifier, idle_timeout, max_downstream_connection_duration,
+            access_log, hash_policy, max_connect_attempts, check_drain_close }
+        refuse { on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, backoff_options,
+            tunneling_config, max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
+            flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
+            proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes });
+    if max_connect_attempts.is_some_and(|n| n.value != 1) {
+        return Err(at.not_implemented("max_connect_attempts other than 1"));
+    }
+    at.off("check_drain_close", check_drain_close)?;
+    let clusters = match at.need("cluster", cluster_specifier)? {
+        pb::tcp_proxy::ClusterSpecifier::Cluster(name) => vec![WeightedCluster { cluster: name.into(), weight: 1 }],
+        pb::tcp_proxy::ClusterSpecifier::WeightedClusters(w) => {
+            at.field("weighted_clusters").each("clusters", w.clusters, |at, c| {
+                open!(at, c => pb::tcp_proxy::weighted_cluster::ClusterWeight { name, weight } refuse { metadata_match });
+                Ok(WeightedCluster { cluster: name.into(), weight })
+            })?
+        }
+    };
+    let idle_timeout = match at.maybe("idle_timeout", idle_timeout, to_duration)? {
+        None => Some(DEFAULT_IDLE_TIMEOUT),
+        Some(timeout) => Some(timeout).filter(|t| !t.is_zero()),
+    };
+    Ok(TcpProxy {
+        stat_prefix: stat_prefix.into(),
+        clusters,
+        idle_timeout,
+        max_connection_duration: at.maybe(
+            "max_downstream_connection_duration",
+            max_downstream_connection_duration,
+            to_duration,
+        )?,
+        access_log: at.each("access_log", access_log, access_log::decode)?,
+        hash_policy: at.each("hash_policy", hash_policy, |at, p| match p.policy_specifier {
+            Some(types::hash_policy::PolicySpecifier::SourceIp(_)) => {
+                Ok(HashPolicy { key: HashKey::SourceIp, terminal: false })
+            }
+            _ => Err(at.not_implemented("a key other than source_ip")),
+        })?,
+    })
+}

@@ -1,0 +1,133 @@
+//! Tables of other projects' tests, run against the product's pure functions.
+//!
+//! A table is a JSON file; its name is its path below the directory without the extension. A table whose feature is not built is
+//! skipped whole, with its count, and never counted as passed.
+
+mod authorization;
+mod ingress;
+mod kubernetes;
+mod mesh;
+mod sidecar_routes;
+mod simulation;
+mod validation;
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// What came of one table.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// `istio/simulation`.
+    pub table: String,
+    /// Cases (or calls) that gave what they should.
+    pub passed: usize,
+    /// The others: which, what was wanted, what came.
+    pub failures: Vec<String>,
+    /// Cases of a feature that is not built.
+    pub skipped: usize,
+}
+
+impl Report {
+    /// Counts one outcome.
+    fn count(&mut self, case: &str, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(why) => self.failures.push(format!("{case}: {why}")),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} passed, {} failed, {} skipped", self.table, self.passed, self.failures.len(), self.skipped)
+    }
+}
+
+/// Cases, the directory of the table, and what is counted.
+type Runner = fn(&Value, &Path, &mut Report);
+
+/// Every table that is known; `None`: its feature is not built.
+const TABLES: [(&str, Option<Runner>); 27] = [
+    ("argo/argo-diff", None),
+    ("argo/health", None),
+    ("argo/rollouts-istio", None),
+    ("envoy/cases", None),
+    ("istio/analyzers", None),
+    ("istio/authz-rbac", Some(authorization::run)),
+    ("istio/crd-validation", None),
+    ("istio/gateway-api", None),
+    ("istio/ingress", Some(ingress::run)),
+    ("istio/iptables", None),
+    ("istio/peerauthn", None),
+    ("istio/sidecar-routes", Some(sidecar_routes::run)),
+    ("istio/simulation", Some(simulation::run)),
+    ("istio/validation", Some(validation::run)),
+    ("jaeger/queries", None),
+    ("kiali/cases", None),
+    ("kiali/health", None),
+    ("kubernetes/json-merge-patch", Some(kubernetes::json_merge_patch)),
+    ("kubernetes/json-patch", Some(kubernetes::json_patch)),
+    ("kubernetes/ssa", None),
+    ("kubernetes/strategic-merge", None),
+    ("prometheus/aggregators", None),
+    ("prometheus/functions", None),
+    ("prometheus/histograms", None),
+    ("prometheus/literals", None),
+    ("prometheus/operators", None),
+    ("prometheus/selectors", None),
+];
+
+/// Runs every known table that lies in `dir`.
+///
+/// # Errors
+/// When a table that is there cannot be read.
+pub fn run(dir: &Path, only: Option<&str>) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for (table, runner) in TABLES {
+        let path = dir.join(table).with_extension("json");
+        if !path.is_file() || only.is_some_and(|o| !table.contains(o)) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let cases: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+        let mut report = Report { table: table.to_owned(), ..Report::default() };
+        match runner {
+            Some(runner) => runner(&cases, path.parent().unwrap_or(dir), &mut report),
+            None => report.skipped = count(&cases),
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// The tables that pass less often than the baseline says.
+pub fn regressions(reports: &[Report], baseline: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let (table, passed) = line.split_once(' ')?;
+        let passed: usize = passed.trim().parse().ok()?;
+        let now = reports.iter().find(|r| r.table == table)?.passed;
+        (now < passed).then(|| format!("{table} passed {passed} before, {now} now"))
+    };
+    baseline.lines().filter_map(line).collect()
+}
+
+/// The list of cases, whatever it is wrapped in.
+fn cases(table: &Value) -> &[Value] {
+    match table {
+        Value::Array(list) => list,
+        Value::Object(map) => map.get("cases").or_else(|| map.get("messages")).map_or(&[], cases),
+        _ => &[],
+    }
+}
+
+fn count(table: &Value) -> usize {
+    cases(table).len()
+}
+
+/// A text field; empty when absent.
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
