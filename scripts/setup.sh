@@ -59,6 +59,9 @@ need ip iproute2
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages="$packages ca-certificates"
 if [ "$for_what" = test ]; then
   need mariadb-install-db mariadb-server-core
+  # mariadb-install-db calls it, and its package does not depend on it.
+  need my_print_defaults mariadb-client-core
+  need mariadb mariadb-client-core
   need nft nftables
   need tcpdump tcpdump
   need h2load nghttp2-client
