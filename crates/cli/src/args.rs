@@ -128,6 +128,9 @@ pub(crate) struct Proxy {
     /// Worker threads [default: at most two, never more than the processors].
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<usize>,
+    /// Let the kernel choose the ports of the admin, status, readiness and metrics servers, so that several proxies run side by side.
+    #[arg(long)]
+    pub(crate) free_ports: bool,
 }
 
 /// `varka proxy-init`.

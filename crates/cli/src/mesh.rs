@@ -22,6 +22,7 @@ pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
         domain: args.domain,
         config: args.config,
         concurrency: args.concurrency,
+        free_ports: args.free_ports,
     })?;
     varka_proxy::run(bootstrap)?;
     Ok(ExitCode::SUCCESS)

@@ -46,6 +46,8 @@ pub struct Args {
     pub config: Option<PathBuf>,
     /// `--concurrency`; `None`: at most two.
     pub concurrency: Option<usize>,
+    /// `--free-ports`: the proxy's own servers take any free port.
+    pub free_ports: bool,
 }
 
 /// How a connection's original destination is found.
@@ -78,6 +80,11 @@ pub struct Ports {
     pub readiness: u16,
     /// The proxy's own metrics. Istio's 15090.
     pub metrics: u16,
+}
+
+impl Ports {
+    /// Any free ones, so that several proxies run in one network namespace.
+    pub const FREE: Self = Self { admin: 0, status: 0, readiness: 0, metrics: 0 };
 }
 
 impl Default for Ports {
@@ -279,7 +286,7 @@ impl Bootstrap {
             namespace,
             token_path: or("VARKA_TOKEN_FILE", "/var/run/secrets/tokens/istio-token").into(),
             root_cert_path: or("VARKA_ROOT_CERT_FILE", "/var/run/secrets/istio/root-cert.pem").into(),
-            ports: Ports::default(),
+            ports: if args.free_ports { Ports::FREE } else { Ports::default() },
             app_probers: json("ISTIO_KUBE_APP_PROBERS", var("ISTIO_KUBE_APP_PROBERS"))?.unwrap_or_default(),
             app_metrics: app_metrics.filter(|m| m.scrape == "true"),
             concurrency,

@@ -19,6 +19,7 @@ fn bootstrap(static_config: bool) -> Bootstrap {
         domain: None,
         config: static_config.then(|| "x.json".into()),
         concurrency: Some(1),
+        free_ports: false,
     };
     let vars = |name: &str| match name {
         "POD_NAME" => Some("web-1".to_owned()),

@@ -5,7 +5,7 @@ use super::{Args, Bootstrap, Role};
 
 fn from(vars: &[(&str, &str)]) -> Result<Bootstrap, crate::Error> {
     let map: HashMap<String, String> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let args = Args { role: Role::Sidecar, domain: None, config: None, concurrency: Some(1) };
+    let args = Args { role: Role::Sidecar, domain: None, config: None, concurrency: Some(1), free_ports: false };
     Bootstrap::from_vars(args, &|n| map.get(n).cloned(), map.clone().into_iter())
 }
 
