@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use varka_engine::ir::{FilterChain, Listener, NetworkFilter, Str, Terminal, TrafficDirection};
+use varka_engine::ir::{Listener, Str, Terminal, TrafficDirection};
 use varka_engine::listener::choose_chain;
 use varka_engine::outcome::Outcome;
-use varka_engine::rbac::{self, Subject};
 use varka_engine::trace::Trace;
 
 use crate::accesslog::UpstreamRecord;
@@ -42,7 +41,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream
         }
     }
     let Ok(sniffed) = inspect::inspect(&mut socket, &listener.inspect, original_dst.port()).await else { return };
-    let seen = Seen { original_dst, local, peer, hello: sniffed.tls, http: sniffed.http };
+    let seen = Rc::new(Seen { original_dst, local, peer, hello: sniffed.tls, http: sniffed.http });
     let Some(chain) = choose_chain(&listener, &seen.facts(), &mut Trace::off()) else {
         refuse(&worker, &config, &listener, &seen, &socket);
         return;
@@ -134,7 +133,7 @@ async fn secure(mut conn: Conn, socket: Socket) {
 /// Network filters, then what the chain ends in.
 async fn dispatch(conn: Conn, io: Io, h2: bool) {
     let Some(chain) = conn.chain.chain() else { return };
-    if let Some(details) = denied(&conn, chain) {
+    if let Some(details) = conn.denied() {
         tracing::debug!(peer = %conn.seen.peer, "refused: {details}");
         tcp::deny(&conn, chain, details);
         return;
@@ -144,18 +143,6 @@ async fn dispatch(conn: Conn, io: Io, h2: bool) {
         Terminal::Http(_) => Box::pin(http::connection::serve(Rc::new(conn), io, h2)).await,
         Terminal::Tcp(_) => Box::pin(tcp::proxy(conn, io)).await,
     }
-}
-
-/// What a network RBAC filter denies with.
-fn denied(conn: &Conn, chain: &FilterChain) -> Option<String> {
-    let facts = conn.facts();
-    chain.filters.iter().find_map(|filter| match filter {
-        NetworkFilter::Rbac(rules) => {
-            let decision = rbac::evaluate(rules, &Subject::connection(&facts));
-            (!decision.allowed).then(|| decision.details().into_owned())
-        }
-        NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
-    })
 }
 
 /// A connection's whole future, to be measured.

@@ -80,6 +80,11 @@ impl ChainRef {
         }
     }
 
+    /// The name of its listener.
+    pub(crate) fn listener(&self) -> &Str {
+        &self.prepared.listener.name
+    }
+
     /// For whose traffic it stands.
     pub(crate) fn direction(&self) -> TrafficDirection {
         self.prepared.listener.direction

@@ -7,14 +7,18 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use varka_engine::facts::{Connection, DetectedHttp, PeerIdentity};
 use varka_engine::ir::{
-    ClientCertForwarding, Codec, HttpConnectionManager, PathNormalization, RouteSource, SlashesAction, Str,
-    TrafficDirection, TransportProtocol,
+    ClientCertForwarding, Codec, HttpConnectionManager, NetworkFilter, PathNormalization, RouteSource, SlashesAction,
+    Str, TrafficDirection, TransportProtocol,
 };
+use varka_engine::listener::choose_chain;
+use varka_engine::rbac::{self, Subject};
+use varka_engine::trace::Trace;
 
 use varka_telemetry::metrics::envoy::HttpStats;
 
 use crate::config::ChainRef;
 use crate::inspect::ClientHello;
+use crate::state::Lifecycle;
 use crate::worker::Worker;
 
 /// A client connection.
@@ -25,13 +29,26 @@ pub(crate) struct Conn {
     /// What handles it.
     pub chain: ChainRef,
     /// Addresses and first bytes.
-    pub seen: Seen,
+    pub seen: Rc<Seen>,
     /// Who the client is, after a TLS handshake.
     pub peer_identity: Option<PeerIdentity>,
     /// Who we were in that handshake.
     pub local_identity: Option<Str>,
     /// Statistics of its connection manager, if it has one.
     pub http_stats: Option<Arc<HttpStats>>,
+}
+
+/// What a change of the configuration means for a connection that is kept open.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    /// Its chain stands as it was.
+    Same,
+    /// What is decided for each request is otherwise from now on.
+    Renewed(Rc<Conn>),
+    /// It serves what is on its way and ends: how it is to be spoken is otherwise now, or its listener is gone.
+    Ends,
+    /// A connection like it would be refused now.
+    Refused,
 }
 
 /// What a connection shows before any chain is chosen.
@@ -75,6 +92,53 @@ impl Conn {
             local_identity: self.local_identity.as_deref(),
             ..self.seen.facts()
         }
+    }
+
+    /// What the configuration of now means for this connection, whose client and bytes so far are what they were. A policy must
+    /// hold for the next request, not only for the next connection.
+    pub(crate) fn renewal(&self) -> Renewal {
+        let config = self.worker.state.config();
+        if self.chain.is_current(&config) {
+            return Renewal::Same;
+        }
+        let Some(listener) = config.ir.listeners.get(self.chain.listener()) else { return Renewal::Ends };
+        let facts = self.seen.facts();
+        let Some(chain) = choose_chain(listener, &facts, &mut Trace::off()) else { return Renewal::Refused };
+        let (Some(now), Some(mine)) = (config.chain(listener, chain), self.chain.chain()) else { return Renewal::Ends };
+        if chain.tls.is_some() != mine.tls.is_some() {
+            return Renewal::Refused;
+        }
+        let same_wire = chain.tls == mine.tls && now.http().is_some_and(|m| m.codec == self.manager().codec);
+        if !same_wire {
+            return Renewal::Ends;
+        }
+        let renewed = Self {
+            worker: Rc::clone(&self.worker),
+            http_stats: now.http().map(|m| self.worker.state.metrics.http(&m.stat_prefix)),
+            chain: now,
+            seen: Rc::clone(&self.seen),
+            peer_identity: self.peer_identity.clone(),
+            local_identity: self.local_identity.clone(),
+        };
+        if renewed.denied().is_some() { Renewal::Refused } else { Renewal::Renewed(Rc::new(renewed)) }
+    }
+
+    /// Whether it is to take no more requests.
+    pub(crate) fn should_close(&self) -> bool {
+        self.worker.state.lifecycle() >= Lifecycle::Draining
+            || matches!(self.renewal(), Renewal::Ends | Renewal::Refused)
+    }
+
+    /// What a network RBAC filter of its chain denies it with.
+    pub(crate) fn denied(&self) -> Option<String> {
+        let facts = self.facts();
+        self.chain.chain()?.filters.iter().find_map(|filter| match filter {
+            NetworkFilter::Rbac(rules) => {
+                let decision = rbac::evaluate(rules, &Subject::connection(&facts));
+                (!decision.allowed).then(|| decision.details().into_owned())
+            }
+            NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
+        })
     }
 
     /// The connection manager. Connections of chains without one never get where this is asked.

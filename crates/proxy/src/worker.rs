@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use varka_engine::ir::{Listener, Str, TrafficDirection};
 
 use crate::accept;
-use crate::config::ChainRef;
 use crate::metrics::Series;
 use crate::pool::Pools;
 use crate::state::{Lifecycle, State};
@@ -40,11 +39,6 @@ impl Worker {
     /// A worker without connections.
     pub(crate) fn new(state: Arc<State>) -> Rc<Self> {
         Rc::new(Self { state, pools: Pools::default(), series: Series::default() })
-    }
-
-    /// Whether connections of this chain are to end after what they are doing.
-    pub(crate) fn should_close(&self, chain: &ChainRef) -> bool {
-        self.state.lifecycle() >= Lifecycle::Draining || !chain.is_current(&self.state.config())
     }
 
     /// Runs until the proxy stops.

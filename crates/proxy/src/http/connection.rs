@@ -16,7 +16,7 @@ use super::h1::{self, HeadError, NoRequest, ServerConn};
 use super::h2::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, ServerStream};
 use super::message::RequestHead;
 use super::{reply, request};
-use crate::conn::Conn;
+use crate::conn::{Conn, Renewal};
 use crate::inspect;
 use crate::net::{Io, Socket};
 use crate::state::Lifecycle;
@@ -114,15 +114,17 @@ impl Signals {
         }
     }
 
-    /// The same, some time later.
+    /// The same, some time later; at once where no request would be served any more.
     async fn closing_after(&mut self, conn: &Conn, grace: Duration) {
         self.closing(conn).await;
-        tokio::time::sleep(grace).await;
+        if !matches!(conn.renewal(), Renewal::Refused) {
+            tokio::time::sleep(grace).await;
+        }
     }
 
-    /// Ready when the connection is to take no more requests: its chain was changed, or the proxy drains.
+    /// Ready when the connection is to take no more requests: its chain is gone, or the proxy drains.
     async fn closing(&mut self, conn: &Conn) {
-        while !conn.worker.should_close(&conn.chain) {
+        while !conn.should_close() {
             tokio::select! {
                 changed = self.changes.changed() => if changed.is_err() { return },
                 changed = self.lifecycle.changed() => if changed.is_err() { return },
@@ -138,7 +140,7 @@ async fn sleep_until(end: Option<tokio::time::Instant>) {
     }
 }
 
-async fn serve_h1(conn: Rc<Conn>, io: Io) {
+async fn serve_h1(mut conn: Rc<Conn>, io: Io) {
     let manager = conn.manager();
     let limits = h1::Limits {
         bytes: manager.max_request_headers_kb.map_or(60, |kb| kb as usize) * 1024,
@@ -157,7 +159,13 @@ async fn serve_h1(conn: Rc<Conn>, io: Io) {
             () = signals.closing_after(&conn, GRACE) => return,
             () = tokio::time::sleep(idle) => return,
         }
-        match tokio::time::timeout(head_time, server.read_head(&limits)).await {
+        let head = tokio::time::timeout(head_time, server.read_head(&limits)).await;
+        match conn.renewal() {
+            Renewal::Same | Renewal::Ends => {}
+            Renewal::Renewed(now) => conn = now,
+            Renewal::Refused => return,
+        }
+        match head {
             Ok(Ok((head, _))) => Box::pin(request::serve(&conn, &mut down, head)).await,
             Ok(Err(NoRequest::Closed | NoRequest::Broken)) => return,
             Ok(Err(NoRequest::Refused(error))) => Box::pin(refuse(&conn, &mut down, refusal(error))).await,
@@ -199,7 +207,7 @@ async fn refuse(conn: &Conn, down: &mut Downstream, reply: LocalReply) {
     x.record(&outcome);
 }
 
-async fn serve_h2(conn: Rc<Conn>, io: Io) {
+async fn serve_h2(mut conn: Rc<Conn>, io: Io) {
     let manager = conn.manager();
     let mut builder = ::h2::server::Builder::new();
     builder
@@ -216,6 +224,11 @@ async fn serve_h2(conn: Rc<Conn>, io: Io) {
         tokio::select! {
             accepted = h2.accept() => match accepted {
                 Some(Ok((request, respond))) => {
+                    match conn.renewal() {
+                        Renewal::Same | Renewal::Ends => {}
+                        Renewal::Renewed(now) => conn = now,
+                        Renewal::Refused => return,
+                    }
                     let conn = Rc::clone(&conn);
                     tokio::task::spawn_local(async move {
                         let (stream, head) = ServerStream::new(request, respond);

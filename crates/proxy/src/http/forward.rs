@@ -446,7 +446,7 @@ async fn respond(
             response.headers.insert(http::header::UPGRADE, value);
         }
     }
-    if x.conn.worker.should_close(&x.conn.chain) {
+    if x.conn.should_close() {
         down.close_after();
     }
     x.status = response.status;
