@@ -13,9 +13,12 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::logs::{self, LogOptions, Stream as Side};
+use crate::logs::{self, Attached, LogOptions, Stream as Side};
 use crate::pod::{Context, Live};
 use crate::streams::{self, ExecOptions, ExecSession, Terminal};
+
+/// Exit code of a program that was killed: 128 and the number of SIGKILL.
+const KILLED: i32 = 137;
 
 /// Why a stream of a pod cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -150,10 +153,10 @@ pub(crate) async fn exec(context: &Context, name: &str, options: ExecOptions) ->
 fn exit_of(ended: oneshot::Receiver<crate::init::protocol::Ended>) -> oneshot::Receiver<i32> {
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
-        if let Ok(ended) = ended.await {
-            // Nobody asks any more.
-            let _ = sender.send(ended.code());
-        }
+        // Where the container ended first, everything in it was killed, and nobody was left to say how this ended.
+        let code = ended.await.map_or(KILLED, |ended| ended.code());
+        // Nobody asks any more.
+        let _ = sender.send(code);
     });
     receiver
 }
@@ -161,11 +164,20 @@ fn exit_of(ended: oneshot::Receiver<crate::init::protocol::Ended>) -> oneshot::R
 /// Joins the streams of a container's own program.
 pub(crate) fn attach(context: &Context, name: &str, options: &ExecOptions) -> Result<ExecSession, StreamError> {
     let live = live(context, name)?;
-    let side = |wanted: bool, side: Side| -> Option<Box<dyn AsyncRead + Unpin + Send>> {
-        wanted.then(|| Box::new(Tap::new(live.log.tap(), side)) as Box<dyn AsyncRead + Unpin + Send>)
+    let Attached { early, taps: [out, errors] } = live.log.attach();
+    let said = |side: Side| {
+        early.iter().filter(|(from, _)| *from == side).fold(Vec::new(), |mut all, (_, bytes)| {
+            all.extend_from_slice(bytes);
+            all
+        })
     };
-    let (stdout, stderr) =
-        (side(options.stdout, Side::Stdout), side(options.stderr && live.terminal.is_none(), Side::Stderr));
+    let side = |wanted: bool, side: Side, tap| -> Option<Box<dyn AsyncRead + Unpin + Send>> {
+        wanted.then(|| Box::new(Tap::new(said(side).into(), tap, side)) as Box<dyn AsyncRead + Unpin + Send>)
+    };
+    let (stdout, stderr) = (
+        side(options.stdout, Side::Stdout, out),
+        side(options.stderr && live.terminal.is_none(), Side::Stderr, errors),
+    );
     let stdin: Option<Box<dyn AsyncWrite + Unpin + Send>> = match (&live.terminal, &live.stdin) {
         _ if !options.stdin => None,
         (Some(terminal), _) => Some(Box::new(terminal.duplicate()?)),
@@ -193,14 +205,14 @@ fn taken(
     stdin.try_lock().ok().and_then(|mut slot| slot.take()).ok_or_else(busy)
 }
 
-/// One stream of a container's output, from now on.
+/// One stream of a container's output: what was said before, then what comes.
 struct Tap {
     source: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     rest: Bytes,
 }
 
 impl Tap {
-    fn new(receiver: broadcast::Receiver<(Side, Bytes)>, side: Side) -> Self {
+    fn new(early: Bytes, receiver: broadcast::Receiver<(Side, Bytes)>, side: Side) -> Self {
         let source = futures_util::stream::unfold(receiver, move |mut receiver| async move {
             loop {
                 match receiver.recv().await {
@@ -211,7 +223,7 @@ impl Tap {
                 }
             }
         });
-        Self { source: Box::pin(source), rest: Bytes::new() }
+        Self { source: Box::pin(source), rest: early }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) use read::{LogError, follow};
 const LARGEST: u64 = 10 << 20;
 /// How many files of one start are kept, the current one included.
 const FILES: u32 = 5;
+/// So much of what an interactive container says before anybody is attached is kept for whoever attaches first.
+const EARLY: usize = 64 << 10;
 /// A line that is longer is written in parts, as container runtimes do.
 const LONGEST_LINE: usize = 16 << 10;
 
@@ -38,6 +40,17 @@ pub(crate) struct Log {
     grown: watch::Sender<(u64, bool)>,
     /// What comes, as it comes, for those who are attached.
     tap: broadcast::Sender<(Stream, Bytes)>,
+    /// What came before anybody was attached; `None`: nobody is owed it.
+    early: Mutex<Option<Vec<(Stream, Bytes)>>>,
+}
+
+/// The output of a container for somebody who is attached.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// What was said before, where nobody else has had it.
+    pub(crate) early: Vec<(Stream, Bytes)>,
+    /// What comes from now on, once for each stream.
+    pub(crate) taps: [broadcast::Receiver<(Stream, Bytes)>; 2],
 }
 
 /// The file of one start.
@@ -46,8 +59,9 @@ pub(crate) fn path_of(directory: &Path, start: u32) -> PathBuf {
 }
 
 impl Log {
-    /// Opens the log of start number `start`, and removes what is older than the start before it.
-    pub(crate) fn open(directory: &Path, start: u32) -> io::Result<Arc<Self>> {
+    /// Opens the log of start number `start`, and removes what is older than the start before it. `interactive`: somebody is
+    /// expected to attach (`kubectl run -i`), who must not miss what a quick program says before that.
+    pub(crate) fn open(directory: &Path, start: u32, interactive: bool) -> io::Result<Arc<Self>> {
         fs::create_dir_all(directory)?;
         for entry in fs::read_dir(directory)?.flatten() {
             let number = entry.file_name().to_str().and_then(|n| n.split('.').next()?.parse::<u32>().ok());
@@ -63,6 +77,7 @@ impl Log {
             file: Mutex::new((file, size)),
             grown: watch::channel((0, true)).0,
             tap: broadcast::channel(64).0,
+            early: Mutex::new(interactive.then(Vec::new)),
         }))
     }
 
@@ -71,9 +86,27 @@ impl Log {
         self.grown.subscribe()
     }
 
-    /// The output from now on, as it comes.
-    pub(crate) fn tap(&self) -> broadcast::Receiver<(Stream, Bytes)> {
-        self.tap.subscribe()
+    /// The output for somebody who attaches now.
+    pub(crate) fn attach(&self) -> Attached {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        Attached { early: early.take().unwrap_or_default(), taps: [self.tap.subscribe(), self.tap.subscribe()] }
+    }
+
+    /// Gives what came to those who are attached, or keeps it for whoever will be.
+    fn tell(&self, stream: Stream, came: &[u8]) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parts) = &mut *early {
+            let held: usize = parts.iter().map(|(_, bytes)| bytes.len()).sum();
+            if held.saturating_add(came.len()) > EARLY {
+                *early = None;
+            } else {
+                parts.push((stream, Bytes::copy_from_slice(came)));
+            }
+        }
+        if self.tap.receiver_count() > 0 {
+            // Nobody attached any more.
+            drop(self.tap.send((stream, Bytes::copy_from_slice(came))));
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -142,10 +175,7 @@ pub(crate) async fn pump(log: Arc<Log>, stream: Stream, mut reader: impl AsyncRe
             splitter.finish(Timestamp::now(), &mut out);
         } else {
             let came = buffer.get(..count).unwrap_or_default();
-            if log.tap.receiver_count() > 0 {
-                // Nobody attached any more.
-                drop(log.tap.send((stream, Bytes::copy_from_slice(came))));
-            }
+            log.tell(stream, came);
             splitter.push(came, Timestamp::now(), &mut out);
         }
         if !out.is_empty()

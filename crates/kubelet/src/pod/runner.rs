@@ -157,7 +157,8 @@ impl Runner {
             _ => record.restarts,
         });
         let io = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-        let log = Log::open(&self.context.log_directory(name), start).map_err(io("log"))?;
+        let log = Log::open(&self.context.log_directory(name), start, self.container.stdin == Some(true))
+            .map_err(io("log"))?;
         let program = &self.context.node.config.self_exe;
         let handle =
             container::create(program, &prepared.spec, &namespaces).await.map_err(|error| error.to_string())?;

@@ -26,13 +26,14 @@ macro_rules! scenarios {
 }
 
 pub(crate) fn run(state: &Path, filter: &[&str]) -> ExitCode {
-    let all: [Scenario; 19] = scenarios![
+    let all: [Scenario; 20] = scenarios![
         pods_start_at_once,
         nginx_serves_a_config_map,
         an_unknown_image_waits_and_says_what_to_add,
         init_containers_and_sidecars_in_order,
         commands_run_in_containers,
         a_terminal,
+        a_quick_program_is_heard,
         logs_of_now_before_and_to_come,
         probes_decide_ready_and_alive,
         a_crash_is_restarted_with_pauses,
@@ -225,6 +226,32 @@ async fn a_terminal(world: &World) {
     }
     assert_eq!(attached.exit.await.unwrap(), 4);
     world.delete("tty").await;
+}
+
+/// Who attaches to a program that was quicker gets what it said before, once.
+async fn a_quick_program_is_heard(world: &World) {
+    let script = "echo said; echo wrong >&2; read line; echo $line";
+    world
+        .pod(
+            "quick",
+            json!({"containers": [{"name": "a", "image": "busybox", "command": ["sh", "-c", script], "stdin": true}]}),
+        )
+        .await;
+    world.ready("quick").await;
+    for _ in 0..500 {
+        if world.logs("quick", "a", LogOptions::default()).await.lines().count() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let options = ExecOptions { command: Vec::new(), stdin: true, stdout: true, stderr: true, tty: false };
+    let mut attached = world.kubelet.attach(NAMESPACE, "quick", None, "", options).await.unwrap();
+    attached.stdin.take().unwrap().write_all(b"heard\n").await.unwrap();
+    let (mut out, mut errors) = (String::new(), String::new());
+    attached.stdout.take().unwrap().read_to_string(&mut out).await.unwrap();
+    attached.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+    assert_eq!((out.as_str(), errors.as_str()), ("said\nheard\n", "wrong\n"));
+    world.delete("quick").await;
 }
 
 async fn logs_of_now_before_and_to_come(world: &World) {

@@ -5,6 +5,7 @@
 
 mod annotations;
 mod listeners;
+mod mesh;
 mod paths;
 
 use std::collections::BTreeSet;

@@ -11,11 +11,12 @@ use varka_engine::ir::{
     Route, RouteAction, RouteConfiguration, Str, VirtualHost, WeightedRoute,
 };
 
-use super::{Settings, backend, is_outside, ours};
+use super::mesh::by_virtual_service;
+use super::{Settings, backend, ours};
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
 use crate::hosts;
-use crate::route::{Target, plain_route, routes};
+use crate::route::plain_route;
 
 /// A table: virtual hosts by host, a 404 for every other one unless an Ingress has a default backend.
 pub(super) fn build(ctx: &Ctx<'_>, name: &str, port: u16) -> RouteConfiguration {
@@ -32,31 +33,34 @@ pub(super) fn build(ctx: &Ctx<'_>, name: &str, port: u16) -> RouteConfiguration 
                 let at = format!("spec.rules[{i}].http.paths[{j}]");
                 let one = Wanted { ingress: &ingress, settings: &settings, at, regex };
                 let Some((order, mut route)) = location(ctx, &one, path) else { continue };
+                let locations = by_host.entry(host.clone()).or_default();
                 if secure && port == 80 {
                     route.action = Action::Redirect(to_https(&host));
-                    route.max_request_bytes = None;
+                    locations.push((order, route));
+                } else {
+                    let made = forward(ctx, &one, &path.backend, route);
+                    locations.extend(made.into_iter().map(|route| (order, rewritten(ctx, &one, path, route))));
                 }
-                by_host.entry(host.clone()).or_default().push((order, route));
             }
         }
         if let Some(default) = ingress.spec.default_backend.as_ref().filter(|_| fallback.is_none()) {
             let at = "spec.defaultBackend".to_owned();
             let one = Wanted { ingress: &ingress, settings: &settings, at, regex: false };
-            let mut route = plain_route("", PathMatch::Prefix(s("/")), not_found());
-            forward(ctx, &one, default, &mut route);
-            fallback = Some(route);
+            let route = plain_route("", PathMatch::Prefix(s("/")), not_found());
+            fallback = Some(forward(ctx, &one, default, route));
         }
     }
-    let default = fallback.unwrap_or_else(|| plain_route("default-backend", PathMatch::Prefix(s("/")), not_found()));
+    let default =
+        fallback.unwrap_or_else(|| vec![plain_route("default-backend", PathMatch::Prefix(s("/")), not_found())]);
     let mut virtual_hosts: Vec<VirtualHost> = Vec::new();
     for (host, mut found) in by_host {
         found.sort_by_key(|(order, _)| *order);
         let mut all: Vec<Route> = found.into_iter().map(|(_, r)| r).collect();
-        all.push(default.clone());
+        all.extend(default.iter().cloned());
         virtual_hosts.push(virtual_host(&host, port, all));
     }
     if !virtual_hosts.iter().any(|v| v.domains.iter().any(|d| &**d == "*")) {
-        virtual_hosts.push(virtual_host("*", port, vec![default]));
+        virtual_hosts.push(virtual_host("*", port, default));
     }
     RouteConfiguration {
         name: s(name),
@@ -114,6 +118,7 @@ fn to_https(host: &str) -> Redirect {
     }
 }
 
+/// When a path applies, and before which others.
 fn location(ctx: &Ctx<'_>, one: &Wanted<'_>, path: &HttpIngressPath) -> Option<(Order, Route)> {
     let text = if path.path.is_empty() { "/" } else { path.path.as_str() };
     let regex = one.regex && path.path_type != PathType::Exact;
@@ -134,17 +139,25 @@ fn location(ctx: &Ctx<'_>, one: &Wanted<'_>, path: &HttpIngressPath) -> Option<(
             PathType::ImplementationSpecific => PathMatch::Prefix(s(text)),
         }
     };
-    let mut route = plain_route("", matches, not_found());
-    forward(ctx, one, &path.backend, &mut route);
-    if let (Some(target), Action::Forward(action)) = (&one.settings.rewrite_target, &mut route.action) {
-        action.rewrite.regex = rewrite(text, target, regex);
+    let exact = path.path_type == PathType::Exact;
+    let order = (!exact, std::cmp::Reverse(text.len()));
+    Some((order, plain_route("", matches, not_found())))
+}
+
+/// With `rewrite-target`, where the rule that decides says nothing else.
+fn rewritten(ctx: &Ctx<'_>, one: &Wanted<'_>, path: &HttpIngressPath, mut route: Route) -> Route {
+    let text = if path.path.is_empty() { "/" } else { path.path.as_str() };
+    if let (Some(target), Action::Forward(action)) = (&one.settings.rewrite_target, &mut route.action)
+        && action.rewrite.prefix.is_none()
+        && action.rewrite.regex.is_none()
+    {
+        action.rewrite.regex = rewrite(text, target, one.regex && path.path_type != PathType::Exact);
         if action.rewrite.regex.is_none() {
             let message = format!("`{text}` cannot be rewritten to `{target}`");
             ctx.report(Severity::Error, "ingress-rewrite", one.ingress, &one.at, message, "the path stays as it is");
         }
     }
-    let exact = path.path_type == PathType::Exact;
-    Some(((!exact, std::cmp::Reverse(text.len())), route))
+    route
 }
 
 /// The whole path becomes the target, `$1` its first captured group.
@@ -162,8 +175,8 @@ fn rewrite(path: &str, target: &str, regex: bool) -> Option<(Regex, Str)> {
     Some((Regex::new(&pattern).ok()?, s(substitution)))
 }
 
-/// To a backend; one that is not there is a 503.
-fn forward(ctx: &Ctx<'_>, one: &Wanted<'_>, wanted: &IngressBackend, route: &mut Route) {
+/// To a backend; one that is not there is a 503. More than one route where a VirtualService decides.
+fn forward(ctx: &Ctx<'_>, one: &Wanted<'_>, wanted: &IngressBackend, mut route: Route) -> Vec<Route> {
     route.origin = Some(s(format!("{} {}", one.ingress.label(), one.at)));
     route.max_request_bytes = one.settings.body_size;
     route.cors.clone_from(&one.settings.cors);
@@ -178,11 +191,10 @@ fn forward(ctx: &Ctx<'_>, one: &Wanted<'_>, wanted: &IngressBackend, route: &mut
             "requests are answered with 503",
         );
         route.action = Action::Direct(DirectResponse { status: 503, body: None });
-        return;
+        return vec![route];
     };
-    if let Some(action) = in_mesh(ctx, &service.host, number) {
-        route.action = action;
-        return;
+    if let Some(routes) = by_virtual_service(ctx, &route, &service.host, number) {
+        return routes;
     }
     let cluster = s(format!("outbound|{number}||{}", service.host));
     route.operation = Some(s(format!("{}:{number}/*", service.host)));
@@ -204,6 +216,7 @@ fn forward(ctx: &Ctx<'_>, one: &Wanted<'_>, wanted: &IngressBackend, route: &mut
         upgrades: Vec::new(),
         cluster_not_found_status: 503,
     }));
+    vec![route]
 }
 
 /// nginx asks the next endpoint when one cannot be reached.
@@ -218,18 +231,6 @@ fn retry() -> RetryPolicy {
         host_selection_attempts: 3,
         remote_localities: false,
     }
-}
-
-/// In the mesh, the first rule of the backend's VirtualService that takes everything decides.
-fn in_mesh(ctx: &Ctx<'_>, host: &str, port: u16) -> Option<Action> {
-    if is_outside(ctx) {
-        return None;
-    }
-    let egress = ctx.scope().egress_for(port)?;
-    let vs = egress.virtual_services.iter().find(|vs| vs.spec.hosts.iter().any(|h| hosts::matches(h, host)))?;
-    let mesh = ["mesh".to_owned()];
-    let made = routes(ctx, vs, &Target { port, gateways: &mesh, tls: false });
-    made.into_iter().find(|r| crate::route::is_catch_all(&r.matches)).map(|r| r.action)
 }
 
 /// What nginx tells its backends of the client. `X-Forwarded-For` is the client alone: what it claims itself is not believed.
