@@ -245,3 +245,6 @@ fn write(object: &mut Value, old: &Value, managers: &Managers) {
         object::set_metadata(object, "managedFields", None);
     }
 }
+
+#[cfg(test)]
+mod tests;
