@@ -50,6 +50,9 @@ pub(crate) async fn create(call: &Call) -> Result<Response<Body>, Status> {
         if !named && !generate.is_empty() {
             object::set_metadata(&mut value, "name", Some(json!(format!("{generate}{}", suffix()))));
         }
+        let mut sent = value.clone();
+        admission::complete(call, None, &mut sent);
+        apply::own(call, &sent, &mut value);
         match create_object(call, value).await {
             Err(status) if status.reason == "AlreadyExists" && !named && tries < TRIES => {}
             other => return other,
