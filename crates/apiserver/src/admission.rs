@@ -90,7 +90,7 @@ pub(crate) async fn admit_deletion(call: &Call, operation: Operation, old: &Valu
 }
 
 /// Fills in defaults.
-fn complete(call: &Call, old: Option<&Value>, new: &mut Value) {
+pub(crate) fn complete(call: &Call, old: Option<&Value>, new: &mut Value) {
     let resource = &*call.resource;
     if !resource.is_custom() {
         defaults::apply(resource, old, new);

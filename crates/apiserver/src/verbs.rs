@@ -10,7 +10,7 @@ use crate::registry::Resource;
 use crate::request::{Path, Query};
 use crate::respond::{self, Body};
 use crate::server::Inner;
-use crate::status::Status;
+use crate::status::{FieldError, Status};
 use crate::store::{Key, Object};
 
 pub(crate) mod decode;
@@ -22,6 +22,9 @@ pub(crate) mod scale;
 pub(crate) mod token;
 pub(crate) mod watch;
 pub(crate) mod write;
+
+/// Most bytes of the name of a field manager, as kube-apiserver's.
+const MAX_MANAGER: usize = 128;
 
 /// One request about objects.
 pub(crate) struct Call {
@@ -86,8 +89,22 @@ impl Call {
             return named.to_owned();
         }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let program = agent.split('/').next().unwrap_or_default();
-        if program.is_empty() { "unknown".to_owned() } else { program.to_owned() }
+        let program: String = agent.split('/').next().unwrap_or_default().chars().take(MAX_MANAGER).collect();
+        if program.is_empty() { "unknown".to_owned() } else { program }
+    }
+
+    /// Refuses a name of a field manager that is too long to be kept in objects, or cannot be shown.
+    fn check_manager(&self) -> Result<(), Status> {
+        let named = self.query.get("fieldManager");
+        let why = if named.len() > MAX_MANAGER {
+            format!("may not be more than {MAX_MANAGER} bytes")
+        } else if named.chars().any(char::is_control) {
+            "should only contain printable characters".to_owned()
+        } else {
+            return Ok(());
+        };
+        let error = FieldError::invalid("fieldManager", named, &why);
+        Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]))
     }
 }
 
@@ -106,6 +123,7 @@ pub(crate) async fn dispatch(
             text.clone()
         });
     }
+    call.check_manager()?;
     let mut response = match call.path.subresource.as_str() {
         "" => main_resource(&call, verb).await,
         "status" if call.resource.version(&call.path.version).is_some_and(|v| v.status) => match verb {

@@ -336,6 +336,8 @@ async fn create_sends_protobuf_and_is_understood() {
     assert!(c.k("auth whoami").await.ok().contains("kubernetes-admin"));
     assert_eq!(c.k("auth can-i delete pods -n shop --as=system:serviceaccount:shop:robot").await.out.trim_end(), "no");
     assert_eq!(c.k("auth can-i list pods -n shop --as=system:serviceaccount:shop:robot").await.ok(), "yes");
+    assert!(c.k("auth whoami --as=bob").await.ok().contains("bob"));
+    assert_eq!(c.k("auth can-i list pods --as=bob").await.out.trim_end(), "no");
     c.stop().await;
 }
 
@@ -376,6 +378,59 @@ async fn server_side_apply_keeps_owners_apart() {
     // An update by hand takes the field over.
     c.run(&["patch", "cm", "m", "--type=merge", "-p", r#"{"data":{"b":"4"}}"#]).await.ok();
     assert!(c.pipe(&other, theirs).await.fails().contains("conflict with \"kubectl-patch\" using v1: .data.b"));
+    c.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_client_side_to_server_side_apply() {
+    let c = Cluster::start().await;
+    let ssa = ["apply", "--server-side", "-f", "-"];
+    let managers = "get deploy web --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}";
+    c.apply(WEB).await.ok();
+    assert_eq!(c.k(managers).await.ok(), "kubectl-client-side-apply");
+    c.k("scale deploy web --replicas=4").await.ok();
+    // What the user applied before may change without force; what was changed since, by another way, may not.
+    let conflict = c.pipe(&ssa, &WEB.replace("nginx:1", "nginx:2")).await;
+    assert!(conflict.fails().contains("Apply failed with 2 conflicts"), "{}", conflict.err);
+    assert!(conflict.err.contains(" with subresource \"scale\" using apps/v1: .spec.replicas"), "{}", conflict.err);
+    let without_replicas = WEB.replace("  replicas: 2\n", "").replace("nginx:1", "nginx:2");
+    let changed = c.pipe(&["diff", "--server-side", "-f", "-"], &without_replicas).await;
+    assert!(changed.out.contains("nginx:2") && !changed.out.contains("replicas:"), "{}{}", changed.out, changed.err);
+    c.pipe(&ssa, &without_replicas).await.ok();
+    assert_eq!(c.k("get deploy web -o jsonpath={.spec.replicas}").await.ok(), "4");
+    // kubectl has given its user's older fields to the new manager, so that what is left out goes.
+    let owners = c.k(managers).await.ok().to_owned();
+    assert!(!owners.contains("client-side") && !owners.contains("before"), "{owners}");
+    let without_ports = without_replicas.replace(", ports: [{containerPort: 80, name: http}]", "");
+    c.pipe(&ssa, &without_ports).await.ok();
+    assert_eq!(c.k("get deploy web -o jsonpath={.spec.template.spec.containers[0].ports}").await.ok(), "");
+    // The address of a Service is nobody's to lose.
+    let address = c.k("get svc web -o jsonpath={.spec.clusterIP}").await.ok().to_owned();
+    c.pipe(&ssa, &without_ports).await.ok();
+    assert_eq!(c.k("get svc web -o jsonpath={.spec.clusterIP}").await.ok(), address);
+    c.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_controllers_create_has_owners_from_the_first_apply_on() {
+    let c = Cluster::start().await;
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::default_namespaced(c.server.client("test"));
+    let map = serde_json::json!({"metadata": {"name": "m"}, "data": {"a": "1"}});
+    maps.create(&kube::api::PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+    let managers = "get cm m --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}";
+    c.k("label cm m x=y").await.ok();
+    assert_eq!(c.k(managers).await.ok(), "");
+    let config = "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {a: \"2\"}}";
+    let conflict = c.pipe(&["apply", "--server-side", "-f", "-"], config).await;
+    assert!(conflict.fails().contains("conflict with \"before-first-apply\" using v1: .data.a"), "{}", conflict.err);
+    c.pipe(&["apply", "--server-side", "-f", "-", "--force-conflicts"], config).await.ok();
+    assert_eq!(c.k(managers).await.ok(), "kubectl before-first-apply");
+    // An empty entry gives all ownership up.
+    c.run(&["patch", "cm", "m", "--type=merge", "-p", r#"{"metadata":{"managedFields":[{}]}}"#]).await.ok();
+    assert_eq!(c.k(managers).await.ok(), "");
+    let name = "x".repeat(129);
+    let long = c.run(&["label", "cm", "m", "z=1", "--field-manager", &name]).await;
+    assert!(long.fails().contains("fieldManager: Invalid value"), "{}", long.err);
     c.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Runs the tables of other projects' tests that lie in a directory, and counts what passes.
 //!
-//! Prints a line for each table and a total; writes every failure, with what was wanted and what came, to a file.
+//! Prints a line for each table and a total; writes every failure, with what was wanted and what came, and every
+//! case that is skipped by name, to a file.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the counts are this program's output")]
 
@@ -35,6 +36,9 @@ fn main() -> Result<ExitCode> {
         println!("{report}");
         for failure in &report.failures {
             failures.push_str(&format!("{} {failure}\n", report.table));
+        }
+        for skip in &report.skips {
+            failures.push_str(&format!("skipped: {} {skip}\n", report.table));
         }
     }
     if let Some(parent) = args.failures.parent() {

@@ -26,12 +26,12 @@ pub(crate) fn allows(user: &User, action: Action<'_>) -> bool {
     if user.is_master() {
         return true;
     }
-    let Some((namespace, _)) = &user.account else { return false };
-    let own = action.namespace == namespace;
-    let system = SYSTEM.contains(&namespace.as_str());
     if is_review(action) {
         return true;
     }
+    let Some((namespace, _)) = &user.account else { return false };
+    let own = action.namespace == namespace;
+    let system = SYSTEM.contains(&namespace.as_str());
     if matches!(action.verb, "get" | "list" | "watch") {
         return match (action.group, action.resource, action.subresource) {
             ("", "secrets", _) => own || system,

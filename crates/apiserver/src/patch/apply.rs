@@ -1,27 +1,36 @@
 //! Server-side apply: fields have owners, kept in `metadata.managedFields`.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 //!
-//! Owners are recorded from the first apply on. An object that was never applied has none; the first apply gives what is there to a manager
-//! `before-first-apply`, as Kubernetes does for objects older than server-side apply. [`updater`] is pure and knows nothing of
-//! Kubernetes' metadata; this module is the part that does.
+//! Owners are recorded from the creation on if the client names itself as a field manager, as kubectl does, else from the first apply on:
+//! what controllers create has no owners to keep. The first apply to an object without owners gives what is there to a manager
+//! `before-first-apply`, as in Kubernetes. [`updater`] is pure and knows nothing of Kubernetes' metadata; this module and
+//! [`managed`] are the part that does.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::object::{self, at, list_at, str_at};
+use crate::object::{self, list_at, str_at};
 use crate::registry::Resource;
 use crate::schema::{StructId, Type, Types, convert};
 use crate::status::Status;
 use crate::verbs::Call;
 
 mod combine;
+mod managed;
 pub mod set;
 pub mod typed;
 pub mod updater;
 
+use managed::{describe, key};
 use set::{Set, Step};
-use updater::{ApplyError, Kind, Managers, Owned, Versioned};
+use updater::{ApplyError, Kind, Managers, Versioned};
 
 const BEFORE: &str = "before-first-apply";
+/// The manager of `kubectl apply --server-side`.
+const KUBECTL: &str = "kubectl";
+/// Where `kubectl apply` without `--server-side` keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Metadata that the server itself keeps; nobody owns it.
 const SERVER_FIELDS: &[&str] = &[
@@ -104,11 +113,13 @@ impl<'a> Context<'a> {
 
     /// The object that an apply makes of the stored one.
     pub(crate) fn applied(&self, old: &Value, config: &Value) -> Result<Value, Status> {
-        let mut managers = read(old);
+        let mut managers = managed::read(old);
         if managers.is_empty() {
-            let version = str_at(old, &["apiVersion"]).to_owned();
-            let set = typed::field_set(self.kind.types(), &self.kind.root(""), old).without_trees(&self.kind.ignored);
-            managers.insert(key(BEFORE, false, &version, ""), Owned { version, applied: false, set });
+            let version = self.call.api_version();
+            let before = key(BEFORE, false, &version, "");
+            let nothing = Versioned { value: json!({}), version: version.clone() };
+            let live = Versioned { value: old.clone(), version };
+            managers = updater::update(&self.kind, &nothing, &live, managers, &before);
         }
         self.run(old, config, managers)
     }
@@ -122,11 +133,33 @@ impl<'a> Context<'a> {
         let live = Versioned { value: old.clone(), version: version.clone() };
         let config = Versioned { value: config, version: version.clone() };
         let manager = key(&self.call.manager(), true, &version, &self.call.path.subresource);
-        let applied = updater::apply(&self.kind, &live, &config, managers, &manager, self.force);
+        let apply = |force| updater::apply(&self.kind, &live, &config, managers.clone(), &manager, force);
+        let applied = match apply(self.force) {
+            Err(ApplyError::Conflicts(conflicts)) if self.was_applied_by_client(old, &conflicts) => apply(true),
+            other => other,
+        };
         let (object, managers) = applied.map_err(|error| self.refused(&error))?;
         let mut value = object.value;
-        write(&mut value, old, &managers);
+        managed::write(&mut value, &[old], &managers);
         Ok(value)
+    }
+
+    /// Whether the conflicts are only with what kubectl's user applied without `--server-side` and nobody has changed since: that user goes
+    /// over to server-side apply and need not force it.
+    fn was_applied_by_client(&self, live: &Value, conflicts: &BTreeMap<String, Set>) -> bool {
+        let text = str_at(live, &["metadata", "annotations", LAST_APPLIED]);
+        let Ok(last) = serde_json::from_str::<Value>(text) else { return false };
+        let version = self.call.api_version();
+        if self.call.manager() != KUBECTL || str_at(&last, &["apiVersion"]) != version {
+            return false;
+        }
+        let (types, root) = (self.kind.types(), self.kind.root(&version));
+        let since = typed::compare(types, &root, &last, live);
+        let unchanged = typed::field_set(types, &root, &last)
+            .difference(&since.modified)
+            .difference(&since.added)
+            .difference(&since.removed);
+        conflicts.values().all(|set| set.difference(&unchanged).is_empty())
     }
 
     fn refused(&self, error: &ApplyError) -> Status {
@@ -158,90 +191,47 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Makes the client the owner of an object that it creates, if it names itself as a field manager. `sent` is the object with its defaults.
+pub(crate) fn own(call: &Call, sent: &Value, new: &mut Value) {
+    if call.query.get("fieldManager").is_empty() {
+        return;
+    }
+    let nothing = json!({});
+    let managers = updated(call, &nothing, sent, Managers::new());
+    managed::write(new, &[], &managers);
+}
+
 /// Records what an update changed, once an object has owners.
 pub(crate) fn track(call: &Call, old: &Value, new: &mut Value) {
     let is_apply = crate::request::media_type(&call.headers).starts_with("application/apply-patch");
-    let managers = read(old);
     if is_apply && call.method == http::Method::PATCH {
         return;
     }
-    if managers.is_empty() || list_at(new, &["metadata", "managedFields"]).is_empty() {
-        // A client that sends an empty list gives up ownership.
+    if managed::is_given_up(list_at(new, &["metadata", "managedFields"])) {
         object::set_metadata(new, "managedFields", None);
         return;
     }
+    // A client may edit the owners, as kubectl does for its user who goes over to server-side apply; not by way of a subresource.
+    let sent = if call.path.subresource.is_empty() { managed::read(new) } else { Managers::new() };
+    let managers = if sent.is_empty() { managed::read(old) } else { sent };
+    if managers.is_empty() {
+        object::set_metadata(new, "managedFields", None);
+        return;
+    }
+    let managers = updated(call, old, new, managers);
+    let sent = new.clone();
+    managed::write(new, &[&sent, old], &managers);
+}
+
+/// The owners after the call's update.
+fn updated(call: &Call, old: &Value, new: &Value, managers: Managers) -> Managers {
     let version = call.api_version();
     let kind = ServedKind::new(&call.resource, &call.path.subresource);
     let live = Versioned { value: old.clone(), version: version.clone() };
     let object = Versioned { value: new.clone(), version: version.clone() };
     let mine = key(&call.manager(), false, &version, &call.path.subresource);
-    let managers = updater::update(&kind, &live, &object, managers, &mine);
-    write(new, old, &managers);
+    updater::update(&kind, &live, &object, managers, &mine)
 }
 
-/// The text that names a manager among others: name, operation, version, subresource.
-fn key(name: &str, applied: bool, version: &str, subresource: &str) -> String {
-    let (operation, version) = if applied { ("Apply", "") } else { ("Update", version) };
-    json!([name, operation, version, subresource]).to_string()
-}
-
-fn parts(key: &str) -> [String; 4] {
-    serde_json::from_str(key).unwrap_or_default()
-}
-
-fn describe(key: &str) -> String {
-    let [name, operation, version, subresource] = parts(key);
-    let mut out = json!(name).to_string();
-    if !subresource.is_empty() {
-        out.push_str(&format!(" with subresource {}", json!(subresource)));
-    }
-    if operation == "Update" {
-        out.push_str(&format!(" using {version}"));
-    }
-    out
-}
-
-/// The owners that an object records.
-fn read(object: &Value) -> Managers {
-    let entries = list_at(object, &["metadata", "managedFields"]).iter();
-    let owned = entries.map(|entry| {
-        let applied = str_at(entry, &["operation"]) == "Apply";
-        let version = str_at(entry, &["apiVersion"]).to_owned();
-        let name = key(str_at(entry, &["manager"]), applied, &version, str_at(entry, &["subresource"]));
-        let set = Set::from_fields(entry.get("fieldsV1").unwrap_or(&Value::Null));
-        (name, Owned { version, applied, set })
-    });
-    owned.collect()
-}
-
-/// Records owners; an entry that did not change keeps its time.
-fn write(object: &mut Value, old: &Value, managers: &Managers) {
-    let before = read(old);
-    let now = object::now();
-    let time = |key: &str| -> String {
-        let [name, operation, ..] = parts(key);
-        let same = before.get(key) == managers.get(key);
-        let entry = list_at(old, &["metadata", "managedFields"])
-            .iter()
-            .find(|e| str_at(e, &["manager"]) == name && str_at(e, &["operation"]) == operation);
-        entry.filter(|_| same).map(|e| str_at(e, &["time"]).to_owned()).unwrap_or_else(|| now.clone())
-    };
-    let entries: Vec<Value> = managers
-        .iter()
-        .map(|(key, owned)| {
-            let [name, operation, _, subresource] = parts(key);
-            let mut entry = json!({
-                "manager": name, "operation": operation, "apiVersion": owned.version, "time": time(key), "fieldsType": "FieldsV1",
-                "fieldsV1": owned.set.to_fields(),
-            });
-            if !subresource.is_empty() {
-                object::set(&mut entry, "subresource", json!(subresource));
-            }
-            entry
-        })
-        .collect();
-    object::set_metadata(object, "managedFields", Some(json!(entries)));
-    if at(object, &["metadata", "managedFields"]).is_some_and(|m| m.as_array().is_some_and(Vec::is_empty)) {
-        object::set_metadata(object, "managedFields", None);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
-//! JSON Patch, RFC 6902, with what Kubernetes' implementation adds: negative array indexes count from the end, and `test` for null passes
-//! where there is nothing.
+//! JSON Patch, RFC 6902, with what Kubernetes' implementation adds: negative array indexes count from the end, `test` for null passes where
+//! an object lacks the member, a scalar cannot become the whole document, and copies have a limit.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Most operations of one patch, as kube-apiserver's.
 const MAX_OPERATIONS: usize = 10_000;
+/// Most bytes, as JSON text, that the `copy` operations of one patch may add, as kube-apiserver's: copies of copies grow without bound.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// A patch: operations in order.
 #[derive(Clone, Debug)]
@@ -60,6 +62,12 @@ pub enum JsonPatchError {
     /// A `test` that does not hold.
     #[error("testing path \"{0}\": the value is not the one expected")]
     TestFailed(String),
+    /// Copies that together are too large.
+    #[error("the copies of the patch come to {0} bytes; at most {1} are allowed")]
+    CopiesTooLarge(usize, usize),
+    /// A scalar in place of the whole document.
+    #[error("{0} operation does not apply: only an object or a list can be the whole document")]
+    ScalarRoot(&'static str),
 }
 
 /// Reads a patch.
@@ -82,8 +90,22 @@ pub fn parse(text: &[u8]) -> Result<Patch, JsonPatchError> {
 
 /// Applies a patch to a copy of the document.
 pub fn apply(document: &Value, patch: &Patch) -> Result<Value, JsonPatchError> {
+    apply_within(document, patch, MAX_COPIED)
+}
+
+/// Applies a patch whose copies may add so many bytes.
+pub fn apply_within(document: &Value, patch: &Patch, most_copied: usize) -> Result<Value, JsonPatchError> {
     let mut document = document.clone();
+    let mut copied = 0;
     for operation in &patch.0 {
+        if let Operation::Copy { from, .. } = operation
+            && let Some(value) = find_mut(&mut document, from)
+        {
+            copied += value.to_string().len();
+            if copied > most_copied {
+                return Err(JsonPatchError::CopiesTooLarge(copied, most_copied));
+            }
+        }
         run(&mut document, operation)?;
     }
     Ok(document)
@@ -94,6 +116,7 @@ fn run(document: &mut Value, operation: &Operation) -> Result<(), JsonPatchError
         Operation::Add { path, value } => add(document, path, value.clone(), "add"),
         Operation::Remove { path } => take(document, path, "remove").map(drop),
         Operation::Replace { path, value } => match find_mut(document, path) {
+            Some(_) if path.is_empty() => add(document, path, value.clone(), "replace"),
             Some(slot) => {
                 *slot = value.clone();
                 Ok(())
@@ -112,11 +135,13 @@ fn run(document: &mut Value, operation: &Operation) -> Result<(), JsonPatchError
             let value = find_mut(document, from).cloned().ok_or_else(|| missing("copy", from))?;
             add(document, path, value, "copy")
         }
-        Operation::Test { path, value } => match find_mut(document, path) {
-            Some(found) if equal(found, value) => Ok(()),
-            None if value.is_null() => Ok(()),
-            _ => Err(JsonPatchError::TestFailed(path.clone())),
-        },
+        Operation::Test { path, value } => {
+            let holds = match find_mut(document, path) {
+                Some(found) => equal(found, value),
+                None => value.is_null() && matches!(parent(document, path), Some((Value::Object(_), _))),
+            };
+            if holds { Ok(()) } else { Err(JsonPatchError::TestFailed(path.clone())) }
+        }
     }
 }
 
@@ -190,6 +215,9 @@ fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, Str
 
 fn add(document: &mut Value, path: &str, value: Value, op: &'static str) -> Result<(), JsonPatchError> {
     if path.is_empty() {
+        if !matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
+            return Err(JsonPatchError::ScalarRoot(op));
+        }
         *document = value;
         return Ok(());
     }
@@ -238,6 +266,33 @@ mod tests {
         ]);
         let document = json!({"a": [1, 2], "b/c": 1, "d": {}});
         assert_eq!(run(document, patch).unwrap(), json!({"a": [2, 3], "b/c": null, "e": {}, "f": 3}));
+    }
+
+    #[test]
+    fn copies_of_copies_end_at_the_limit() {
+        let double = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+        let patch = json!(vec![double; 30]);
+        let error = run(json!({"a": ["0123456789"]}), patch).unwrap_err();
+        assert!(matches!(error, JsonPatchError::CopiesTooLarge(_, MAX_COPIED)), "{error}");
+    }
+
+    #[test]
+    fn a_test_for_null_passes_only_where_an_object_lacks_the_member() {
+        let test = |path: &str| run(json!({"a": [1], "b": {}}), json!([{"op": "test", "path": path, "value": null}]));
+        assert!(test("/x").is_ok());
+        assert!(test("/b/x").is_ok());
+        for path in ["/a/1", "/a", "/x/y", "/a/0"] {
+            assert!(test(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_scalar_cannot_become_the_document() {
+        for op in ["add", "replace"] {
+            assert!(run(json!({}), json!([{"op": op, "path": "", "value": "a"}])).is_err());
+            assert_eq!(run(json!({}), json!([{"op": op, "path": "", "value": {"a": 1}}])).unwrap(), json!({"a": 1}));
+        }
+        assert!(run(json!({"a": 1}), json!([{"op": "copy", "from": "/a", "path": ""}])).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn create(original: &Value, modified: &Value) -> Value {
     let mut patch = Map::new();
     for (name, value) in new {
         match old.get(name) {
-            Some(before) if before == value => {}
+            Some(before) if super::json::equal(before, value) => {}
             Some(before) if before.is_object() && value.is_object() => {
                 drop(patch.insert(name.clone(), create(before, value)))
             }

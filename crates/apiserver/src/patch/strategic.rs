@@ -266,7 +266,7 @@ fn merge_list(
         merge_elements(&old, &new, key, lookup.element)?
     };
     let (patched, others) = order::partition(merged, &new, key);
-    Ok(order::normalise(patched, others, &new, &old, key))
+    Ok(order::normalise(patched, others, &new, &order::survivors(&old, &new, key), key))
 }
 
 /// Merges elements that are maps, after the directives in the patch's elements.
@@ -301,3 +301,6 @@ fn merge_elements(old: &[Value], new: &[Value], key: &str, shape: Shape<'_>) -> 
     }
     Ok(merged)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use crate::object::{self, at, str_at};
-use crate::patch::{json as json_patch, merge};
+use crate::patch::{self, json as json_patch, merge};
 use crate::registry::Scale;
 use crate::request;
 use crate::respond::{self, Body};
@@ -37,7 +37,8 @@ pub(crate) async fn handle(call: &Call, verb: &str) -> Result<Response<Body>, St
                 .await
             }
             _ => {
-                let patch = wire::parse("application/json", &call.body, &wire::Expected::Any)?;
+                let patch =
+                    patch::read(&call.body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
                 change(call, &paths, |old| Ok(merge::apply(old.clone(), &patch))).await
             }
         },

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admission::{self, Operation};
 use crate::object::{self, at, str_at};
-use crate::patch::{apply, json as json_patch, merge, strategic};
+use crate::patch::{self, apply, json as json_patch, merge, strategic};
 use crate::request;
 use crate::respond::Body;
 use crate::schema::Types;
@@ -50,6 +50,9 @@ pub(crate) async fn create(call: &Call) -> Result<Response<Body>, Status> {
         if !named && !generate.is_empty() {
             object::set_metadata(&mut value, "name", Some(json!(format!("{generate}{}", suffix()))));
         }
+        let mut sent = value.clone();
+        admission::complete(call, None, &mut sent);
+        apply::own(call, &sent, &mut value);
         match create_object(call, value).await {
             Err(status) if status.reason == "AlreadyExists" && !named && tries < TRIES => {}
             other => return other,
@@ -177,9 +180,7 @@ pub(crate) async fn patch(call: &Call) -> Result<Response<Body>, Status> {
 }
 
 fn patch_body(call: &Call) -> Result<Value, Status> {
-    let patch = wire::parse("application/json", &call.body, &wire::Expected::Any)?;
-    render::must_be_object(&patch)?;
-    Ok(patch)
+    patch::read(&call.body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
 }
 
 /// Changes an object by a function of how the client sees it.

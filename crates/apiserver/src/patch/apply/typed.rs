@@ -186,9 +186,13 @@ fn collect(types: &Types, ty: &Type, value: &Value, path: &mut Vec<Step>, set: &
             }
         }
         (Shape::List(element, kind), Value::Array(list)) => {
-            for (step, child) in identities(list, kind, path).unwrap_or_default().into_iter().zip(list) {
-                path.push(step);
-                collect(types, element, child, path, set);
+            let steps = identities(list, kind, path).unwrap_or_default();
+            for (step, child) in steps.iter().zip(list) {
+                path.push(step.clone());
+                // Elements that occur more than once are owned as one, by their identity alone.
+                if steps.iter().filter(|s| *s == step).count() == 1 {
+                    collect(types, element, child, path, set);
+                }
                 set.insert(path);
                 path.pop();
             }
@@ -230,7 +234,9 @@ fn differ(
         (None, None) => return,
         (None, Some(_)) => out.added.insert(path),
         (Some(_), None) => out.removed.insert(path),
-        (Some(old), Some(new)) if leaf && !super::super::json::equal(old, new) => out.modified.insert(path),
+        (Some(old), Some(new)) if (leaf || changes_form(old, new)) && !super::super::json::equal(old, new) => {
+            out.modified.insert(path);
+        }
         _ => {}
     }
     if leaf {
@@ -253,6 +259,11 @@ fn differ(
         }
         Shape::List(element, kind) => differ_lists(types, element, kind, [list(old), list(new)], path, out),
     }
+}
+
+/// Whether a map becomes a value of another form, or the reverse. Null is of every form.
+fn changes_form(old: &Value, new: &Value) -> bool {
+    old.is_object() != new.is_object() && !old.is_null() && !new.is_null()
 }
 
 fn list(value: Option<&Value>) -> &[Value] {

@@ -113,7 +113,10 @@ fn settle(
     force: bool,
 ) -> Result<(Managers, typed::Comparison), ApplyError> {
     let compare = |version: &str| -> Option<typed::Comparison> {
-        let (old, new) = (kind.convert(old, version)?, kind.convert(new, version)?);
+        let converted = |object: &Versioned| {
+            if object.version == version { Some(object.clone()) } else { kind.convert(object, version) }
+        };
+        let (old, new) = (converted(old)?, converted(new)?);
         let ignored = kind.ignored(version);
         let mut compared = typed::compare(kind.types(), &kind.root(version), &old.value, &new.value);
         for set in [&mut compared.added, &mut compared.modified, &mut compared.removed] {
@@ -185,7 +188,9 @@ fn add_back_owned(
     }
     let back = merged.version.clone();
     let mut merged = merged.clone();
-    for (version, set) in owned {
+    // The version at hand first: what was removed may be needed to convert to the others.
+    let at_hand = owned.remove_entry(back.as_str());
+    for (version, set) in at_hand.into_iter().chain(owned) {
         let (Some(at_merged), Some(at_pruned)) = (kind.convert(&merged, version), kind.convert(&pruned, version))
         else {
             continue;

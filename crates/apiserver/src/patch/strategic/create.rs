@@ -179,9 +179,12 @@ fn elements(field: &Lookup<'_>, old: &[Value], new: &[Value], kinds: Kinds) -> R
         return Err(missing());
     }
     let id = |e: &Value| e.get(key).cloned().unwrap_or_default();
+    // Elements of one key stand for each other in their order.
+    let alike = |list: &[Value], i: &Value| list.iter().filter(|e| same(&id(e), i)).count();
     let mut changed = Vec::new();
-    for after in new {
-        match old.iter().find(|before| same(&id(before), &id(after))) {
+    for (index, after) in new.iter().enumerate() {
+        let nth = alike(new.get(..index).unwrap_or_default(), &id(after));
+        match old.iter().filter(|before| same(&id(before), &id(after))).nth(nth) {
             Some(before) => {
                 let mut inner = difference(field.element, members(before), members(after), kinds)?;
                 if !inner.is_empty() {
@@ -193,7 +196,10 @@ fn elements(field: &Lookup<'_>, old: &[Value], new: &[Value], kinds: Kinds) -> R
             None => {}
         }
     }
-    let mut gone: Vec<Value> = old.iter().map(id).filter(|i| !new.iter().any(|e| same(&id(e), i))).collect();
+    changed.sort_by_key(|e| new.iter().position(|n| same(&id(n), &id(e))));
+    let gone = old.iter().enumerate().map(|(index, e)| (index, id(e)));
+    let gone = gone.filter(|(index, i)| alike(old.get(..*index).unwrap_or_default(), i) >= alike(new, i));
+    let mut gone: Vec<Value> = gone.map(|(_, i)| i).collect();
     gone.sort_by_key(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned));
     if kinds.deletions {
         changed.extend(gone.into_iter().map(|i| json!({DIRECTIVE: "delete", key: i})));
@@ -206,18 +212,17 @@ fn elements(field: &Lookup<'_>, old: &[Value], new: &[Value], kinds: Kinds) -> R
 }
 
 fn scalars(old: &[Value], new: &[Value], kinds: Kinds) -> Lists {
-    let only = |list: &[Value], other: &[Value]| -> Vec<Value> {
-        let mut out: Vec<Value> = Vec::new();
-        for value in list.iter().filter(|v| !other.contains(v)) {
-            if !out.contains(value) {
-                out.push(value.clone());
-            }
-        }
-        out
+    let count = |list: &[Value], value: &Value| list.iter().filter(|v| *v == value).count();
+    // What occurs more often here than there, as often as that.
+    let more = |list: &[Value], other: &[Value]| -> Vec<Value> {
+        let nth = |index: usize, value: &Value| count(list.get(..index).unwrap_or_default(), value);
+        let more = list.iter().enumerate().filter(|(index, v)| nth(*index, v) >= count(other, v));
+        more.map(|(_, v)| v.clone()).collect()
     };
-    let added = if kinds.additions { only(new, old) } else { Vec::new() };
-    let mut deleted = if kinds.deletions { only(old, new) } else { Vec::new() };
+    let added = if kinds.additions { more(new, old) } else { Vec::new() };
+    let mut deleted = if kinds.deletions { more(old, new) } else { Vec::new() };
     deleted.sort_by_key(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    deleted.dedup();
     let ordered = kinds.order && ((kinds.deletions && !deleted.is_empty()) || (kinds.additions && old != new));
     (added, deleted, if ordered { new.to_vec() } else { Vec::new() })
 }

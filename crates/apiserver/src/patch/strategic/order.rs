@@ -105,12 +105,26 @@ pub(super) fn set_element_order(
             (None, None) => continue,
             (Some(old), None) => (old.clone(), old),
             (None, Some(new)) => (Vec::new(), new.into_iter().filter_map(|v| shape.fresh(v)).collect()),
-            (Some(old), Some(new)) => (old.clone(), merge_list(name, old, new, &lookup, false)?),
+            (Some(old), Some(new)) => (refilled(&old, &new, key), merge_list(name, old, new, &lookup, false)?),
         };
         let (patched, others) = partition(merged, &order, key);
         original.insert(name.to_owned(), Value::Array(normalise(patched, others, &order, &before, key)));
     }
     Ok(())
+}
+
+/// The server's order of a list: places of elements that the patch deletes go to those that it adds, as in Kubernetes.
+fn refilled(old: &[Value], new: &[Value], key: &str) -> Vec<Value> {
+    let kept = survivors(old, new, key);
+    let added = new.iter().filter(|e| e.get(DIRECTIVE).is_none() && position(&kept, e, key).is_none()).cloned();
+    kept.iter().cloned().chain(added).take(old.len()).collect()
+}
+
+/// The elements that a patch does not delete.
+pub(super) fn survivors(old: &[Value], new: &[Value], key: &str) -> Vec<Value> {
+    let deleted: Vec<&Value> =
+        new.iter().filter(|e| e.get(DIRECTIVE).is_some_and(|d| d.as_str() == Some("delete"))).collect();
+    old.iter().filter(|e| !deleted.iter().any(|d| alike(e, d, key))).cloned().collect()
 }
 
 /// Checks that the patch's elements, deletions aside, occur in the order's order.
