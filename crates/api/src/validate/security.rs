@@ -1,13 +1,11 @@
 //! `PeerAuthentication`, `AuthorizationPolicy`, `RequestAuthentication`.
 
-use std::collections::HashSet;
-
 use super::Validation;
-use super::common::{header_name, is_label, is_network, selection, selector_labels};
+use super::common::{header_name, is_network, selection, selector_labels};
 use crate::ObjectMeta;
 use crate::istio::{
     AuthorizationAction, AuthorizationPolicy, Condition, JwtRule, MutualTlsMode, Operation, PeerAuthentication,
-    RequestAuthentication, Source, Telemetry,
+    RequestAuthentication, Source,
 };
 
 /// Rules of `PeerAuthentication`.
@@ -297,52 +295,5 @@ fn jwt_rule(v: &mut Validation, path: &str, rule: &JwtRule) {
             v.error(format!("{path}.outputClaimToHeaders"), format!("`{}` is not a header name", out.header));
         }
         header_name(v, &format!("{path}.outputClaimToHeaders"), &out.header);
-    }
-}
-
-/// Rules of `Telemetry`.
-pub(super) fn telemetry(_: &ObjectMeta, spec: &Telemetry, v: &mut Validation) {
-    let labels = spec.selector.as_ref();
-    if let Some(selector) = labels {
-        selector_labels(v, "spec.selector.matchLabels", &selector.match_labels);
-    }
-    if labels.is_some() && (spec.target_ref.is_some() || !spec.target_refs.is_empty()) {
-        v.error("spec.selector", "only one of targetRefs or workloadSelector can be set");
-    }
-    if spec.tracing.len() > 1 {
-        v.warn("spec.tracing", "multiple tracing entries: only the first is used");
-    }
-    let mut names = HashSet::new();
-    for (i, tracing) in spec.tracing.iter().enumerate() {
-        let path = format!("spec.tracing[{i}]");
-        if tracing.random_sampling_percentage.is_some_and(|p| !(0.0..=100.0).contains(&p)) {
-            v.error(format!("{path}.randomSamplingPercentage"), "a percentage is from 0 to 100");
-        }
-        if tracing.providers.len() > 1 {
-            v.warn(format!("{path}.providers"), "multiple providers: only the first is used");
-        }
-        for provider in &tracing.providers {
-            names.insert(&provider.name);
-        }
-    }
-    if names.iter().any(|n| !n.is_empty() && !n.split('.').all(is_label)) {
-        v.warn("spec.tracing", "a provider's name is unusual; it must be the one in MeshConfig");
-    }
-    for (i, metrics) in spec.metrics.iter().enumerate() {
-        for (j, over) in metrics.overrides.iter().enumerate() {
-            for (tag, set) in over.get("tagOverrides").and_then(|t| t.as_object()).into_iter().flatten() {
-                let text = |k: &str| set.get(k).and_then(|v| v.as_str()).unwrap_or_default();
-                let path = format!("spec.metrics[{i}].overrides[{j}].tagOverrides.{tag}");
-                match text("operation") {
-                    "REMOVE" if !text("value").is_empty() => {
-                        v.error(path, "the value must not be set when operation is REMOVE")
-                    }
-                    "" | "UPSERT" if text("value").is_empty() => {
-                        v.error(path, "the value must be set when operation is UPSERT")
-                    }
-                    _ => {}
-                }
-            }
-        }
     }
 }
