@@ -4,6 +4,7 @@
 //! skipped whole, with its count, and never counted as passed.
 
 mod authorization;
+mod definitions;
 mod ingress;
 mod kubernetes;
 mod mesh;
@@ -57,7 +58,7 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("envoy/cases", None),
     ("istio/analyzers", None),
     ("istio/authz-rbac", Some(authorization::run)),
-    ("istio/crd-validation", None),
+    ("istio/crd-validation", Some(definitions::run)),
     ("istio/gateway-api", None),
     ("istio/ingress", Some(ingress::run)),
     ("istio/iptables", None),

@@ -72,7 +72,7 @@ pub use registry::{
     TcpProbe, WorkloadEntry, WorkloadGroup, WorkloadSelector,
 };
 pub use security::{
-    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtRule, MutualTls,
+    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtPresence, JwtRule, MutualTls,
     MutualTlsMode, Operation, PeerAuthentication, PolicySelector, ProviderRef, RequestAuthentication, Rule, Source,
     TargetRef, To,
 };

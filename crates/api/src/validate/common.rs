@@ -30,12 +30,18 @@ pub(super) fn is_fqdn(text: &str) -> bool {
         })
 }
 
-/// A host name, `*`, or `*.suffix`.
+/// A host name whose first label may be `*`, or begin with it (`*.suffix`, `*-a.suffix`, `*a.suffix`).
 pub(super) fn is_wildcard_domain(text: &str) -> bool {
-    text == "*"
-        || text
-            .strip_prefix("*.")
-            .map_or_else(|| is_fqdn(text.strip_prefix('*').filter(|t| t.starts_with('-')).unwrap_or(text)), is_fqdn)
+    match text.strip_prefix('*') {
+        None => is_fqdn(text),
+        Some("") => true,
+        Some(rest) => is_fqdn(rest.strip_prefix(['.', '-']).unwrap_or(rest)),
+    }
+}
+
+/// A wildcard for a part of a label: `*a.suffix`, `*-a.suffix`.
+pub(super) fn is_partial_wildcard(text: &str) -> bool {
+    text.strip_prefix('*').is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))
 }
 
 /// An address or a network.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::Validation;
-use super::common::{export_to, is_fqdn, is_label, is_network, is_wildcard_domain, label, port, selector_labels};
+use super::common::{export_to, is_fqdn, is_label, is_network, is_partial_wildcard, is_wildcard_domain, label, port, selector_labels};
 use crate::ObjectMeta;
 use crate::istio::{
     Location, ProxyConfig, ReadinessProbe, Resolution, ServiceEntry, WorkloadEntry, WorkloadGroup,
@@ -19,6 +19,8 @@ pub(super) fn service_entry(meta: &ObjectMeta, spec: &ServiceEntry, v: &mut Vali
             v.error("spec.hosts", "`*` would mean every host");
         } else if !is_wildcard_domain(host) {
             v.error("spec.hosts", format!("`{host}` is not a host name or a wildcard"));
+        } else if is_partial_wildcard(host) && spec.resolution != Resolution::DynamicDns {
+            v.warn("spec.hosts", format!("`{host}`: a wildcard for a part of a label matches no server name; write `*.`"));
         }
     }
     let wildcard = spec.hosts.iter().any(|h| h.starts_with('*'));
@@ -116,6 +118,9 @@ fn resolution(spec: &ServiceEntry, wildcard: bool, v: &mut Validation) {
         }
         Resolution::Dns | Resolution::DnsRoundRobin if spec.endpoints.is_empty() && wildcard => {
             v.error("spec.hosts", "a wildcard cannot be resolved by DNS; give endpoints");
+        }
+        Resolution::DnsRoundRobin if spec.endpoints.len() > 1 => {
+            v.error("spec.endpoints", "DNS_ROUND_ROBIN takes one address of one name: give one endpoint, or use DNS");
         }
         Resolution::DynamicDns => {
             if !spec.endpoints.is_empty() {

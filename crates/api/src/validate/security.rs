@@ -169,7 +169,7 @@ fn operation(v: &mut Validation, path: &str, o: &Operation) {
                 v.error(
                     &path,
                     format!(
-                        "`{value}` is not a path template: `{{*}}` and `{{**}}` stand for whole segments, `{{**}}` last"
+                        "`{value}` is not a path template: `{{*}}` and `{{**}}` stand for whole segments, and neither follows `{{**}}`"
                     ),
                 );
             }
@@ -177,15 +177,14 @@ fn operation(v: &mut Validation, path: &str, o: &Operation) {
     }
 }
 
-/// `/a/{*}/b/{**}`: operators are whole segments, `{**}` once and last, no other wildcard beside them.
+/// `/a/{*}/b/{**}`: operators are whole segments, none follows `{**}`, and what is no operator is plain path characters.
 fn is_template(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
-    let segments: Vec<&str> = rest.split('/').collect();
-    let last = segments.len().saturating_sub(1);
-    segments.iter().enumerate().all(|(i, s)| match *s {
-        "{*}" => true,
-        "{**}" => i == last,
-        other => !other.contains(['{', '}', '*']),
+    let plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()+,;:@=".contains(c));
+    let mut rest = false;
+    path.starts_with('/') && path.trim_matches('/').split('/').all(|segment| match segment {
+        "{*}" => !rest,
+        "{**}" => !std::mem::replace(&mut rest, true),
+        other => plain(other),
     })
 }
 
