@@ -4,12 +4,15 @@
 //! skipped whole, with its count, and never counted as passed.
 
 mod authorization;
+mod definitions;
 mod ingress;
+mod interception;
 mod kubernetes;
 mod mesh;
 mod sidecar_routes;
 mod simulation;
 mod validation;
+mod workload_policies;
 
 use std::fmt;
 use std::path::Path;
@@ -65,11 +68,11 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("envoy/cases", None),
     ("istio/analyzers", None),
     ("istio/authz-rbac", Some(authorization::run)),
-    ("istio/crd-validation", None),
+    ("istio/crd-validation", Some(definitions::run)),
     ("istio/gateway-api", None),
     ("istio/ingress", Some(ingress::run)),
-    ("istio/iptables", None),
-    ("istio/peerauthn", None),
+    ("istio/iptables", Some(interception::run)),
+    ("istio/peerauthn", Some(workload_policies::run)),
     ("istio/sidecar-routes", Some(sidecar_routes::run)),
     ("istio/simulation", Some(simulation::run)),
     ("istio/validation", Some(validation::run)),

@@ -38,6 +38,7 @@ macro_rules! kinds {
 
 mod destination_rule;
 mod edge;
+mod extensions;
 mod mesh;
 mod registry;
 mod security;
@@ -53,17 +54,25 @@ pub use destination_rule::{
     RingHash, SimpleLb, Subset, TcpKeepalive, TcpPool, TrafficPolicy, Tunnel, Warmup,
 };
 pub use edge::{Gateway, GatewayTlsMode, Server, ServerPort, ServerTls, TlsCertificate, TlsProtocol};
+pub use extensions::{
+    ApplyTo, ClusterMatch, ConfigPatch, EnvoyFilter, ExtensionPhase, FailStrategy, FilterChainMatch, FilterClass,
+    FilterMatch, ImagePullPolicy, ListenerMatch, LuaScript, NameMatch, Patch, PatchContext, PatchMatch, PatchOperation,
+    PatchedRouteMatch, PluginPhase, PluginType, ProxyMatch, RouteActionMatch, RouteConfigurationMatch,
+    TrafficExtension, TrafficPort, TrafficSelector, VirtualHostMatch, VmConfig, VmVariable, VmVariableSource,
+    WasmModule, WasmPlugin, WaypointMatch,
+};
 pub use mesh::{
     AccessLogEncoding, DefaultConfig, ExtAuthzProvider, ExtensionProvider, FileAccessLog, InboundTrafficPolicy,
     InboundTrafficPolicyMode, LogFormat, MeshConfig, MeshTlsConfig, OutboundTrafficPolicy, OutboundTrafficPolicyMode,
     PathNormalization, PathNormalizationType, ProxyConfig, TracingConfig, ZipkinProvider,
 };
 pub use registry::{
-    CaptureMode, EgressListener, IngressListener, Location, Resolution, ServiceEntry, ServicePort, Sidecar,
-    SidecarOutboundTrafficPolicy, WorkloadEntry, WorkloadSelector,
+    CaptureMode, EgressListener, ExecProbe, GrpcProbe, GroupMetadata, HttpProbe, IngressListener, Location,
+    ProbeHeader, ReadinessProbe, Resolution, ServiceEntry, ServicePort, Sidecar, SidecarOutboundTrafficPolicy,
+    TcpProbe, WorkloadEntry, WorkloadGroup, WorkloadSelector,
 };
 pub use security::{
-    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtRule, MutualTls,
+    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtPresence, JwtRule, MutualTls,
     MutualTlsMode, Operation, PeerAuthentication, PolicySelector, ProviderRef, RequestAuthentication, Rule, Source,
     TargetRef, To,
 };

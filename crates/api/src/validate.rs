@@ -5,15 +5,18 @@
 mod common;
 mod destination_rule;
 mod edge;
+mod empty;
+mod extensions;
 mod http_route;
 mod registry;
 mod security;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 
 use serde::de::DeserializeOwned;
 
-use crate::{ObjectMeta, RawObject, Resource, istio};
+use crate::{ObjectMeta, RawObject, Resource};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +77,21 @@ impl Validation {
 
 /// Validates any object. Members that no type knows are warnings: nothing reads them.
 pub fn validate(object: &RawObject) -> Validation {
+    let mut v = of_kind(object);
+    if object.group().ends_with(".istio.io") {
+        empty::nulls(object, &mut v);
+    }
+    v
+}
+
+fn of_kind(object: &RawObject) -> Validation {
     match (object.group(), object.kind.as_str()) {
         ("security.istio.io", "PeerAuthentication") => check(object, security::peer_authentication),
-        ("security.istio.io", "AuthorizationPolicy") => check(object, security::authorization_policy),
+        ("security.istio.io", "AuthorizationPolicy") => {
+            let mut v = check(object, security::authorization_policy);
+            empty::rules(object, &mut v);
+            v
+        }
         ("security.istio.io", "RequestAuthentication") => check(object, security::request_authentication),
         ("networking.istio.io", "VirtualService") => check(object, virtual_service::check),
         ("networking.istio.io", "DestinationRule") => check(object, destination_rule::check),
@@ -84,8 +99,12 @@ pub fn validate(object: &RawObject) -> Validation {
         ("networking.istio.io", "ServiceEntry") => check(object, registry::service_entry),
         ("networking.istio.io", "WorkloadEntry") => check(object, registry::workload_entry),
         ("networking.istio.io", "Sidecar") => check(object, sidecar::check),
-        ("networking.istio.io", "ProxyConfig") => check::<istio::ProxyConfig>(object, |_, _, _| {}),
-        ("telemetry.istio.io", "Telemetry") => check(object, security::telemetry),
+        ("networking.istio.io", "WorkloadGroup") => check(object, registry::workload_group),
+        ("networking.istio.io", "ProxyConfig") => check(object, registry::proxy_config),
+        ("networking.istio.io", "EnvoyFilter") => check(object, extensions::envoy_filter),
+        ("extensions.istio.io", "WasmPlugin") => check(object, extensions::wasm_plugin),
+        ("extensions.istio.io", "TrafficExtension") => check(object, extensions::traffic_extension),
+        ("telemetry.istio.io", "Telemetry") => check(object, telemetry::check),
         _ => Validation::default(),
     }
 }

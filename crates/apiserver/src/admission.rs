@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::object;
 use crate::registry::crd;
 use crate::schema::structural;
-use crate::server;
 use crate::status::{FieldError, Status};
 use crate::store::{Key, Object};
 use crate::verbs::Call;
@@ -16,18 +15,6 @@ pub(crate) mod pods;
 pub(crate) mod services;
 pub(crate) mod validation;
 pub(crate) mod webhook;
-
-/// Sentences for the client's user: what is allowed but probably not meant.
-pub type Warnings = Vec<String>;
-
-/// Rules of custom kinds that go beyond their schema.
-pub trait Validator: Send + Sync + 'static {
-    /// Checks an object, which has passed its schema. Called for creations and changes of custom kinds, not for changes of status.
-    ///
-    /// # Errors
-    /// The faults; the object is refused with 422 and each fault's field path and message.
-    fn validate(&self, gvk: &kube::core::GroupVersionKind, object: &Value) -> Result<Warnings, Vec<FieldError>>;
-}
 
 /// What is being done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +94,9 @@ fn validate(call: &Call, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     let mut errors = validation::metadata(resource, new);
     if !resource.is_custom() {
         errors.extend(validation::builtin(resource, old, new));
+        if is_definition(call) && errors.is_empty() {
+            crd::rules(new).into_iter().for_each(|warning| call.warn(warning));
+        }
         return errors;
     }
     if let Some(schema) = resource.version(&call.path.version).and_then(|v| v.schema.as_ref()) {
@@ -115,15 +105,12 @@ fn validate(call: &Call, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     if !errors.is_empty() || !call.path.subresource.is_empty() {
         return errors;
     }
-    errors.extend(validation::istio(resource, new));
-    if let Some(validator) = server::get(&call.server.validator)
-        && errors.is_empty()
-    {
-        let gvk = kube::core::GroupVersionKind::gvk(&resource.group, &call.path.version, &resource.kind);
-        match validator.validate(&gvk, new) {
-            Ok(warnings) => warnings.into_iter().for_each(|w| call.warn(w)),
-            Err(faults) => errors.extend(faults),
-        }
+    errors.extend(validation::istio(resource, old, new));
+    if errors.is_empty() && resource.has_unevaluated_rules(&call.path.version) {
+        call.warn(format!(
+            "{}: the rules (x-kubernetes-validations) of its CustomResourceDefinition are not evaluated; the object was checked against types alone",
+            resource.kind
+        ));
     }
     errors
 }

@@ -36,7 +36,6 @@ mod verbs;
 mod wire;
 
 pub use admission::webhook::{DialError, ServiceTarget, WebhookDialer};
-pub use admission::{Validator, Warnings};
 pub use node::{Duplex, ExecOptions, ExecSession, LogOptions, Node, NodeError, PodRef};
 pub use status::{Fault, FieldError};
 
@@ -150,11 +149,6 @@ impl ApiServer {
     /// Sets who connects to webhooks. By default a webhook's service is looked up in EndpointSlices and dialled by TCP.
     pub fn set_webhook_dialer(&self, dialer: Arc<dyn WebhookDialer>) {
         server::set(&self.inner.dialer, dialer);
-    }
-
-    /// Sets the validation of custom kinds that goes beyond their schema.
-    pub fn set_validator(&self, validator: Arc<dyn Validator>) {
-        server::set(&self.inner.validator, validator);
     }
 
     /// Ends watches and connections, finishes queued writes, and closes the database.

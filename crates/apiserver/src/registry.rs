@@ -54,6 +54,8 @@ pub(crate) struct Version {
     pub(crate) scale: Option<Scale>,
     /// Schema of a custom kind.
     pub(crate) schema: Option<Arc<Value>>,
+    /// Whether the schema has CEL rules.
+    pub(crate) rules: bool,
     /// Printer columns of a custom kind.
     pub(crate) columns: Vec<PrinterColumn>,
 }
@@ -106,6 +108,11 @@ impl Resource {
     /// `v1`, `apps/v1`.
     pub(crate) fn api_version(&self, version: &str) -> String {
         group_version(&self.group, version)
+    }
+
+    /// Whether its definition has rules that nothing here evaluates. Those of Istio's kinds are part of the product.
+    pub(crate) fn has_unevaluated_rules(&self, version: &str) -> bool {
+        self.version(version).is_some_and(|v| v.rules) && !self.group.ends_with(".istio.io")
     }
 
     /// A kind made by a CustomResourceDefinition.

@@ -7,7 +7,6 @@ use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::watch;
 
-use crate::admission::Validator;
 use crate::admission::services::Addresses;
 use crate::admission::webhook::WebhookDialer;
 use crate::auth::access::{self, Action};
@@ -35,7 +34,6 @@ pub(crate) struct Inner {
     pub(crate) addresses: Addresses,
     pub(crate) node: RwLock<Option<Arc<dyn Node>>>,
     pub(crate) dialer: RwLock<Option<Arc<dyn WebhookDialer>>>,
-    pub(crate) validator: RwLock<Option<Arc<dyn Validator>>>,
     /// Turns true when the server ends.
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -61,7 +61,6 @@ pub(crate) async fn open(config: Config) -> Result<Arc<Inner>, Error> {
         config,
         node: RwLock::default(),
         dialer: RwLock::default(),
-        validator: RwLock::default(),
         stop: watch::Sender::new(false),
     });
     make_definitions(&inner).await?;

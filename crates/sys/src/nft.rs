@@ -10,7 +10,7 @@ mod sidecar;
 use std::net::Ipv4Addr;
 
 pub use service::{Backend, Protocol, ServiceRule, ServiceRules, apply_service_rules};
-pub use sidecar::{SidecarRules, apply_sidecar_rules};
+pub use sidecar::{Direction, Packet, SidecarRules, Verdict, apply_sidecar_rules};
 
 pub use crate::netlink::NetlinkError as Error;
 

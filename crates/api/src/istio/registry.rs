@@ -7,6 +7,7 @@ use super::{ConnectionPool, Destination, Labels, OutboundTrafficPolicyMode, Serv
 kinds! {
     ServiceEntry: "networking.istio.io" "ServiceEntry",
     WorkloadEntry: "networking.istio.io" "WorkloadEntry",
+    WorkloadGroup: "networking.istio.io" "WorkloadGroup",
     Sidecar: "networking.istio.io" "Sidecar",
 }
 
@@ -59,6 +60,82 @@ messages! {
         weight: u32,
         /// Service account.
         service_account: String,
+    }
+    /// `networking.istio.io WorkloadGroup`: what the workloads of a group have in common.
+    WorkloadGroup {
+        /// Labels and annotations of its workloads.
+        metadata: Option<GroupMetadata>,
+        /// What each WorkloadEntry starts from.
+        template: Option<WorkloadEntry>,
+        /// How their health is asked.
+        probe: Option<ReadinessProbe>,
+    }
+    /// Labels and annotations.
+    GroupMetadata {
+        /// Labels.
+        labels: Labels,
+        /// Annotations.
+        annotations: BTreeMap<String, String>,
+    }
+    /// How health is asked. One of the last four is given.
+    ReadinessProbe {
+        /// Before the first one.
+        initial_delay_seconds: i32,
+        /// Limit of one.
+        timeout_seconds: i32,
+        /// Between them.
+        period_seconds: i32,
+        /// Successes until it is ready.
+        success_threshold: i32,
+        /// Failures until it is not.
+        failure_threshold: i32,
+        /// By HTTP.
+        http_get: Option<HttpProbe>,
+        /// By a connection.
+        tcp_socket: Option<TcpProbe>,
+        /// By a command.
+        exec: Option<ExecProbe>,
+        /// By gRPC's health protocol.
+        grpc: Option<GrpcProbe>,
+    }
+    /// A request.
+    HttpProbe {
+        /// Path.
+        path: String,
+        /// Port.
+        port: u32,
+        /// Host.
+        host: String,
+        /// `HTTP` or `HTTPS`.
+        scheme: String,
+        /// Headers.
+        http_headers: Vec<ProbeHeader>,
+    }
+    /// A header.
+    ProbeHeader {
+        /// Name.
+        name: String,
+        /// Value.
+        value: String,
+    }
+    /// A connection.
+    TcpProbe {
+        /// Host.
+        host: String,
+        /// Port.
+        port: u32,
+    }
+    /// A command.
+    ExecProbe {
+        /// The program and its arguments.
+        command: Vec<String>,
+    }
+    /// A call.
+    GrpcProbe {
+        /// Port.
+        port: u32,
+        /// Service that is asked about.
+        service: String,
     }
     /// Labels of workloads.
     WorkloadSelector {

@@ -178,6 +178,8 @@ messages! {
         timeout: Option<Duration>,
         /// Claims that are lists separated by spaces.
         space_delimited_claims: Vec<String>,
+        /// Whether a request may come without a token.
+        presence: JwtPresence,
     }
     /// A header that holds a token.
     JwtHeader {
@@ -207,6 +209,14 @@ enumerations! {
         Permissive,
         /// Mutual TLS only.
         Strict,
+    }
+    /// Whether a request may come without a token.
+    JwtPresence {
+        /// It may.
+        #[default]
+        Optional,
+        /// It must have one.
+        Required,
     }
     /// What a match of an AuthorizationPolicy means.
     AuthorizationAction {

@@ -30,12 +30,18 @@ pub(super) fn is_fqdn(text: &str) -> bool {
         })
 }
 
-/// A host name, `*`, or `*.suffix`.
+/// A host name whose first label may be `*`, or begin with it (`*.suffix`, `*-a.suffix`, `*a.suffix`).
 pub(super) fn is_wildcard_domain(text: &str) -> bool {
-    text == "*"
-        || text
-            .strip_prefix("*.")
-            .map_or_else(|| is_fqdn(text.strip_prefix('*').filter(|t| t.starts_with('-')).unwrap_or(text)), is_fqdn)
+    match text.strip_prefix('*') {
+        None => is_fqdn(text),
+        Some("") => true,
+        Some(rest) => is_fqdn(rest.strip_prefix(['.', '-']).unwrap_or(rest)),
+    }
+}
+
+/// A wildcard for a part of a label: `*a.suffix`, `*-a.suffix`.
+pub(super) fn is_partial_wildcard(text: &str) -> bool {
+    text.strip_prefix('*').is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))
 }
 
 /// An address or a network.
@@ -152,7 +158,7 @@ pub(super) fn selection(
     v: &mut Validation,
     selector: Option<&PolicySelector>,
     target: Option<&TargetRef>,
-    targets: &[TargetRef],
+    target_refs: &[TargetRef],
 ) {
     if let Some(selector) = selector {
         selector_labels(v, "spec.selector.matchLabels", &selector.match_labels);
@@ -160,29 +166,44 @@ pub(super) fn selection(
             v.warn("spec.selector", "the selector is empty, so it is for every workload of the namespace");
         }
     }
-    if target.is_some() && !targets.is_empty() {
+    if target.is_some() && !target_refs.is_empty() {
         v.error("spec.targetRefs", "only one of targetRef and targetRefs can be set");
     }
-    if selector.is_some() && (target.is_some() || !targets.is_empty()) {
+    if selector.is_some() && (target.is_some() || !target_refs.is_empty()) {
         v.error("spec.selector", "only one of targetRefs or workloadSelector can be set");
     }
-    for t in target.into_iter().chain(targets) {
-        if t.name.is_empty() {
-            v.error("spec.targetRef.name", "the target has no name");
-        }
-        if !t.namespace.is_empty() {
-            v.error("spec.targetRef.namespace", "a target is in the policy's own namespace; leave it out");
-        }
-        let known = [
-            ("gateway.networking.k8s.io", "Gateway"),
-            ("gateway.networking.k8s.io", "GatewayClass"),
-            ("", "Service"),
-            ("core", "Service"),
-            ("networking.istio.io", "ServiceEntry"),
-        ];
-        if !known.contains(&(t.group.as_str(), t.kind.as_str())) {
-            v.error("spec.targetRef", format!("a policy cannot be attached to {} {}", t.group, t.kind));
-        }
+    if let Some(target) = target {
+        target_ref(v, "spec.targetRef", target);
+    }
+    targets(v, "spec.targetRefs", target_refs);
+}
+
+/// What a policy is attached to.
+pub(super) fn targets(v: &mut Validation, path: &str, list: &[TargetRef]) {
+    if list.len() > 16 {
+        v.error(path, "a policy has at most 16 targets");
+    }
+    for (i, target) in list.iter().enumerate() {
+        target_ref(v, &format!("{path}[{i}]"), target);
+    }
+}
+
+fn target_ref(v: &mut Validation, path: &str, t: &TargetRef) {
+    if t.name.is_empty() {
+        v.error(format!("{path}.name"), "the target has no name");
+    }
+    if !t.namespace.is_empty() {
+        v.error(format!("{path}.namespace"), "a target is in the policy's own namespace; leave it out");
+    }
+    let known = [
+        ("gateway.networking.k8s.io", "Gateway"),
+        ("gateway.networking.k8s.io", "GatewayClass"),
+        ("", "Service"),
+        ("core", "Service"),
+        ("networking.istio.io", "ServiceEntry"),
+    ];
+    if !known.contains(&(t.group.as_str(), t.kind.as_str())) {
+        v.error(path, format!("a policy cannot be attached to {} {}", t.group, t.kind));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::Validation;
-use super::common::{is_label, is_wildcard_domain, port, selector_labels};
+use super::common::{is_label, is_partial_wildcard, is_wildcard_domain, port, selector_labels};
 use crate::ObjectMeta;
 use crate::istio::{Gateway, GatewayTlsMode, Server, ServerPort, ServerTls};
 
@@ -40,7 +40,7 @@ fn check_server(v: &mut Validation, path: &str, server: &Server) {
         if namespace.is_some_and(|n| !["*", ".", "~"].contains(&n) && !is_label(n)) {
             v.error(format!("{path}.hosts"), format!("the namespace of `{host}` is neither `*`, `.` nor a name"));
         }
-        if name.parse::<IpAddr>().is_err() && !is_wildcard_domain(name) {
+        if name.parse::<IpAddr>().is_err() && (is_partial_wildcard(name) || !is_wildcard_domain(name)) {
             v.error(
                 format!("{path}.hosts"),
                 format!("`{host}`: the domain name is invalid; a wildcard stands at the start alone"),

@@ -1,12 +1,14 @@
-//! `ServiceEntry` and `WorkloadEntry`.
+//! `ServiceEntry`, `WorkloadEntry`, `WorkloadGroup` and `ProxyConfig`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::Validation;
-use super::common::{export_to, is_fqdn, is_network, is_wildcard_domain, label, port, selector_labels};
+use super::common::{export_to, is_fqdn, is_label, is_network, is_partial_wildcard, is_wildcard_domain, label, port, selector_labels};
 use crate::ObjectMeta;
-use crate::istio::{Location, Resolution, ServiceEntry, WorkloadEntry};
+use crate::istio::{
+    Location, ProxyConfig, ReadinessProbe, Resolution, ServiceEntry, WorkloadEntry, WorkloadGroup,
+};
 
 pub(super) fn service_entry(meta: &ObjectMeta, spec: &ServiceEntry, v: &mut Validation) {
     if spec.hosts.is_empty() {
@@ -17,6 +19,8 @@ pub(super) fn service_entry(meta: &ObjectMeta, spec: &ServiceEntry, v: &mut Vali
             v.error("spec.hosts", "`*` would mean every host");
         } else if !is_wildcard_domain(host) {
             v.error("spec.hosts", format!("`{host}` is not a host name or a wildcard"));
+        } else if is_partial_wildcard(host) && spec.resolution != Resolution::DynamicDns {
+            v.warn("spec.hosts", format!("`{host}`: a wildcard for a part of a label matches no server name; write `*.`"));
         }
     }
     let wildcard = spec.hosts.iter().any(|h| h.starts_with('*'));
@@ -115,6 +119,9 @@ fn resolution(spec: &ServiceEntry, wildcard: bool, v: &mut Validation) {
         Resolution::Dns | Resolution::DnsRoundRobin if spec.endpoints.is_empty() && wildcard => {
             v.error("spec.hosts", "a wildcard cannot be resolved by DNS; give endpoints");
         }
+        Resolution::DnsRoundRobin if spec.endpoints.len() > 1 => {
+            v.error("spec.endpoints", "DNS_ROUND_ROBIN takes one address of one name: give one endpoint, or use DNS");
+        }
         Resolution::DynamicDns => {
             if !spec.endpoints.is_empty() {
                 v.error("spec.endpoints", "DYNAMIC_DNS resolves the host that is asked for; it has no endpoints");
@@ -169,21 +176,101 @@ fn endpoints(spec: &ServiceEntry, names: &BTreeSet<String>, v: &mut Validation) 
 }
 
 pub(super) fn workload_entry(_: &ObjectMeta, spec: &WorkloadEntry, v: &mut Validation) {
-    if spec.address.is_empty() {
-        if spec.network.is_empty() {
-            v.error("spec.address", "a workload needs an address, or a network whose gateway leads to it");
+    if spec.address.is_empty() && spec.network.is_empty() {
+        v.error("spec.address", "a workload needs an address, or a network whose gateway leads to it");
+    }
+    workload(v, "spec", spec);
+}
+
+/// What a WorkloadEntry and the template of a WorkloadGroup have in common.
+fn workload(v: &mut Validation, path: &str, spec: &WorkloadEntry) {
+    let address = format!("{path}.address");
+    if let Some(socket) = spec.address.strip_prefix("unix://") {
+        if !socket.starts_with('/') && !socket.starts_with('@') {
+            v.error(&address, "the path of a unix socket is absolute, or abstract and begins with `@`");
+        } else if socket.ends_with('/') {
+            v.error(&address, "the path of a unix socket is not that of a directory");
         }
-    } else if spec.address.starts_with("unix://") {
         if !spec.ports.is_empty() {
-            v.error("spec.ports", "a unix socket has no ports");
+            v.error(format!("{path}.ports"), "a unix socket has no ports");
         }
-    } else if spec.address.parse::<IpAddr>().is_err() && !is_fqdn(&spec.address) {
-        v.error("spec.address", format!("`{}` is not an address or a host name", spec.address));
+    } else if !spec.address.is_empty() && spec.address.parse::<IpAddr>().is_err() && !is_fqdn(&spec.address) {
+        v.error(address, format!("`{}` is not an address or a host name", spec.address));
     }
     for (name, number) in &spec.ports {
-        port(v, &format!("spec.ports.{name}"), *number);
+        if !is_label(name) {
+            v.error(format!("{path}.ports"), format!("`{name}` is not the name of a port: letters, digits and hyphens"));
+        }
+        port(v, &format!("{path}.ports.{name}"), *number);
     }
     for (key, value) in &spec.labels {
-        label(v, "spec.labels", key, value);
+        label(v, &format!("{path}.labels"), key, value);
+    }
+}
+
+pub(super) fn workload_group(_: &ObjectMeta, spec: &WorkloadGroup, v: &mut Validation) {
+    match &spec.template {
+        None => v.error("spec.template", "a group needs a template; `template: {}` is the least"),
+        Some(template) => workload(v, "spec.template", template),
+    }
+    for (key, value) in spec.metadata.iter().flat_map(|m| &m.labels) {
+        label(v, "spec.metadata.labels", key, value);
+    }
+    if let Some(probe) = &spec.probe {
+        readiness(v, "spec.probe", probe);
+    }
+}
+
+fn readiness(v: &mut Validation, path: &str, probe: &ReadinessProbe) {
+    for (name, value) in [
+        ("initialDelaySeconds", probe.initial_delay_seconds),
+        ("timeoutSeconds", probe.timeout_seconds),
+        ("periodSeconds", probe.period_seconds),
+        ("successThreshold", probe.success_threshold),
+        ("failureThreshold", probe.failure_threshold),
+    ] {
+        if value < 0 {
+            v.error(format!("{path}.{name}"), format!("{value} is below zero"));
+        }
+    }
+    let ways = [probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.exec.is_some(), probe.grpc.is_some()];
+    if ways.iter().filter(|w| **w).count() != 1 {
+        v.error(path, "a probe has exactly one of httpGet, tcpSocket, exec and grpc");
+    }
+    if let Some(http) = &probe.http_get {
+        port(v, &format!("{path}.httpGet.port"), http.port);
+        if !["", "HTTP", "HTTPS"].contains(&http.scheme.as_str()) {
+            v.error(format!("{path}.httpGet.scheme"), format!("`{}` is neither HTTP nor HTTPS", http.scheme));
+        }
+        let word = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        for (i, header) in http.http_headers.iter().enumerate().filter(|(_, h)| !word(&h.name)) {
+            v.error(format!("{path}.httpGet.httpHeaders[{i}].name"), format!("`{}` is not a header name", header.name));
+        }
+    }
+    if let Some(tcp) = &probe.tcp_socket {
+        port(v, &format!("{path}.tcpSocket.port"), tcp.port);
+    }
+    if let Some(grpc) = &probe.grpc {
+        port(v, &format!("{path}.grpc.port"), grpc.port);
+    }
+    if probe.exec.as_ref().is_some_and(|e| e.command.is_empty() || e.command.iter().any(String::is_empty)) {
+        v.error(format!("{path}.exec.command"), "the command is missing");
+    }
+}
+
+pub(super) fn proxy_config(_: &ObjectMeta, spec: &ProxyConfig, v: &mut Validation) {
+    if let Some(selector) = &spec.selector {
+        selector_labels(v, "spec.selector.matchLabels", &selector.match_labels);
+        if selector.match_labels.is_empty() {
+            v.warn("spec.selector", "the selector is empty, so it selects no workload; leave it out to mean the namespace");
+        }
+    }
+    if spec.concurrency.is_some_and(|c| c < 0) {
+        v.error("spec.concurrency", "the number of threads is not below zero; 0 means one for each core");
+    }
+    for name in spec.environment_variables.keys().filter(|n| n.is_empty() || n.contains(['=', '\0'])) {
+        v.error("spec.environmentVariables", format!("`{name}` is not the name of a variable"));
     }
 }

@@ -1,13 +1,11 @@
 //! `PeerAuthentication`, `AuthorizationPolicy`, `RequestAuthentication`.
 
-use std::collections::HashSet;
-
 use super::Validation;
-use super::common::{header_name, is_label, is_network, selection, selector_labels};
+use super::common::{header_name, is_network, selection, selector_labels};
 use crate::ObjectMeta;
 use crate::istio::{
     AuthorizationAction, AuthorizationPolicy, Condition, JwtRule, MutualTlsMode, Operation, PeerAuthentication,
-    RequestAuthentication, Source, Telemetry,
+    RequestAuthentication, Source,
 };
 
 /// Rules of `PeerAuthentication`.
@@ -171,7 +169,7 @@ fn operation(v: &mut Validation, path: &str, o: &Operation) {
                 v.error(
                     &path,
                     format!(
-                        "`{value}` is not a path template: `{{*}}` and `{{**}}` stand for whole segments, `{{**}}` last"
+                        "`{value}` is not a path template: `{{*}}` and `{{**}}` stand for whole segments, and neither follows `{{**}}`"
                     ),
                 );
             }
@@ -179,15 +177,14 @@ fn operation(v: &mut Validation, path: &str, o: &Operation) {
     }
 }
 
-/// `/a/{*}/b/{**}`: operators are whole segments, `{**}` once and last, no other wildcard beside them.
+/// `/a/{*}/b/{**}`: operators are whole segments, none follows `{**}`, and what is no operator is plain path characters.
 fn is_template(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
-    let segments: Vec<&str> = rest.split('/').collect();
-    let last = segments.len().saturating_sub(1);
-    segments.iter().enumerate().all(|(i, s)| match *s {
-        "{*}" => true,
-        "{**}" => i == last,
-        other => !other.contains(['{', '}', '*']),
+    let plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()+,;:@=".contains(c));
+    let mut rest = false;
+    path.starts_with('/') && path.trim_matches('/').split('/').all(|segment| match segment {
+        "{*}" => !rest,
+        "{**}" => !std::mem::replace(&mut rest, true),
+        other => plain(other),
     })
 }
 
@@ -297,52 +294,5 @@ fn jwt_rule(v: &mut Validation, path: &str, rule: &JwtRule) {
             v.error(format!("{path}.outputClaimToHeaders"), format!("`{}` is not a header name", out.header));
         }
         header_name(v, &format!("{path}.outputClaimToHeaders"), &out.header);
-    }
-}
-
-/// Rules of `Telemetry`.
-pub(super) fn telemetry(_: &ObjectMeta, spec: &Telemetry, v: &mut Validation) {
-    let labels = spec.selector.as_ref();
-    if let Some(selector) = labels {
-        selector_labels(v, "spec.selector.matchLabels", &selector.match_labels);
-    }
-    if labels.is_some() && (spec.target_ref.is_some() || !spec.target_refs.is_empty()) {
-        v.error("spec.selector", "only one of targetRefs or workloadSelector can be set");
-    }
-    if spec.tracing.len() > 1 {
-        v.warn("spec.tracing", "multiple tracing entries: only the first is used");
-    }
-    let mut names = HashSet::new();
-    for (i, tracing) in spec.tracing.iter().enumerate() {
-        let path = format!("spec.tracing[{i}]");
-        if tracing.random_sampling_percentage.is_some_and(|p| !(0.0..=100.0).contains(&p)) {
-            v.error(format!("{path}.randomSamplingPercentage"), "a percentage is from 0 to 100");
-        }
-        if tracing.providers.len() > 1 {
-            v.warn(format!("{path}.providers"), "multiple providers: only the first is used");
-        }
-        for provider in &tracing.providers {
-            names.insert(&provider.name);
-        }
-    }
-    if names.iter().any(|n| !n.is_empty() && !n.split('.').all(is_label)) {
-        v.warn("spec.tracing", "a provider's name is unusual; it must be the one in MeshConfig");
-    }
-    for (i, metrics) in spec.metrics.iter().enumerate() {
-        for (j, over) in metrics.overrides.iter().enumerate() {
-            for (tag, set) in over.get("tagOverrides").and_then(|t| t.as_object()).into_iter().flatten() {
-                let text = |k: &str| set.get(k).and_then(|v| v.as_str()).unwrap_or_default();
-                let path = format!("spec.metrics[{i}].overrides[{j}].tagOverrides.{tag}");
-                match text("operation") {
-                    "REMOVE" if !text("value").is_empty() => {
-                        v.error(path, "the value must not be set when operation is REMOVE")
-                    }
-                    "" | "UPSERT" if text("value").is_empty() => {
-                        v.error(path, "the value must be set when operation is UPSERT")
-                    }
-                    _ => {}
-                }
-            }
-        }
     }
 }

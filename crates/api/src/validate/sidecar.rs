@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Validation;
-use super::common::{is_label, is_wildcard_domain, selector_labels};
+use super::common::{is_label, is_partial_wildcard, is_wildcard_domain, selector_labels};
 use super::destination_rule::pool;
 use super::edge::{server_port, server_tls};
 use super::http_route::destination;
@@ -164,7 +164,7 @@ fn egress(v: &mut Validation, path: &str, l: &EgressListener, is_last: bool) {
         if plain.is_empty() && !namespace.starts_with('~') {
             v.error(format!("{path}.hosts"), format!("`{host}` has no namespace"));
         }
-        if name != "*" && !is_wildcard_domain(name) {
+        if is_partial_wildcard(name) || !is_wildcard_domain(name) {
             v.error(format!("{path}.hosts"), format!("the host of `{host}` is not a name or a wildcard"));
         }
     }

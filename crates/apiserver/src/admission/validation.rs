@@ -481,23 +481,32 @@ fn webhooks(new: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// The rule of Istio's kinds that its own definitions express in CEL and that a mesh cannot do without.
-pub(super) fn istio(resource: &Resource, new: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if resource.group == "security.istio.io" && resource.kind == "PeerAuthentication" {
-        let ports = at(new, &["spec", "portLevelMtls"]).and_then(Value::as_object);
-        let selected =
-            at(new, &["spec", "selector", "matchLabels"]).and_then(Value::as_object).is_some_and(|l| !l.is_empty());
-        if let Some(ports) = ports.filter(|p| !p.is_empty() && !selected) {
-            let list: Vec<String> =
-                ports.iter().map(|(port, mode)| format!("{port}: {{mode: {}}}", str_at(mode, &["mode"]))).collect();
-            let detail = format!(
-                "portLevelMtls requires selector: a policy for the whole namespace cannot name ports of workloads. Keep `mtls` here without portLevelMtls, and add a PeerAuthentication \
-                 with `selector: {{matchLabels: {{app: ...}}}}` for the workload that listens on the port (the container's port, not the Service's), with `portLevelMtls: {{{}}}`",
-                list.join(", ")
-            );
-            errors.push(FieldError::invalid("spec", "object", detail));
-        }
+/// The rules of Istio's kinds. On a cluster a part of them stands in the definitions, as schema and CEL, and holds whether the control plane
+/// runs or not; here all of them do. What was stored before a rule came about can still be changed elsewhere than in `spec`.
+pub(super) fn istio(resource: &Resource, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
+    if !resource.group.ends_with(".istio.io") || old.is_some_and(|old| old.get("spec") == new.get("spec")) {
+        return Vec::new();
     }
-    errors
+    let Some(object) = varka_api::RawObject::from_value(new.clone()) else { return Vec::new() };
+    let refused = varka_api::validate::validate(&object).errors.into_iter();
+    refused
+        .map(|error| {
+            let value = value_at(new, &error.path).cloned().unwrap_or_default();
+            let detail = match error.fix {
+                Some(fix) => format!("{}. {fix}", error.message),
+                None => error.message,
+            };
+            let field = if error.path.is_empty() { "spec".to_owned() } else { error.path };
+            FieldError::invalid(field, value, detail)
+        })
+        .collect()
+}
+
+/// What stands at a path such as `spec.http[0].route`.
+fn value_at<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(object, |value, part| {
+        let (name, indexes) = part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
+        let indexes = indexes.split(['[', ']']).filter(|i| !i.is_empty());
+        indexes.into_iter().try_fold(value.get(name)?, |value, i| value.get(i.parse::<usize>().ok()?))
+    })
 }

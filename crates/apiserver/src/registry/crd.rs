@@ -49,13 +49,15 @@ fn version(version: &Value) -> Version {
         selector: scale.get("labelSelectorPath").and_then(Value::as_str).map(path),
     });
     let deprecated = version.get("deprecated") == Some(&Value::Bool(true));
+    let schema = at(version, &["schema", "openAPIV3Schema"]);
     Version {
         name: str_at(version, &["name"]).to_owned(),
         served: version.get("served") == Some(&Value::Bool(true)),
         deprecation: deprecated.then(|| str_at(version, &["deprecationWarning"]).to_owned()),
         status: at(version, &["subresources", "status"]).is_some(),
         scale,
-        schema: at(version, &["schema", "openAPIV3Schema"]).cloned().map(Arc::new),
+        rules: schema.is_some_and(has_rules),
+        schema: schema.cloned().map(Arc::new),
         columns: list_at(version, &["additionalPrinterColumns"]).iter().map(column).collect(),
     }
 }
@@ -167,6 +169,38 @@ pub(crate) fn validate(definition: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Whether a schema has CEL rules, at any depth.
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.iter().any(|(name, inner)| match name.as_str() {
+            "x-kubernetes-validations" => inner.as_array().is_some_and(|rules| !rules.is_empty()),
+            // Values, not schemas.
+            "default" | "enum" | "example" => false,
+            _ => has_rules(inner),
+        }),
+        Value::Array(list) => list.iter().any(has_rules),
+        _ => false,
+    }
+}
+
+/// A warning for each version of a definition whose CEL rules are stored and not evaluated.
+pub(crate) fn rules(definition: &Value) -> Vec<String> {
+    let group = str_at(definition, &["spec", "group"]);
+    let versions = list_at(definition, &["spec", "versions"]).iter();
+    let with_rules = versions.filter(|v| at(v, &["schema", "openAPIV3Schema"]).is_some_and(has_rules));
+    let effect = if group.ends_with(".istio.io") {
+        "the product's own rules of this kind hold instead"
+    } else {
+        "objects that they would refuse are accepted"
+    };
+    with_rules
+        .map(|v| {
+            let name = str_at(v, &["name"]);
+            format!("spec.versions ({name}): x-kubernetes-validations are stored and not evaluated: {effect}")
+        })
+        .collect()
+}
+
 fn builtin_group(group: &str) -> bool {
     super::builtin::resources().iter().any(|r| r.group == group)
 }
@@ -182,5 +216,20 @@ mod tests {
         let expected = names.clone();
         names.sort_by_key(|v| std::cmp::Reverse(priority(v)));
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn rules_that_nobody_evaluates_are_told() {
+        let definition = |group: &str, field: Value| {
+            let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": field}}}});
+            json!({"spec": {"group": group, "versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}})
+        };
+        let ruled = json!({"type": "string", "x-kubernetes-validations": [{"rule": "self != ''"}]});
+        let found = rules(&definition("example.com", ruled.clone()));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("spec.versions (v1)") && found[0].contains("not evaluated"), "{found:?}");
+        assert!(rules(&definition("security.istio.io", ruled))[0].contains("the product's own rules"));
+        let named = json!({"type": "object", "default": {"x-kubernetes-validations": [1]}});
+        assert_eq!(rules(&definition("example.com", named)), [""; 0]);
     }
 }

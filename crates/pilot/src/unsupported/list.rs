@@ -169,6 +169,14 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     )
     .error()
     .by_compiler(),
+    field(
+        SECURITY,
+        "RequestAuthentication",
+        "spec.jwtRules[].presence",
+        "requests without a token pass, as with OPTIONAL; an AuthorizationPolicy can ask for request principals",
+    )
+    .only(&["REQUIRED"])
+    .error(),
     authorization("spec.action", "every request that a rule of this policy matches is refused with 403")
         .only(&["CUSTOM"])
         .error()

@@ -1,0 +1,78 @@
+//! `Telemetry`: access logs, metrics and spans.
+
+use serde_json::Value;
+
+use super::Validation;
+use super::common::selection;
+use crate::ObjectMeta;
+use crate::istio::{ProviderRef, Telemetry, TracingSpec};
+
+/// Rules of `Telemetry`.
+pub(super) fn check(_: &ObjectMeta, spec: &Telemetry, v: &mut Validation) {
+    selection(v, spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs);
+    if spec.tracing.len() > 1 {
+        v.warn("spec.tracing", "multiple tracing entries: only the first is used");
+    }
+    for (i, entry) in spec.tracing.iter().enumerate() {
+        tracing(v, &format!("spec.tracing[{i}]"), entry);
+    }
+    for (i, metrics) in spec.metrics.iter().enumerate() {
+        providers(v, &format!("spec.metrics[{i}]"), &metrics.providers);
+        for (j, change) in metrics.overrides.iter().enumerate() {
+            metric(v, &format!("spec.metrics[{i}].overrides[{j}]"), change);
+        }
+    }
+    for (i, log) in spec.access_logging.iter().enumerate() {
+        let path = format!("spec.accessLogging[{i}]");
+        providers(v, &path, &log.providers);
+        if log.filter.as_ref().is_some_and(|f| f.expression.is_empty()) {
+            v.error(format!("{path}.filter.expression"), "the expression is empty: say which requests are logged");
+        }
+    }
+}
+
+fn providers(v: &mut Validation, path: &str, list: &[ProviderRef]) {
+    if list.iter().any(|p| p.name.is_empty()) {
+        v.error(format!("{path}.providers"), "a provider has no name; write the one that MeshConfig has");
+    }
+}
+
+fn tracing(v: &mut Validation, path: &str, t: &TracingSpec) {
+    if t.random_sampling_percentage.is_some_and(|p| !(0.0..=100.0).contains(&p)) {
+        v.error(format!("{path}.randomSamplingPercentage"), "a percentage is from 0 to 100");
+    }
+    if t.providers.len() > 1 {
+        v.warn(format!("{path}.providers"), "multiple providers: only the first is used");
+    }
+    providers(v, path, &t.providers);
+    for (name, tag) in &t.custom_tags {
+        let path = format!("{path}.customTags.{name}");
+        if name.is_empty() {
+            v.error(&path, "a tag needs a name");
+        }
+        for (source, field) in [("literal", "value"), ("header", "name"), ("environment", "name")] {
+            let given = tag.get(source).is_some();
+            if given && tag.pointer(&format!("/{source}/{field}")).and_then(Value::as_str).unwrap_or_default().is_empty()
+            {
+                v.error(format!("{path}.{source}.{field}"), "it is missing or empty");
+            }
+        }
+    }
+}
+
+fn metric(v: &mut Validation, path: &str, change: &Value) {
+    if change.pointer("/match/customMetric").is_some_and(|m| m.as_str().is_none_or(str::is_empty)) {
+        v.error(format!("{path}.match.customMetric"), "the metric has no name");
+    }
+    for (tag, set) in change.get("tagOverrides").and_then(Value::as_object).into_iter().flatten() {
+        let text = |k: &str| set.get(k).and_then(Value::as_str).unwrap_or_default();
+        let path = format!("{path}.tagOverrides.{tag}");
+        match text("operation") {
+            "REMOVE" if !text("value").is_empty() => v.error(path, "the value must not be set when operation is REMOVE"),
+            "" | "UPSERT" if text("value").is_empty() => {
+                v.error(path, "the value must be set when operation is UPSERT")
+            }
+            _ => {}
+        }
+    }
+}
