@@ -4,6 +4,7 @@
 //! skipped whole, with its count, and never counted as passed.
 
 mod authorization;
+mod envoy;
 mod ingress;
 mod kubernetes;
 mod mesh;
@@ -54,7 +55,7 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("argo/argo-diff", None),
     ("argo/health", None),
     ("argo/rollouts-istio", None),
-    ("envoy/cases", None),
+    ("envoy/cases", Some(envoy::run)),
     ("istio/analyzers", None),
     ("istio/authz-rbac", Some(authorization::run)),
     ("istio/crd-validation", None),

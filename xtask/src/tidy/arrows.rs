@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("control-plane", &["api", "pilot", "analyze", "xds", "identity", "proto", "telemetry"]),
     ("console", &["api", "engine", "pilot", "analyze", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
-    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "xds", "control-plane"]),
+    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "xds", "control-plane", "sys"]),
 ];
 
 /// Packages that belong to no layer.
