@@ -20,6 +20,7 @@ test:
 # CONFORMANCE_DIR is a directory of tables, such as DIR/istio/simulation.json.
 conformance:
 	@test -n "$(CONFORMANCE_DIR)" || { echo "say where the tables are: make conformance CONFORMANCE_DIR=DIR" >&2; exit 2; }
+	cargo build --quiet --package varka-cli
 	cargo run --quiet --package varka-e2e --bin varka-conformance -- $(if $(BASELINE),--baseline $(BASELINE)) $(CONFORMANCE_DIR)
 
 build:

@@ -5,6 +5,7 @@
 
 mod authorization;
 mod definitions;
+mod envoy;
 mod ingress;
 mod interception;
 mod kubernetes;
@@ -65,7 +66,7 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("argo/argo-diff", None),
     ("argo/health", None),
     ("argo/rollouts-istio", None),
-    ("envoy/cases", None),
+    ("envoy/cases", Some(envoy::run)),
     ("istio/analyzers", None),
     ("istio/authz-rbac", Some(authorization::run)),
     ("istio/crd-validation", Some(definitions::run)),

@@ -49,16 +49,16 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("VARKA_BIN") {
         return Ok(path.into());
     }
-    let test = std::env::current_exe()?;
-    let directory = test.parent().and_then(Path::parent).context("the test lies in no target directory")?;
-    let path = directory.join("varka");
-    if !path.is_file() {
-        bail!(
-            "{} is not there: build it first with `cargo build -p varka-cli`, or name it in VARKA_BIN",
-            path.display()
-        );
-    }
-    Ok(path)
+    let this = std::env::current_exe()?;
+    // A test lies one level deeper than a program.
+    let directories = this.ancestors().skip(1).take(2);
+    let path = directories.map(|d| d.join("varka")).find(|p| p.is_file());
+    path.with_context(|| {
+        let place = this.display();
+        format!(
+            "there is no varka beside {place}: build it first with `cargo build -p varka-cli`, or name it in VARKA_BIN"
+        )
+    })
 }
 
 impl System {

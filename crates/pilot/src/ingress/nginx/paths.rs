@@ -35,6 +35,7 @@ pub(super) fn build(ctx: &Ctx<'_>, name: &str, port: u16) -> RouteConfiguration 
                 let Some((order, mut route)) = location(ctx, &one, path) else { continue };
                 let locations = by_host.entry(host.clone()).or_default();
                 if secure && port == 80 {
+                    route.origin = Some(s(format!("{} {}", ingress.label(), one.at)));
                     route.action = Action::Redirect(to_https(&host));
                     locations.push((order, route));
                 } else {
