@@ -27,15 +27,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use varka_api::istio::{DestinationRule, Gateway};
-use varka_api::kube::ParentReference;
+use varka_api::kube::{KubernetesGateway, ParentReference};
 use varka_api::{Object, ObjectMeta};
 
 use crate::registry::{Registry, Service};
 use crate::snapshot::{Export, Kind, Prepared, Snapshot, Stores, by_age};
 use conditions::Condition;
 
-pub use addresses::{default_name, is_managed};
-pub use classes::{CONTROLLER, is_served};
+use addresses::is_managed;
+pub use addresses::{account, default_name};
+pub use classes::CONTROLLER;
 pub use status::{Status, statuses};
 
 /// Controller of policies and mesh routes in a status.
@@ -202,6 +203,13 @@ fn changed<T>(
     let gone = b.keys().filter(|key| !a.contains_key(*key));
     let new = a.iter().filter(|(key, object)| b.get(*key).is_none_or(|old| !same(object, old))).map(|(key, _)| key);
     out.extend(new.chain(gone).map(|(namespace, name)| (kind, namespace.clone(), name.clone())));
+}
+
+/// Gateways whose proxies are ours to deploy.
+pub fn managed(snapshot: &Snapshot) -> Vec<Arc<Object<KubernetesGateway>>> {
+    let served = snapshot.gateway_api().served.iter().filter(|s| s.class == classes::Class::Served);
+    let ours = served.map(|s| &s.object).filter(|o| is_managed(&o.spec) && o.metadata.deletion_timestamp.is_none());
+    ours.cloned().collect()
 }
 
 /// Everything that was made of the Gateway API's objects, as it would be written.

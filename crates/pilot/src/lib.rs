@@ -32,8 +32,9 @@ use varka_engine::ir;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use gateway_api::{
-    CONTROLLER as GATEWAY_CONTROLLER, Status as GatewayApiStatus, all_made as gateway_api_made,
-    default_name as gateway_name, is_managed, is_served, statuses as gateway_api_statuses,
+    CONTROLLER as GATEWAY_CONTROLLER, Status as GatewayApiStatus, account as gateway_account,
+    all_made as gateway_api_made, default_name as gateway_name, managed as managed_gateways,
+    statuses as gateway_api_statuses,
 };
 pub use ingress::{Converted as ConvertedIngress, convert as convert_ingress};
 pub use key::{Interception, ProxyEngine, ProxyKey, ProxyKind, ProxyPort, ResourceName};

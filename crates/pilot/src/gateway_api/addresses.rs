@@ -17,7 +17,7 @@ const ACCOUNT: &str = "gateway.istio.io/service-account";
 const ADDRESS_TYPE: &str = "networking.istio.io/address-type";
 
 /// Whether a Deployment and a Service are made for a Gateway: unless it names a Service by a `Hostname`.
-pub fn is_managed(gateway: &KubernetesGateway) -> bool {
+pub(super) fn is_managed(gateway: &KubernetesGateway) -> bool {
     match gateway.addresses.as_slice() {
         [] => true,
         [one] => one.r#type.as_deref().is_none_or(|t| t == "IPAddress"),
@@ -32,7 +32,7 @@ pub fn default_name(gateway: &Object<KubernetesGateway>) -> String {
 }
 
 /// Service account of the proxies that are made for a Gateway.
-pub(super) fn account(gateway: &Object<KubernetesGateway>) -> String {
+pub fn account(gateway: &Object<KubernetesGateway>) -> String {
     let given = gateway.metadata.annotations.get(ACCOUNT).filter(|n| !n.is_empty());
     given.cloned().unwrap_or_else(|| format!("{}-{}", gateway.metadata.name, gateway.spec.gateway_class_name))
 }

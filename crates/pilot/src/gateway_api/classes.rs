@@ -36,11 +36,6 @@ pub(super) fn class(stores: &Stores, name: &str) -> Option<Class> {
     }
 }
 
-/// Whether Gateways of a class are served; `controller_of` knows the controllers of the classes that there are.
-pub fn is_served(class: &str, controller: Option<&str>) -> bool {
-    controller.map_or(class == "istio", |controller| controller == CONTROLLER)
-}
-
 /// Status of a class of ours.
 pub(super) fn status(object: &Object<GatewayClass>) -> Option<serde_json::Value> {
     if ![CONTROLLER, REMOTE].contains(&object.spec.controller_name.as_str()) {
