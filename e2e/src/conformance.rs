@@ -6,6 +6,7 @@
 mod authorization;
 mod definitions;
 mod envoy;
+mod gateway_api;
 mod ingress;
 mod interception;
 mod kubernetes;
@@ -19,7 +20,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What came of one table.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +71,7 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("istio/analyzers", None),
     ("istio/authz-rbac", Some(authorization::run)),
     ("istio/crd-validation", Some(definitions::run)),
-    ("istio/gateway-api", None),
+    ("istio/gateway-api", Some(gateway_api::run)),
     ("istio/ingress", Some(ingress::run)),
     ("istio/iptables", Some(interception::run)),
     ("istio/peerauthn", Some(workload_policies::run)),
@@ -142,4 +143,24 @@ fn count(table: &Value) -> usize {
 /// A text field; empty when absent.
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Without members that say nothing: empty, zero, or the default of an enumeration.
+fn bare(value: &Value) -> Value {
+    let says_nothing = |v: &Value| match v {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(s) => s.is_empty() || ["TLS_AUTO", "PASSTHROUGH"].contains(&s.as_str()),
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
+    };
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().map(|(k, v)| (k.clone(), bare(v))).filter(|(_, v)| !says_nothing(v));
+            Value::Object(kept.collect::<Map<_, _>>())
+        }
+        Value::Array(list) => Value::Array(list.iter().map(bare).collect()),
+        other => other.clone(),
+    }
 }

@@ -16,7 +16,7 @@ mod virtual_service;
 
 use serde::de::DeserializeOwned;
 
-use crate::{ObjectMeta, RawObject, Resource};
+use crate::{ObjectMeta, RawObject, Resource, kube};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +105,22 @@ fn of_kind(object: &RawObject) -> Validation {
         ("extensions.istio.io", "WasmPlugin") => check(object, extensions::wasm_plugin),
         ("extensions.istio.io", "TrafficExtension") => check(object, extensions::traffic_extension),
         ("telemetry.istio.io", "Telemetry") => check(object, telemetry::check),
+        (kube::GATEWAY_API, kind) => gateway_api(object, kind),
+        _ => Validation::default(),
+    }
+}
+
+/// The Gateway API's own schemas and rules are the API server's to check; here only what could not be read is refused.
+fn gateway_api(object: &RawObject, kind: &str) -> Validation {
+    match kind {
+        "GatewayClass" => check::<kube::GatewayClass>(object, |_, _, _| {}),
+        "Gateway" => check::<kube::KubernetesGateway>(object, |_, _, _| {}),
+        "HTTPRoute" => check::<kube::KubernetesHttpRoute>(object, |_, _, _| {}),
+        "GRPCRoute" => check::<kube::KubernetesGrpcRoute>(object, |_, _, _| {}),
+        "TLSRoute" => check::<kube::KubernetesTlsRoute>(object, |_, _, _| {}),
+        "TCPRoute" => check::<kube::KubernetesTcpRoute>(object, |_, _, _| {}),
+        "ReferenceGrant" => check::<kube::ReferenceGrant>(object, |_, _, _| {}),
+        "BackendTLSPolicy" => check::<kube::BackendTlsPolicy>(object, |_, _, _| {}),
         _ => Validation::default(),
     }
 }

@@ -177,4 +177,7 @@ pub(crate) struct ControlPlane {
     /// Trust domain of workload identities.
     #[arg(long, default_value = "cluster.local")]
     pub(crate) trust_domain: String,
+    /// Type of the Services that are made for Gateways of the Gateway API.
+    #[arg(long, value_name = "TYPE", default_value = "LoadBalancer")]
+    pub(crate) gateway_service_type: String,
 }

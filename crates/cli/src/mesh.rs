@@ -81,7 +81,8 @@ pub(crate) fn control_plane(args: ControlPlane) -> anyhow::Result<ExitCode> {
                 _ = interrupt.recv() => {}
             }
         };
-        let config = varka_control_plane::Config::new(client, &args.root_namespace, &args.trust_domain);
+        let mut config = varka_control_plane::Config::new(client, &args.root_namespace, &args.trust_domain);
+        config.gateway_service_type = args.gateway_service_type;
         varka_control_plane::run(config, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -27,6 +27,8 @@ pub struct Config {
     pub register_webhooks: bool,
     /// Image of injected containers.
     pub proxy_image: String,
+    /// Type of the Services that are made for Gateways of the Gateway API.
+    pub gateway_service_type: String,
     /// Gateways whose Ingresses get a status.
     pub ingress_gateways: Vec<IngressGateway>,
 }
@@ -50,6 +52,7 @@ impl Config {
             monitoring_address: any(15014),
             register_webhooks: true,
             proxy_image: "varka".to_owned(),
+            gateway_service_type: "LoadBalancer".to_owned(),
             ingress_gateways: vec![
                 gateway("k8s.io/ingress-nginx", "ingress-nginx", "ingress-nginx-controller"),
                 gateway("istio.io/ingress-controller", root_namespace, "istio-ingressgateway"),

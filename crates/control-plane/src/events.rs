@@ -102,7 +102,9 @@ fn api_version(kind: &str) -> Option<&'static str> {
         "EnvoyFilter" => "networking.istio.io/v1alpha3",
         "ProxyConfig" => "networking.istio.io/v1beta1",
         "WasmPlugin" | "TrafficExtension" => "extensions.istio.io/v1alpha1",
-        "Gateway.gateway.networking.k8s.io" | "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io/v1",
+        "Gateway.gateway.networking.k8s.io" | "HTTPRoute" | "GRPCRoute" | "ListenerSet" => {
+            "gateway.networking.k8s.io/v1"
+        }
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         "TLSRoute" | "TCPRoute" | "UDPRoute" => "gateway.networking.k8s.io/v1alpha2",
         "BackendTLSPolicy" => "gateway.networking.k8s.io/v1alpha3",

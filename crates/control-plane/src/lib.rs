@@ -13,6 +13,8 @@ mod ca;
 mod config;
 mod error;
 mod events;
+mod gateway_deployment;
+mod gateway_status;
 mod ingress_status;
 pub mod inject;
 mod listen;

@@ -29,7 +29,9 @@ use crate::webhook::server::Webhooks;
 use crate::xds::connected::Connected;
 use crate::xds::development::Development;
 use crate::xds::serve::Discovery;
-use crate::{Config, Error, ca, events, ingress_status, listen, monitor, webhook, xds};
+use crate::{
+    Config, Error, ca, events, gateway_deployment, gateway_status, ingress_status, listen, monitor, webhook, xds,
+};
 
 /// Proxies connected at once.
 const MAX_PROXIES: usize = 16 * 1024;
@@ -165,6 +167,9 @@ impl Parts {
         for gateway in config.ingress_gateways.clone() {
             tasks.spawn(forever(ingress_status::run(client.clone(), gateway, Arc::clone(&connected))));
         }
+        tasks.spawn(forever(gateway_status::run(client.clone(), published.subscribe())));
+        let service_type = config.gateway_service_type.clone();
+        tasks.spawn(forever(gateway_deployment::run(client.clone(), published.subscribe(), service_type)));
         let source =
             MeshSource { root_namespace: config.root_namespace.clone(), trust_domain: config.trust_domain.clone() };
         let on_mesh = Box::new(move |_: &MeshConfig, raw: &Map<String, Value>| {

@@ -11,6 +11,7 @@ mod stream;
 #[cfg(test)]
 pub(crate) use gather::published;
 pub(crate) use gather::{MeshSource, Published, run};
+pub(crate) use kinds::versions;
 
 use varka_api::RawObject;
 

@@ -144,12 +144,16 @@ impl<'a> Ctx<'a> {
         message: impl Into<String>,
         effect: impl Into<String>,
     ) {
+        // What was made of another object has no fields that anybody wrote.
+        let written = crate::gateway_api::written_as(&object.metadata);
+        let path = if written.is_some() { String::new() } else { path.to_owned() };
+        let position = object.position.at(&path);
         self.diagnostics.borrow_mut().push(Diagnostic {
             severity,
             code,
-            resource: object.label(),
-            path: path.to_owned(),
-            position: object.position.at(path),
+            resource: written.unwrap_or_else(|| object.label()),
+            position,
+            path,
             message: message.into(),
             effect: effect.into(),
         });

@@ -11,6 +11,7 @@ mod context;
 mod diagnostic;
 mod endpoints;
 mod gateway;
+mod gateway_api;
 mod hosts;
 mod ingress;
 mod key;
@@ -30,6 +31,11 @@ use std::sync::Arc;
 use varka_engine::ir;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use gateway_api::{
+    CONTROLLER as GATEWAY_CONTROLLER, Status as GatewayApiStatus, account as gateway_account,
+    all_made as gateway_api_made, default_name as gateway_name, managed as managed_gateways,
+    statuses as gateway_api_statuses,
+};
 pub use ingress::{Converted as ConvertedIngress, convert as convert_ingress};
 pub use key::{Interception, ProxyEngine, ProxyKey, ProxyKind, ProxyPort, ResourceName};
 pub use policy::{Mode, Rules, authorization_rules, peer_mode};

@@ -10,6 +10,7 @@ use varka_api::istio::{
 use varka_engine::ir::Str;
 
 use crate::context::Ctx;
+use crate::gateway_api::has_gateway_semantics;
 use crate::hosts;
 use crate::registry::Service;
 use crate::snapshot::{Kind, Prepared, RuleOf, by_age};
@@ -154,9 +155,14 @@ impl Imports {
 
     /// A VirtualService is imported when one of its hosts can mean an imported host.
     fn has_virtual_service(&self, vs: &Prepared) -> bool {
-        vs.spec.hosts.iter().any(|host| {
-            self.of_namespace(vs.namespace()).any(|(_, name, excluded)| !excluded && hosts::matches(host, name))
-        })
+        // Routes of the Gateway API are imported like services: not for a host that is wider than what is imported.
+        let exact = has_gateway_semantics(&vs.object.metadata);
+        let means =
+            |host: &str, name: &str| if exact { hosts::is_subset(host, name) } else { hosts::matches(host, name) };
+        vs.spec
+            .hosts
+            .iter()
+            .any(|host| self.of_namespace(vs.namespace()).any(|(_, name, excluded)| !excluded && means(host, name)))
     }
 }
 
@@ -182,7 +188,7 @@ fn import(ctx: &Ctx<'_>, listener: &EgressListener) -> Egress {
         }
     }
     one_namespace_per_host(&mut services, namespace);
-    let virtual_services: Vec<_> = ctx
+    let mut virtual_services: Vec<_> = ctx
         .snapshot
         .virtual_services()
         .iter()
@@ -193,6 +199,8 @@ fn import(ctx: &Ctx<'_>, listener: &EgressListener) -> Egress {
         })
         .cloned()
         .collect();
+    // A route of the client's own namespace comes before that of the Service's.
+    virtual_services.sort_by_key(|vs| !(has_gateway_semantics(&vs.object.metadata) && vs.namespace() == &**namespace));
     let best_wildcard = best_wildcards(&virtual_services, &services);
     let listener = port.map(|_| listener.clone());
     Egress { listener, services, virtual_services, best_wildcard }

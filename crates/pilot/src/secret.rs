@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use varka_api::Object;
-use varka_api::kube::Secret as KubeSecret;
+use varka_api::kube::{ConfigMap, Secret as KubeSecret};
 use varka_engine::ir::{Secret, SecretKind, Str, Terminal};
 
 use crate::context::{Ctx, s};
@@ -42,8 +42,14 @@ pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
 }
 
 /// A certificate or trust anchors by SDS name `kubernetes://NAMESPACE/NAME[-cacert]`; without a namespace, the proxy's own.
+/// `kubernetes-gateway://` means the same, of a Gateway that may use it, and `configmap://` trust anchors in a ConfigMap.
 pub(crate) fn build(ctx: &Ctx<'_>, name: &Str) -> Option<Arc<Secret>> {
-    let path = name.strip_prefix("kubernetes://")?;
+    if let Some(path) = name.strip_prefix(CONFIG_MAP) {
+        let (namespace, object) = path.strip_suffix(ANCHORS)?.split_once('/')?;
+        let map = ctx.object(Kind::ConfigMap, &ctx.snapshot.stores.config_maps, namespace, object)?;
+        return Some(Arc::new(Secret { name: name.clone(), kind: SecretKind::Validation { ca: map_anchors(map)? } }));
+    }
+    let path = name.strip_prefix("kubernetes://").or_else(|| name.strip_prefix(GATEWAY_SECRET))?;
     let (namespace, object) = path.split_once('/').unwrap_or((&ctx.proxy.namespace, path));
     let store = &ctx.snapshot.stores.secrets;
     if let Some(secret) = ctx.object(Kind::Secret, store, namespace, object) {
@@ -58,6 +64,42 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &Str) -> Option<Arc<Secret>> {
 /// Whether a Secret holds a certificate and a key.
 pub(crate) fn has_certificate(ctx: &Ctx<'_>, namespace: &str, name: &str) -> bool {
     ctx.object(Kind::Secret, &ctx.snapshot.stores.secrets, namespace, name).is_some_and(|o| certificate(o).is_some())
+}
+
+/// Schemes of credential names: a Secret that a Gateway of the Gateway API may use, and a ConfigMap with trust anchors.
+pub(crate) const GATEWAY_SECRET: &str = "kubernetes-gateway://";
+pub(crate) const CONFIG_MAP: &str = "configmap://";
+/// Ends the names of trust anchors.
+pub(crate) const ANCHORS: &str = "-cacert";
+
+/// Whether a Secret holds a certificate and a key that look like such.
+pub(crate) fn has_key_pair(secret: &Object<KubeSecret>) -> bool {
+    certificate(secret).is_some_and(|kind| match kind {
+        SecretKind::Certificate { chain, key } => is_pem(&chain, "CERTIFICATE") && is_pem(&key, "PRIVATE KEY"),
+        SecretKind::Validation { .. } => false,
+    })
+}
+
+/// Trust anchors of a Secret.
+pub(crate) fn trust_anchors(secret: &Object<KubeSecret>) -> Option<String> {
+    member(secret, &["ca.crt", "cacert"]).filter(|text| is_pem(text, "CERTIFICATE"))
+}
+
+/// Trust anchors of a ConfigMap.
+pub(crate) fn map_anchors(map: &Object<ConfigMap>) -> Option<String> {
+    map.spec.data.get("ca.crt").filter(|text| is_pem(text, "CERTIFICATE")).cloned()
+}
+
+/// Whether there is a block of that label, with bytes of ASN.1 in it.
+fn is_pem(text: &str, label: &str) -> bool {
+    let end = format!("{label}-----");
+    text.split("-----BEGIN ").skip(1).any(|block| {
+        let Some((head, body)) = block.split_once('\n') else { return false };
+        let Some((body, _)) = body.split_once("-----END ") else { return false };
+        let packed: String = body.split_whitespace().collect();
+        // Every certificate and every key is a SEQUENCE.
+        head.trim_end().ends_with(&end) && base64(&packed).is_some_and(|bytes| bytes.first() == Some(&0x30))
+    })
 }
 
 fn member(secret: &Object<KubeSecret>, keys: &[&str]) -> Option<String> {

@@ -10,14 +10,18 @@ use varka_api::istio::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, ProxyConfig, RequestAuthentication,
     ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
 };
-use varka_api::kube::{EndpointSlice, Ingress, IngressClass, Namespace, Node, Pod, Secret, Service};
+use varka_api::kube::{
+    BackendTlsPolicy, ConfigMap, EndpointSlice, GatewayClass, Ingress, IngressClass, KubernetesGateway,
+    KubernetesGrpcRoute, KubernetesHttpRoute, KubernetesTcpRoute, KubernetesTlsRoute, Namespace, Node, Pod,
+    ReferenceGrant, Secret, Service,
+};
 use varka_api::{DecodeError, RawObject, Resource};
 use varka_engine::ir::Str;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
-use crate::unsupported;
+use crate::{gateway_api, unsupported};
 
 pub use prepare::Prepared;
 pub(crate) use prepare::{DestinationRules, Export, RuleOf, prepare_virtual_services};
@@ -104,6 +108,14 @@ kinds! {
     request_authentications: RequestAuthentication,
     telemetries: Telemetry,
     proxy_configs: ProxyConfig,
+    gateway_classes: GatewayClass,
+    kubernetes_gateways: KubernetesGateway,
+    kubernetes_http_routes: KubernetesHttpRoute,
+    kubernetes_grpc_routes: KubernetesGrpcRoute,
+    kubernetes_tls_routes: KubernetesTlsRoute,
+    kubernetes_tcp_routes: KubernetesTcpRoute,
+    reference_grants: ReferenceGrant,
+    backend_tls_policies: BackendTlsPolicy,
     services: Service,
     endpoint_slices: EndpointSlice,
     pods: Pod,
@@ -112,12 +124,14 @@ kinds! {
     secrets: Secret,
     ingresses: Ingress,
     ingress_classes: IngressClass,
+    config_maps: ConfigMap,
 }
 
 impl Kind {
-    /// Whether unknown members are worth telling: Istio's kinds are typed in full, of Kubernetes' own only views are.
+    /// Whether unknown members are worth telling: Istio's and the Gateway API's kinds are typed in full, of Kubernetes' own only
+    /// views are.
     fn is_typed_in_full(self) -> bool {
-        self <= Self::ProxyConfig
+        self <= Self::BackendTlsPolicy
     }
 }
 
@@ -137,6 +151,7 @@ pub struct Snapshot {
     registry: Arc<Registry>,
     virtual_services: Arc<Vec<Arc<Prepared>>>,
     destination_rules: Arc<DestinationRules>,
+    gateway_api: Arc<gateway_api::Model>,
     slices: Arc<SliceIndex>,
     problems: Arc<Problems>,
 }
@@ -145,6 +160,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
     changes: Vec<Change>,
+    domain: Option<Str>,
     config_domain: Option<Str>,
 }
 
@@ -177,9 +193,19 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Suffix of Kubernetes services, `cluster.local` by default.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
     /// The snapshot.
     pub fn build(self) -> Snapshot {
         let mut empty = Snapshot::empty();
+        if let Some(domain) = self.domain {
+            empty.domain = domain;
+        }
         if let Some(domain) = self.config_domain {
             empty.config_domain = domain;
         }
@@ -193,6 +219,7 @@ struct Stale {
     registry: bool,
     virtual_services: bool,
     destination_rules: bool,
+    gateway_api: bool,
 }
 
 impl Snapshot {
@@ -206,6 +233,7 @@ impl Snapshot {
             registry: Arc::default(),
             virtual_services: Arc::default(),
             destination_rules: Arc::default(),
+            gateway_api: Arc::default(),
             slices: Arc::default(),
             problems: Arc::default(),
         }
@@ -236,10 +264,8 @@ impl Snapshot {
                     next.mesh_is_given = true;
                     keys.push(next.mesh_changed(&mut stale));
                 }
-                Change::Upsert(raw) if raw.kind == "ConfigMap" && raw.group().is_empty() => {
-                    keys.extend(next.config_map(&raw, &mut stale));
-                }
                 Change::Upsert(raw) => {
+                    keys.extend(next.config_map(&raw, &mut stale));
                     if let Some(kind) = Kind::of(raw.group(), &raw.kind) {
                         keys.push(next.upsert(kind, &raw, &mut stale));
                     }
@@ -247,7 +273,7 @@ impl Snapshot {
                 Change::Delete { kind, namespace, name } => keys.push(next.delete(kind, namespace, name, &mut stale)),
             }
         }
-        next.derive(&stale);
+        keys.extend(next.derive(&mut stale));
         (next, keys)
     }
 
@@ -285,7 +311,12 @@ impl Snapshot {
 
     /// Takes the mesh-wide settings from the ConfigMap `istio` of the root namespace.
     fn config_map(&mut self, raw: &RawObject, stale: &mut Stale) -> Option<ChangeKey> {
-        if raw.metadata.name != "istio" || raw.metadata.namespace != "istio-system" || self.mesh_is_given {
+        let is_config_map = raw.kind == "ConfigMap" && raw.group().is_empty();
+        if !is_config_map
+            || raw.metadata.name != "istio"
+            || raw.metadata.namespace != "istio-system"
+            || self.mesh_is_given
+        {
             return None;
         }
         let text = raw.value.pointer("/data/mesh").and_then(|v| v.as_str()).unwrap_or("{}");
@@ -302,7 +333,7 @@ impl Snapshot {
     }
 
     fn mesh_changed(&self, stale: &mut Stale) -> ChangeKey {
-        *stale = Stale { registry: true, virtual_services: true, destination_rules: true };
+        *stale = Stale { registry: true, virtual_services: true, destination_rules: true, gateway_api: true };
         ChangeKey { kind: Kind::MeshConfig, namespace: "istio-system".into(), name: "istio".into(), also: Vec::new() }
     }
 
@@ -359,18 +390,32 @@ impl Snapshot {
         }
     }
 
-    fn derive(&mut self, stale: &Stale) {
+    /// Makes the indexes anew that are stale; the keys of what changed that nobody wrote.
+    fn derive(&mut self, stale: &mut Stale) -> Vec<ChangeKey> {
         if stale.registry {
             self.registry = Arc::new(Registry::of(&self.stores, &self.mesh, &self.domain));
         }
+        let mut keys = Vec::new();
+        if stale.gateway_api {
+            let default_export = &self.mesh.default_virtual_service_export_to;
+            let model = gateway_api::Model::of(&self.stores, &self.registry, &self.domain, default_export);
+            for (kind, namespace, name) in model.differences(&self.gateway_api) {
+                stale.mark(kind);
+                keys.push(ChangeKey { kind, namespace: namespace.into(), name: name.into(), also: Vec::new() });
+            }
+            self.gateway_api = Arc::new(model);
+        }
         if stale.virtual_services {
-            self.virtual_services =
-                Arc::new(prepare_virtual_services(&self.stores.virtual_services, &self.mesh, &self.config_domain));
+            let mut all = prepare_virtual_services(&self.stores.virtual_services, &self.mesh, &self.config_domain);
+            all.extend(self.gateway_api.virtual_services.iter().cloned());
+            all.sort_by(|a, b| by_age(&a.object, &b.object));
+            self.virtual_services = Arc::new(all);
         }
         if stale.destination_rules {
-            self.destination_rules =
-                Arc::new(DestinationRules::of(&self.stores.destination_rules, &self.mesh, &self.config_domain));
+            let all = self.stores.destination_rules.iter().chain(&self.gateway_api.destination_rules);
+            self.destination_rules = Arc::new(DestinationRules::of(all, &self.mesh, &self.config_domain));
         }
+        keys
     }
 
     /// Mesh-wide settings.
@@ -393,6 +438,11 @@ impl Snapshot {
         &self.virtual_services
     }
 
+    /// What the Gateway API's objects mean.
+    pub(crate) fn gateway_api(&self) -> &gateway_api::Model {
+        &self.gateway_api
+    }
+
     pub(crate) fn destination_rules(&self) -> &DestinationRules {
         &self.destination_rules
     }
@@ -409,6 +459,7 @@ impl Snapshot {
 
 impl Stale {
     fn mark(&mut self, kind: Kind) {
+        self.gateway_api |= gateway_api::concerns(kind);
         match kind {
             Kind::Service | Kind::ServiceEntry => self.registry = true,
             Kind::VirtualService => self.virtual_services = true,
@@ -422,7 +473,7 @@ fn unknown_field(raw: &RawObject, path: String) -> Diagnostic {
     Diagnostic {
         severity: Severity::Warning,
         code: "unknown-field",
-        resource: raw.label(),
+        resource: unsupported::label(raw),
         position: raw.position.at(&path),
         path,
         message: "unknown field".to_owned(),
@@ -438,7 +489,7 @@ fn undecodable(raw: &RawObject, error: &DecodeError) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
         code: "undecodable",
-        resource: raw.label(),
+        resource: unsupported::label(raw),
         position: raw.position.at(&path),
         path,
         message,

@@ -164,7 +164,7 @@ fn of_object(object: &RawObject, wanted: impl Fn(&NotImplemented) -> bool) -> Ve
 }
 
 /// The Gateway API has a kind whose name is Istio's too.
-fn label(object: &RawObject) -> String {
+pub(crate) fn label(object: &RawObject) -> String {
     let label = object.label();
     match label.strip_prefix("Gateway ") {
         Some(name) if object.group() == list::GATEWAY_API => format!("Gateway.{} {name}", list::GATEWAY_API),

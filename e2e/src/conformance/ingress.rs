@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use varka_api::kube::Ingress;
 use varka_api::{Object, RawObject};
 use varka_pilot::convert_ingress;
 
-use super::{Report, cases, text};
+use super::{Report, bare, cases, text};
 
 /// Runs the table.
 pub(super) fn run(table: &Value, dir: &Path, report: &mut Report) {
@@ -39,24 +39,4 @@ fn one(case: &Value, dir: &Path) -> Result<(), String> {
         .map(|o| (o.label(), bare(o.value.get("spec").unwrap_or(&Value::Null))))
         .collect();
     if got == want { Ok(()) } else { Err(format!("{got:?} instead of {want:?}")) }
-}
-
-/// Without members that say nothing: empty, zero, or the default of an enumeration.
-fn bare(value: &Value) -> Value {
-    let says_nothing = |v: &Value| match v {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(s) => s.is_empty() || s == "TLS_AUTO",
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(true) => false,
-    };
-    match value {
-        Value::Object(map) => {
-            let kept = map.iter().map(|(k, v)| (k.clone(), bare(v))).filter(|(_, v)| !says_nothing(v));
-            Value::Object(kept.collect::<Map<_, _>>())
-        }
-        Value::Array(list) => Value::Array(list.iter().map(bare).collect()),
-        other => other.clone(),
-    }
 }

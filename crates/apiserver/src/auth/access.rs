@@ -3,7 +3,7 @@
 //! The fixed role: read everything but Secrets of other namespaces; write ConfigMaps, Leases and Events of its own namespace; ask for
 //! reviews of itself. Accounts of the root namespace `istio-system` run the control plane and ingress: they may read Secrets (certificates
 //! of hosts), keep ConfigMaps in every namespace, fill in status, register webhooks, review tokens, and manage what an
-//! operator of Istio manages.
+//! operator of Istio manages. The control plane also deploys the proxies of Gateways: Deployments, Services, ServiceAccounts.
 
 use super::User;
 
@@ -49,6 +49,8 @@ pub(crate) fn allows(user: &User, action: Action<'_>) -> bool {
         ("", "secrets", "") => system && own,
         ("", "serviceaccounts", "token") => system,
         (_, _, "status") => system,
+        // What is deployed for Gateways.
+        ("apps", "deployments", "") | ("", "services" | "serviceaccounts", "") => namespace == "istio-system",
         (group, _, _) if group.ends_with(".istio.io") || group == "gateway.networking.k8s.io" => system,
         _ => false,
     }
@@ -86,6 +88,8 @@ mod tests {
         assert!(may("istio-system", "patch", "networking.istio.io", "virtualservices/status", "shop"));
         assert!(may("istio-system", "create", "authentication.k8s.io", "tokenreviews", ""));
         assert!(!may("shop", "create", "authentication.k8s.io", "tokenreviews", ""));
-        assert!(!may("istio-system", "create", "apps", "deployments", "shop"));
+        assert!(may("istio-system", "patch", "apps", "deployments", "shop"));
+        assert!(!may("ingress-nginx", "patch", "apps", "deployments", "shop"));
+        assert!(!may("istio-system", "create", "batch", "jobs", "shop"));
     }
 }

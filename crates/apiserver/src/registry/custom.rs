@@ -95,6 +95,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(GATEWAY, &["v1", "v1beta1"], "httproutes", "HTTPRoute")
         .columns(&[("Hostnames", "string", ".spec.hostnames"), AGE]),
     row(GATEWAY, &["v1"], "grpcroutes", "GRPCRoute").columns(&[("Hostnames", "string", ".spec.hostnames"), AGE]),
+    row(GATEWAY, &["v1", "v1alpha3"], "backendtlspolicies", "BackendTLSPolicy").short(&["btlspolicy"]).columns(&[AGE]),
     row(GATEWAY, &["v1beta1"], "referencegrants", "ReferenceGrant").short(&["refgrant"]).columns(&[AGE]),
     row(GATEWAY, &["v1alpha2"], "tcproutes", "TCPRoute").columns(&[AGE]),
     row(GATEWAY, &["v1alpha2"], "tlsroutes", "TLSRoute").columns(&[AGE]),

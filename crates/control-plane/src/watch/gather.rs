@@ -17,7 +17,7 @@ use varka_api::istio::MeshConfig;
 use varka_pilot::{Change, ChangeKey, Diagnostic, Kind, Severity, Snapshot, touched};
 
 use super::kinds::{CONFIG_MAP, KINDS, SECRET};
-use super::secrets::{References, SecretRef};
+use super::secrets::{Holder, Reference, References};
 use super::stream::{Scope, follow};
 use super::{ObjectKey, Update};
 use crate::metrics::Metrics;
@@ -180,8 +180,8 @@ struct Gatherer {
     /// Watches that have not told all that there is.
     unsynced: BTreeSet<usize>,
     references: References,
-    /// Namespace and name of the Secrets that are in the snapshot.
-    secrets: BTreeSet<(String, String)>,
+    /// The Secrets and ConfigMaps that are in the snapshot, by namespace and name.
+    secrets: BTreeSet<(Holder, String, String)>,
     publish: watch::Sender<Arc<Published>>,
 }
 
@@ -189,28 +189,28 @@ impl Gatherer {
     /// Notes an update; whether other Secrets than before may be wanted.
     fn take(&mut self, update: Update) -> bool {
         match update {
-            Update::Apply(object) if object.kind == "ConfigMap" => {
+            Update::Apply(object) if self.is_mesh(&object.kind, &object.metadata.namespace, &object.metadata.name) => {
                 let change = self.mesh(&object.value);
                 self.pending.push(change);
                 false
             }
             Update::Apply(object) => {
                 let changed = self.references.apply(&object);
-                if object.kind == SECRET.kind {
-                    self.secrets.insert((object.metadata.namespace.clone(), object.metadata.name.clone()));
+                if let Some(holder) = holder(&object.kind) {
+                    self.secrets.insert((holder, object.metadata.namespace.clone(), object.metadata.name.clone()));
                 }
                 self.pending.push(Change::Upsert(*object));
                 changed
             }
-            Update::Delete(key) if key.kind == "ConfigMap" => {
+            Update::Delete(key) if self.is_mesh(key.kind, &key.namespace, &key.name) => {
                 let change = self.mesh(&Value::Null);
                 self.pending.push(change);
                 false
             }
             Update::Delete(key) => {
                 let changed = self.references.delete(&key);
-                if key.kind == SECRET.kind {
-                    self.secrets.remove(&(key.namespace.clone(), key.name.clone()));
+                if let Some(holder) = holder(key.kind) {
+                    self.secrets.remove(&(holder, key.namespace.clone(), key.name.clone()));
                 }
                 self.pending.extend(deletion(key));
                 changed
@@ -222,16 +222,25 @@ impl Gatherer {
         }
     }
 
-    /// Takes Secrets that nothing names any more out of the snapshot: their watches end without telling.
-    fn forget_secrets(&mut self, wanted: &BTreeSet<SecretRef>) {
-        let is_wanted = |(namespace, name): &(String, String)| {
-            wanted.contains(&(Some(namespace.clone()), name.clone())) || wanted.contains(&(None, name.clone()))
+    /// Whether an object is the ConfigMap with the mesh's configuration.
+    fn is_mesh(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        kind == CONFIG_MAP.kind && namespace == self.mesh_source.root_namespace && name == "istio"
+    }
+
+    /// Takes Secrets and ConfigMaps that nothing names any more out of the snapshot: their watches end without telling.
+    fn forget_secrets(&mut self, wanted: &BTreeSet<Reference>) {
+        let is_wanted = |(holder, namespace, name): &(Holder, String, String)| {
+            wanted.contains(&(*holder, Some(namespace.clone()), name.clone()))
+                || wanted.contains(&(*holder, None, name.clone()))
         };
         let forgotten: Vec<_> = self.secrets.iter().filter(|secret| !is_wanted(secret)).cloned().collect();
         for secret in forgotten {
             self.secrets.remove(&secret);
-            let (namespace, name) = (secret.0.into(), secret.1.into());
-            self.pending.push(Change::Delete { kind: Kind::Secret, namespace, name });
+            let kind = match secret.0 {
+                Holder::Secret => Kind::Secret,
+                Holder::ConfigMap => Kind::ConfigMap,
+            };
+            self.pending.push(Change::Delete { kind, namespace: secret.1.into(), name: secret.2.into() });
         }
     }
 
@@ -309,21 +318,29 @@ fn new_problems(before: &Snapshot, after: &Snapshot) -> Vec<Arc<Diagnostic>> {
     after.problems().filter(|problem| !known.contains(problem)).collect()
 }
 
+fn holder(kind: &str) -> Option<Holder> {
+    match kind {
+        "Secret" => Some(Holder::Secret),
+        "ConfigMap" => Some(Holder::ConfigMap),
+        _ => None,
+    }
+}
+
 fn deletion(key: ObjectKey) -> Option<Change> {
     let kind = Kind::of(key.group, key.kind)?;
     Some(Change::Delete { kind, namespace: key.namespace.into(), name: key.name.into() })
 }
 
-/// One watch for each Secret that is named somewhere.
+/// One watch for each Secret and ConfigMap that is named somewhere.
 struct SecretWatches {
     client: Client,
     into: mpsc::Sender<Update>,
     watches: JoinSet<()>,
-    running: BTreeMap<SecretRef, AbortHandle>,
+    running: BTreeMap<Reference, AbortHandle>,
 }
 
 impl SecretWatches {
-    fn follow_only(&mut self, wanted: BTreeSet<SecretRef>) {
+    fn follow_only(&mut self, wanted: BTreeSet<Reference>) {
         self.running.retain(|secret, watch| {
             let keep = wanted.contains(secret);
             if !keep {
@@ -331,12 +348,16 @@ impl SecretWatches {
             }
             keep
         });
-        for (namespace, name) in wanted {
-            let key = (namespace.clone(), name.clone());
+        for (holder, namespace, name) in wanted {
+            let key = (holder, namespace.clone(), name.clone());
             if !self.running.contains_key(&key) {
                 let scope = Scope { namespace, name: Some(name) };
                 // Secrets are not waited for: an absent one must not hold everything else back.
-                let watch = follow(self.client.clone(), SECRET, scope, usize::MAX, self.into.clone());
+                let kind = match holder {
+                    Holder::Secret => SECRET,
+                    Holder::ConfigMap => CONFIG_MAP,
+                };
+                let watch = follow(self.client.clone(), kind, scope, usize::MAX, self.into.clone());
                 self.running.insert(key, self.watches.spawn(watch));
             }
         }

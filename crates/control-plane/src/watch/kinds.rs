@@ -51,11 +51,18 @@ pub(super) const KINDS: &[Kind] = &[
     kind(GATEWAY_API, &["v1", "v1beta1"], "HTTPRoute", "httproutes"),
     kind(GATEWAY_API, &["v1"], "GRPCRoute", "grpcroutes"),
     kind(GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", "tlsroutes"),
-    kind(GATEWAY_API, &["v1alpha2"], "TCPRoute", "tcproutes"),
+    kind(GATEWAY_API, &["v1", "v1alpha2"], "TCPRoute", "tcproutes"),
     kind(GATEWAY_API, &["v1alpha2"], "UDPRoute", "udproutes"),
+    kind(GATEWAY_API, &["v1"], "ListenerSet", "listenersets"),
     kind(GATEWAY_API, &["v1", "v1beta1"], "ReferenceGrant", "referencegrants"),
     kind(GATEWAY_API, &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies"),
 ];
+
+/// Versions of a kind, in the order in which they are tried, with its name in paths.
+pub(crate) fn versions(group: &str, kind: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let found = KINDS.iter().find(|k| k.group == group && k.kind == kind);
+    found.into_iter().flat_map(|k| k.versions.iter().map(|version| (*version, k.plural)))
+}
 
 pub(super) const SECRET: Kind = kind("", &["v1"], "Secret", "secrets");
 pub(super) const CONFIG_MAP: Kind = kind("", &["v1"], "ConfigMap", "configmaps");

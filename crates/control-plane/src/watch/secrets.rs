@@ -1,4 +1,5 @@
-//! Only Secrets that an Ingress or a Gateway names are watched: the control plane has no business with any other.
+//! Only Secrets and ConfigMaps that an Ingress, a Gateway or a policy names are watched: the control plane has no business with any
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +8,23 @@ use varka_api::RawObject;
 
 use super::ObjectKey;
 
-/// A Secret by name; `None`: of that name in every namespace, because a Gateway's Secret stands beside its proxy, wherever that is.
-pub(super) type SecretRef = (Option<String>, String);
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+/// A Secret or a ConfigMap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Holder {
+    Secret,
+    ConfigMap,
+}
+
+/// One by name; `None`: of that name in every namespace, because a Gateway's Secret stands beside its proxy, wherever that is.
+pub(super) type Reference = (Holder, Option<String>, String);
+
+use Holder::{ConfigMap, Secret};
 
 /// Which objects name which Secrets.
 #[derive(Debug, Default)]
-pub(super) struct References(BTreeMap<(String, String, String), BTreeSet<SecretRef>>);
+pub(super) struct References(BTreeMap<(String, String, String), BTreeSet<Reference>>);
 
 impl References {
     /// Notes an object that was created or changed; whether the set of Secrets may have changed.
@@ -20,9 +32,12 @@ impl References {
         let named = match (object.group(), object.kind.as_str()) {
             ("networking.k8s.io", "Ingress") => ingress(object),
             ("networking.istio.io", "Gateway") => gateway(object),
+            (GATEWAY_API, "Gateway") => kubernetes_gateway(object),
+            (GATEWAY_API, "BackendTLSPolicy") => policy(object),
             _ => return false,
         };
-        let key = (object.kind.clone(), object.metadata.namespace.clone(), object.metadata.name.clone());
+        let key =
+            (kind_key(object.group(), &object.kind), object.metadata.namespace.clone(), object.metadata.name.clone());
         if named.is_empty() {
             return self.0.remove(&key).is_some();
         }
@@ -33,24 +48,29 @@ impl References {
 
     /// Notes an object that is gone; whether the set of Secrets may have changed.
     pub(super) fn delete(&mut self, key: &ObjectKey) -> bool {
-        self.0.remove(&(key.kind.to_owned(), key.namespace.clone(), key.name.clone())).is_some()
+        self.0.remove(&(kind_key(key.group, key.kind), key.namespace.clone(), key.name.clone())).is_some()
     }
 
-    /// All Secrets that are named.
-    pub(super) fn all(&self) -> BTreeSet<SecretRef> {
+    /// All that are named.
+    pub(super) fn all(&self) -> BTreeSet<Reference> {
         self.0.values().flatten().cloned().collect()
     }
 }
 
-fn ingress(object: &RawObject) -> BTreeSet<SecretRef> {
+/// Kinds of two groups may have one name.
+fn kind_key(group: &str, kind: &str) -> String {
+    format!("{kind}.{group}")
+}
+
+fn ingress(object: &RawObject) -> BTreeSet<Reference> {
     let namespace = &object.metadata.namespace;
     items(&object.value, "/spec/tls")
         .filter_map(|tls| text(tls, "secretName"))
-        .map(|name| (Some(namespace.clone()), name))
+        .map(|name| (Secret, Some(namespace.clone()), name))
         .collect()
 }
 
-fn gateway(object: &RawObject) -> BTreeSet<SecretRef> {
+fn gateway(object: &RawObject) -> BTreeSet<Reference> {
     let mut named = BTreeSet::new();
     for tls in items(&object.value, "/spec/servers").filter_map(|server| server.get("tls")) {
         let many = tls.get("credentialNames").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
@@ -58,16 +78,53 @@ fn gateway(object: &RawObject) -> BTreeSet<SecretRef> {
         for name in one.chain(many.map(str::to_owned)) {
             let name = name.strip_prefix("kubernetes://").unwrap_or(&name);
             match name.split_once('/') {
-                Some((namespace, name)) => named.insert((Some(namespace.to_owned()), name.to_owned())),
+                Some((namespace, name)) => named.insert((Secret, Some(namespace.to_owned()), name.to_owned())),
                 None => {
                     // For mutual TLS the trust anchors may be in a Secret of their own, beside the certificate's.
-                    named.insert((None, format!("{name}-cacert")));
-                    named.insert((None, name.to_owned()))
+                    named.insert((Secret, None, format!("{name}-cacert")));
+                    named.insert((Secret, None, name.to_owned()))
                 }
             };
         }
     }
     named
+}
+
+/// Certificates of listeners and trust anchors for their clients, perhaps in other namespaces, and the settings of what is deployed.
+fn kubernetes_gateway(object: &RawObject) -> BTreeSet<Reference> {
+    let own = object.metadata.namespace.as_str();
+    let mut named: BTreeSet<Reference> = items(&object.value, "/spec/listeners")
+        .flat_map(|listener| items(listener, "/tls/certificateRefs"))
+        .chain(object.value.pointer("/spec/tls/backend/clientCertificateRef"))
+        .filter_map(|reference| named(reference, own, Secret))
+        .collect();
+    let frontend = object.value.pointer("/spec/tls/frontend").unwrap_or(&Value::Null);
+    let ports = items(frontend, "/perPort").filter_map(|port| port.get("tls")).chain(frontend.get("default"));
+    let anchors = ports.flat_map(|tls| items(tls, "/validation/caCertificateRefs"));
+    let settings = object.value.pointer("/spec/infrastructure/parametersRef");
+    named.extend(anchors.chain(settings).filter_map(|reference| self::named(reference, own, ConfigMap)));
+    named
+}
+
+fn policy(object: &RawObject) -> BTreeSet<Reference> {
+    let own = object.metadata.namespace.as_str();
+    let anchors = items(&object.value, "/spec/validation/caCertificateRefs");
+    anchors.filter_map(|reference| named(reference, own, ConfigMap)).collect()
+}
+
+/// What a reference of the Gateway API names, if it is a Secret or a ConfigMap; without a kind it is `default`.
+fn named(reference: &Value, own: &str, default: Holder) -> Option<Reference> {
+    if text(reference, "group").is_some() {
+        return None;
+    }
+    let holder = match text(reference, "kind").as_deref() {
+        None => default,
+        Some("Secret") => Secret,
+        Some("ConfigMap") => ConfigMap,
+        Some(_) => return None,
+    };
+    let namespace = text(reference, "namespace").unwrap_or_else(|| own.to_owned());
+    Some((holder, Some(namespace), text(reference, "name")?))
 }
 
 fn items<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
@@ -100,7 +157,7 @@ mod tests {
         assert!(references.apply(&ingress("x", "tls")));
         assert!(references.apply(&ingress("y", "tls")));
         assert!(!references.apply(&ingress("y", "tls")));
-        assert_eq!(references.all(), [(Some("a".to_owned()), "tls".to_owned())].into());
+        assert_eq!(references.all(), [(Secret, Some("a".to_owned()), "tls".to_owned())].into());
         let key = |name: &str| ObjectKey {
             group: "networking.k8s.io",
             kind: "Ingress",
@@ -121,8 +178,38 @@ mod tests {
             "spec": {"servers": [{"tls": {"credentialName": "tls"}}, {"tls": {"credentialName": "b/other"}}]},
         })));
         let all = references.all();
-        assert!(all.contains(&(None, "tls".to_owned())));
-        assert!(all.contains(&(Some("b".to_owned()), "other".to_owned())));
+        assert!(all.contains(&(Secret, None, "tls".to_owned())));
+        assert!(all.contains(&(Secret, Some("b".to_owned()), "other".to_owned())));
+    }
+
+    #[test]
+    fn gateways_of_two_apis_are_told_apart() {
+        let mut references = References::default();
+        let kubernetes = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g", "namespace": "a"},
+            "spec": {
+                "listeners": [{"tls": {"certificateRefs": [{"name": "cert"}, {"name": "far", "namespace": "b"}]}}],
+                "tls": {"frontend": {"default": {"validation": {"caCertificateRefs": [
+                    {"group": "", "kind": "ConfigMap", "name": "anchors"}, {"group": "x", "kind": "Other", "name": "o"},
+                ]}}}},
+            },
+        });
+        references.apply(&object(kubernetes));
+        references.apply(&object(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g", "namespace": "a"},
+            "spec": {"servers": [{"tls": {"credentialName": "a/tls"}}]},
+        })));
+        let some = |holder, namespace: &str, name: &str| (holder, Some(namespace.to_owned()), name.to_owned());
+        let all = references.all();
+        assert_eq!(
+            all.into_iter().collect::<Vec<_>>(),
+            [
+                some(Secret, "a", "cert"),
+                some(Secret, "a", "tls"),
+                some(Secret, "b", "far"),
+                some(ConfigMap, "a", "anchors"),
+            ]
+        );
     }
 
     #[test]

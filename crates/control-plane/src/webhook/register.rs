@@ -85,7 +85,7 @@ async fn write(
 }
 
 /// Whether `found` says all that `wanted` says; what the API server adds by default does not count.
-fn holds(found: &Value, wanted: &Value) -> bool {
+pub(crate) fn holds(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
             wanted.iter().all(|(name, wanted)| found.get(name).is_some_and(|found| holds(found, wanted)))

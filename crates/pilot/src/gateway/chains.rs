@@ -8,6 +8,7 @@ use varka_engine::ir::{DownstreamTls, FilterChain, FilterChainMatch, RouteSource
 use super::merge::Bound;
 use super::{routes, tls_version};
 use crate::context::{Ctx, s};
+use crate::gateway_api::has_gateway_semantics;
 use crate::hosts;
 use crate::listener::{
     Class, MESH_ANY, chain, connection_manager, listener_name, mesh_tls, stats, strs, tcp_proxy, weighted_tcp,
@@ -88,6 +89,13 @@ fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<
                 return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
             }
         }
+        // A TLSRoute may be attached to a listener that terminates.
+        if tls.is_some() && has_gateway_semantics(&vs.object.metadata) {
+            if let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty()) {
+                let proxy = weighted_tcp(ctx, &rule.route, server.number());
+                return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
+            }
+        }
     }
     None
 }
@@ -138,10 +146,7 @@ fn downstream(ctx: &Ctx<'_>, server: &Bound, tls: &ServerTls, http: bool) -> Dow
         return mesh_tls(ctx, alpn);
     }
     // Without a namespace, a Secret is looked for beside the proxy.
-    let secret = |name: &str| match name.strip_prefix("kubernetes://") {
-        Some(path) => s(format!("kubernetes://{path}")),
-        None => sds_name(&ctx.proxy.namespace, name),
-    };
+    let secret = |name: &str| if name.contains("://") { s(name) } else { sds_name(&ctx.proxy.namespace, name) };
     let mut certificates: Vec<Str> = Vec::new();
     if !tls.credential_names.is_empty() {
         certificates.extend(tls.credential_names.iter().map(|n| secret(n)));

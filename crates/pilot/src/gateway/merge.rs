@@ -73,6 +73,7 @@ pub(crate) fn merge(ctx: &Ctx<'_>) -> Merged {
     let mut gateways: Vec<Arc<Object<Gateway>>> =
         ctx.all(Kind::Gateway, &ctx.snapshot.stores.gateways).cloned().collect();
     gateways.extend(made.gateways);
+    gateways.extend(ctx.snapshot.gateway_api().gateways.iter().cloned());
     gateways.sort_by(|a, b| by_age(a, b));
     let mut merged = Merged { ports: BTreeMap::new(), ingress: made.virtual_services };
     for gateway in &gateways {

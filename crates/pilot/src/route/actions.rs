@@ -4,7 +4,7 @@ use varka_api::istio::{
     CorsPolicy, Fault as ApiFault, HttpRedirect, HttpRewrite, HttpRoute, Percent, RedirectPort, UnmatchedPreflights,
 };
 use varka_engine::ir::{
-    Cors, DirectResponse, Fault, FaultAbort, FaultDelay, Mirror, Redirect, Rewrite, Str, StringMatch,
+    Cors, DirectResponse, Fault, FaultAbort, FaultDelay, Mirror, PathMatch, Redirect, Rewrite, Str, StringMatch,
 };
 
 use super::matches::pattern;
@@ -123,6 +123,15 @@ pub(super) fn rewrite(r: Option<&HttpRewrite>, authority: Option<Str>) -> Result
         out.authority = Some(s(&r.authority));
     }
     Ok(out)
+}
+
+/// Takes a matched prefix away, and leaves a slash.
+pub(super) fn without_prefix(matched: &PathMatch) -> Result<(varka_engine::ir::Regex, Str), String> {
+    let prefix = match matched {
+        PathMatch::SeparatedPrefix(prefix) => &**prefix,
+        _ => "",
+    };
+    Ok((pattern(&format!("^{}(/?)(.*)", regex::escape(prefix)))?, s(r"/\2")))
 }
 
 fn search_pattern(source: &str) -> Result<varka_engine::ir::Regex, String> {

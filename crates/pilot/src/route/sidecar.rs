@@ -9,6 +9,7 @@ use super::translate::hash_of;
 use super::{Target, catch_all_virtual_host, default_outbound_route, domains, routes};
 use crate::cluster::effective_policy;
 use crate::context::{Ctx, s};
+use crate::gateway_api::has_gateway_semantics;
 use crate::hosts;
 use crate::listener::entries;
 use crate::registry::{Resolution, Service};
@@ -109,6 +110,15 @@ fn of_virtual_service(
     let made = routes(ctx, vs, &Target { port, gateways: &mesh, tls: false });
     if made.is_empty() {
         return None;
+    }
+    if has_gateway_semantics(&vs.object.metadata) {
+        // For clients in its own namespace, or of Services in it; and only for a Service that has the port.
+        let own = *vs.namespace() == *ctx.proxy.namespace;
+        let services = vs.spec.hosts.iter().filter_map(|host| registry.get(host.as_str()));
+        let mut services: Vec<Arc<Service>> =
+            services.filter(|v| own || *v.namespace == *vs.namespace()).cloned().collect();
+        services.retain(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
+        return (!services.is_empty()).then_some(Group { hosts: Vec::new(), services, routes: made });
     }
     let mut unknown = Vec::new();
     let mut services: Vec<Arc<Service>> = Vec::new();

@@ -12,6 +12,7 @@ use super::{actions, destination_cluster, is_catch_all, matches, plain_route, re
 use crate::cluster::effective_policy;
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
+use crate::gateway_api::has_gateway_semantics;
 use crate::scope::destination_rule;
 use crate::snapshot::Prepared;
 
@@ -92,7 +93,7 @@ fn route(
     } else if let Some(direct) = &rule.direct_response {
         actions::direct_response(direct).map(Action::Direct)
     } else {
-        forward(ctx, rule, operations.authority, &mut out, target).map(|a| Action::Forward(Box::new(a)))
+        forward(ctx, vs, rule, operations.authority, &mut out, target).map(|a| Action::Forward(Box::new(a)))
     };
     match action {
         Ok(action) => out.action = action,
@@ -110,13 +111,19 @@ fn route(
 /// To the destinations of a rule.
 fn forward(
     ctx: &Ctx<'_>,
+    vs: &Prepared,
     rule: &HttpRoute,
     authority: Option<Str>,
     out: &mut Route,
     target: &Target<'_>,
 ) -> Result<RouteAction, String> {
     let cluster = |d: &Destination| destination_cluster(d, ctx.service(&d.host).map(|v| &**v), target.port);
+    let gateway_api = has_gateway_semantics(&vs.object.metadata);
     let mut rewrite = actions::rewrite(rule.rewrite.as_ref(), authority)?;
+    if gateway_api && rewrite.prefix.as_deref() == Some("/") {
+        rewrite.prefix = None;
+        rewrite.regex = Some(actions::without_prefix(&out.matches.path)?);
+    }
     let timeout = rule.timeout.map(|t| t.to_std()).filter(|t| !t.is_zero());
     let hash = |r: &RouteDestination| r.destination.as_ref().and_then(|d| hash_policy(ctx, d, target.port));
     let mut hash_policies: Vec<HashPolicy> = Vec::new();
@@ -162,7 +169,8 @@ fn forward(
         mirrors: actions::mirrors(rule, cluster),
         hash_policy: hash_policies,
         upgrades: Vec::new(),
-        cluster_not_found_status: 503,
+        // A backend that is not there is a fault of the route, which the Gateway API answers with 500.
+        cluster_not_found_status: if gateway_api { 500 } else { 503 },
     })
 }
 

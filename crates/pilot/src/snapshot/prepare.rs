@@ -279,8 +279,12 @@ pub(crate) struct RuleOf {
 }
 
 impl DestinationRules {
-    pub(crate) fn of(store: &Store<DestinationRule>, mesh: &MeshConfig, domain: &str) -> Self {
-        let mut all: Vec<_> = store.iter().collect();
+    pub(crate) fn of<'a>(
+        rules: impl Iterator<Item = &'a Arc<Object<DestinationRule>>>,
+        mesh: &MeshConfig,
+        domain: &str,
+    ) -> Self {
+        let mut all: Vec<_> = rules.collect();
         all.sort_by(|a, b| by_age(a, b));
         let mut found = Self::default();
         for object in all {

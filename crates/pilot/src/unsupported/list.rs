@@ -71,6 +71,8 @@ const NO_CHECKS: &str = "requests that CUSTOM policies match are refused with 40
 const LIKE_ALLOW_ANY: &str =
     "unknown hosts are not resolved: connections go where the client dialled, as with ALLOW_ANY";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
+const NAMED_ONLY: &str = "routes attach only to the parents that they name";
+const NO_SESSIONS: &str = "requests of one client go to any endpoint";
 const DEFAULTS_STAY: &str =
     "the proxies keep MeshConfig's defaultConfig and what the pod's annotation proxy.istio.io/config says";
 
@@ -81,15 +83,33 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     whole(NETWORKING, "ProxyConfig", DEFAULTS_STAY),
     whole(EXTENSIONS, "WasmPlugin", ABSENT),
     whole(EXTENSIONS, "TrafficExtension", ABSENT),
-    whole(GATEWAY_API, "GatewayClass", "no class is accepted, and its Gateways are not served"),
-    whole(GATEWAY_API, "Gateway", "no listener is opened for it, and its status stays empty"),
-    whole(GATEWAY_API, "HTTPRoute", "no request is routed by it"),
-    whole(GATEWAY_API, "GRPCRoute", "no request is routed by it"),
-    whole(GATEWAY_API, "TLSRoute", "no connection is routed by it"),
-    whole(GATEWAY_API, "TCPRoute", "no connection is routed by it"),
     whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),
-    whole(GATEWAY_API, "ReferenceGrant", "it permits nothing, since nothing refers to it"),
-    whole(GATEWAY_API, "BackendTLSPolicy", "connections to its targets are made as without it"),
+    whole(GATEWAY_API, "ListenerSet", "its listeners are not opened"),
+    whole(
+        GATEWAY_API,
+        "BackendTLSPolicy",
+        "no trust anchors are loaded, so its targets are not accepted and requests are answered with 503",
+    )
+    .error(),
+    field(GATEWAY_API, "GatewayClass", "spec.parametersRef", "its settings have no effect on what is deployed"),
+    field(GATEWAY_API, "Gateway", "spec.infrastructure.parametersRef", "what is deployed is as without it"),
+    field(GATEWAY_API, "Gateway", "spec.allowedListeners", "only the Gateway's own listeners are opened"),
+    field(GATEWAY_API, "Gateway", "spec.defaultScope", NAMED_ONLY),
+    field(GATEWAY_API, "Gateway", "spec.tls.backend.clientCertificateRef", "no certificate is shown to backends"),
+    field(GATEWAY_API, "HTTPRoute", "spec.useDefaultGateways", NAMED_ONLY),
+    field(GATEWAY_API, "HTTPRoute", "spec.rules[].sessionPersistence", NO_SESSIONS),
+    field(
+        GATEWAY_API,
+        "HTTPRoute",
+        "spec.rules[].filters[].type",
+        "no rule of the route is in force, and its status says InvalidFilter",
+    )
+    .only(&["ExternalAuth", "ExtensionRef"])
+    .error(),
+    field(GATEWAY_API, "GRPCRoute", "spec.useDefaultGateways", NAMED_ONLY),
+    field(GATEWAY_API, "GRPCRoute", "spec.rules[].sessionPersistence", NO_SESSIONS),
+    field(GATEWAY_API, "TLSRoute", "spec.useDefaultGateways", NAMED_ONLY),
+    field(GATEWAY_API, "TCPRoute", "spec.useDefaultGateways", NAMED_ONLY),
     virtual_service("spec.http[].match[].statPrefix", "there are no statistics under this prefix"),
     virtual_service("spec.http[].fault.abort.http2Error", "requests are answered with a status instead of a reset"),
     virtual_service("spec.tcp[].match[].sourceSubnet", "the rule matches clients of every address"),

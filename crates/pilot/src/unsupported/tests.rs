@@ -98,8 +98,9 @@ spec:
 
 #[test]
 fn gateways_of_two_apis_are_told_apart() {
-    let text =
-        |api: &str| format!("apiVersion: {api}\nkind: Gateway\nmetadata: {{name: g, namespace: x}}\nspec: {{}}\n");
+    let text = |api: &str| {
+        format!("apiVersion: {api}\nkind: Gateway\nmetadata: {{name: g, namespace: x}}\nspec: {{defaultScope: All}}\n")
+    };
     assert_eq!(one(&text("networking.istio.io/v1")), []);
     let object = read(&text("gateway.networking.k8s.io/v1")).pop().unwrap();
     assert_eq!(not_implemented(&object).pop().unwrap().resource, "Gateway.gateway.networking.k8s.io x/g");
