@@ -67,14 +67,14 @@ pub use mesh::{
     PathNormalization, PathNormalizationType, ProxyConfig, TracingConfig, ZipkinProvider,
 };
 pub use registry::{
-    CaptureMode, EgressListener, ExecProbe, GrpcProbe, GroupMetadata, HttpProbe, IngressListener, Location,
+    CaptureMode, EgressListener, ExecProbe, GroupMetadata, GrpcProbe, HttpProbe, IngressListener, Location,
     ProbeHeader, ReadinessProbe, Resolution, ServiceEntry, ServicePort, Sidecar, SidecarOutboundTrafficPolicy,
     TcpProbe, WorkloadEntry, WorkloadGroup, WorkloadSelector,
 };
 pub use security::{
-    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtPresence, JwtRule, MutualTls,
-    MutualTlsMode, Operation, PeerAuthentication, PolicySelector, ProviderRef, RequestAuthentication, Rule, Source,
-    TargetRef, To,
+    AuthorizationAction, AuthorizationPolicy, ClaimToHeader, Condition, From, JwtHeader, JwtPresence, JwtRule,
+    MutualTls, MutualTlsMode, Operation, PeerAuthentication, PolicySelector, ProviderRef, RequestAuthentication, Rule,
+    Source, TargetRef, To,
 };
 pub use telemetry::{AccessLogFilter, AccessLogging, LogMatch, MetricsConfig, Telemetry, TracingSpec, WorkloadMode};
 pub use virtual_service::{

@@ -351,7 +351,11 @@ async fn what_is_wrong_is_named() {
     let mtls = c
         .apply("{apiVersion: security.istio.io/v1beta1, kind: PeerAuthentication, metadata: {name: default}, spec: {mtls: {mode: STRICT}, portLevelMtls: {80: {mode: PERMISSIVE}}}}")
         .await;
-    assert!(mtls.fails().contains("spec.portLevelMtls: Invalid value: object: portLevelMtls requires a selector"), "{}", mtls.err);
+    assert!(
+        mtls.fails().contains("spec.portLevelMtls: Invalid value: object: portLevelMtls requires a selector"),
+        "{}",
+        mtls.err
+    );
     let warned = c.apply("{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b}, spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}}").await;
     warned.ok();
     assert!(warned.err.contains("Warning: PodDisruptionBudget is stored but not acted upon"), "{}", warned.err);

@@ -57,7 +57,7 @@ impl Histogram {
 }
 
 /// Resource types by the short names of Istio's labels; the order of [`Metrics::pushes`] and [`Metrics::rejects`].
-pub(crate) const TYPES: [&str; 5] = ["lds", "rds", "cds", "eds", "sds"];
+pub(crate) const TYPES: [&str; 6] = ["lds", "rds", "cds", "eds", "sds", "vhds"];
 
 /// All numbers.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client as KubeClient};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use varka_engine::ir::{Resource, ResourceType};
 use varka_identity::{Purpose, SpiffeId, SystemRandom, TrustBundle, WorkloadKey, certificates_from_pem};
 use varka_proto::istio::certificate::{IstioCertificateRequest, IstioCertificateServiceClient};
 use varka_xds::Node;
-use varka_xds::client::{self, Connection, Connector, Rejected, Sink, Update};
+use varka_xds::client::{self, Answer, Client, Connection, Connector, OnDemand, Rejected, Sink, Update};
 
 /// Only a guard against waiting for ever: nothing is asserted about how long anything takes.
 const GUARD: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 struct World {
     _dir: tempfile::TempDir,
     api: ApiServer,
-    client: Client,
+    client: KubeClient,
     addresses: Addresses,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), varka_control_plane::Error>>,
@@ -158,7 +158,7 @@ impl World {
 }
 
 async fn plane(
-    client: &Client,
+    client: &KubeClient,
 ) -> (Addresses, oneshot::Sender<()>, JoinHandle<Result<(), varka_control_plane::Error>>) {
     let mut config = Config::new(client.clone(), "istio-system", "cluster.local");
     let any = ([127, 0, 0, 1], 0).into();
@@ -251,6 +251,18 @@ impl Proxy {
         let client =
             client::run(connector, node(namespace, account), Recorder { into, refuse }, std::future::pending());
         Self { told, _running: tokio::spawn(client) }
+    }
+
+    /// One that asks for outbound configuration by name.
+    async fn asking(world: &World) -> (Self, OnDemand) {
+        let root = world.root("blog-system").await;
+        let token = world.token("blog-system", "web", "istio-ca").await;
+        let connector = Fixed { channel: world.channel(&root).await, token };
+        let (into, told) = mpsc::unbounded_channel();
+        let mut node = node("blog-system", "web");
+        node.metadata["ON_DEMAND"] = json!("true");
+        let (client, names) = Client::new(connector, node, Recorder { into, refuse: None }).on_demand();
+        (Self { told, _running: tokio::spawn(client.run(std::future::pending())) }, names)
     }
 
     /// Everything up to and with the first answer for every type.
@@ -510,5 +522,47 @@ async fn nobody_gets_anothers_configuration() {
         let refused = within("the refusal", answers.message()).await.unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
     }
+    world.stop().await;
+}
+
+const ROUTES: &str = "8080/was-service";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_asks_is_told_what_it_asks_for() {
+    let world = World::start().await;
+    world.reference().await;
+    let (mut proxy, names) = Proxy::asking(&world).await;
+    let mut known = proxy.first().await;
+    let mut given: Vec<String> = known.iter().map(|resource| resource.name().to_string()).collect();
+    given.sort();
+    let whole =
+        ["BlackHoleCluster", "InboundPassthroughCluster", "PassthroughCluster", "virtualInbound", "virtualOutbound"];
+    assert_eq!(given, whole, "what is there without asking");
+    let want = async |kind, name: &str| within(name, names.want(kind, name.into())).await.unwrap();
+    // As a request to http://was-service:8080 does it.
+    assert_eq!(want(ResourceType::Listener, "10.96.1.1_8080").await, Answer::Absent);
+    assert_eq!(want(ResourceType::Listener, "0.0.0.0_8080").await, Answer::Present);
+    assert_eq!(want(ResourceType::VirtualHost, ROUTES).await, Answer::Present);
+    assert_eq!(want(ResourceType::Cluster, WAS).await, Answer::Present);
+    let host = proxy.until(&mut known, (ResourceType::VirtualHost, ROUTES), says(WAS)).await;
+    assert!(says("was-service.blog-system")(&host));
+    proxy.until(&mut known, (ResourceType::Endpoints, WAS), says("10.244.0.5")).await;
+    let table = proxy.until(&mut known, (ResourceType::Route, "8080"), |_| true).await;
+    assert!(says("on_demand: true")(&table) && says("allow_any")(&table) && !says("was-service")(&table), "{table:?}");
+    assert!(!known.iter().any(says("other-service")), "nobody asked for it");
+    // What there is not is said to be so, and appears when it does.
+    let later = "8080/later-service.blog-system";
+    assert_eq!(want(ResourceType::VirtualHost, later).await, Answer::Absent);
+    world.put(service("later-service", 8080)).await;
+    proxy.until(&mut known, (ResourceType::VirtualHost, later), says("later-service")).await;
+    assert_eq!(want(ResourceType::VirtualHost, later).await, Answer::Present);
+    world.page_when("/debug/syncz", |_, page| page.contains("\"synced\":true")).await;
+    // An endpoint that nobody uses changes: nothing is told. One that is used: it alone.
+    while proxy.told.try_recv().is_ok() {}
+    world.put(slice("other-service", "10.244.0.77", 9090)).await;
+    world.put(slice("was-service", "10.244.0.99", 8080)).await;
+    let update = proxy.next().await;
+    let names: Vec<_> = update.upserts.iter().map(|resource| resource.name().to_string()).collect();
+    assert_eq!((update.kind, names, update.removed), (ResourceType::Endpoints, vec![WAS.to_owned()], vec![]));
     world.stop().await;
 }

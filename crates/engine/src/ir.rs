@@ -12,7 +12,7 @@ mod matching;
 mod route;
 mod tls;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,12 @@ pub struct Proxy {
     pub endpoints: HashMap<Str, Arc<ClusterLoadAssignment>>,
     /// Certificates, keys and trust anchors that were sent by SDS (a gateway's; a sidecar makes its own).
     pub secrets: HashMap<Str, Arc<Secret>>,
+    /// Virtual hosts that were asked for, by `ROUTE/AUTHORITY`: of tables that are [`RouteConfiguration::on_demand`].
+    #[serde(default, skip_serializing_if = "HashMap::is_empty")]
+    pub virtual_hosts: HashMap<Str, Arc<VirtualHost>>,
+    /// What was asked for by name and does not exist, as the control plane has said.
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    pub absent: HashSet<(ResourceType, Str)>,
 }
 
 /// One named resource of any of the types that xDS carries.
@@ -72,6 +78,8 @@ pub enum Resource {
     Endpoints(Arc<ClusterLoadAssignment>),
     /// SDS.
     Secret(Arc<Secret>),
+    /// VHDS: `ROUTE/AUTHORITY`, and the virtual host that requests for this authority get.
+    VirtualHost(Str, Arc<VirtualHost>),
 }
 
 /// Which discovery service carries a resource.
@@ -87,6 +95,8 @@ pub enum ResourceType {
     Endpoints,
     /// SDS, `envoy.extensions.transport_sockets.tls.v3.Secret`.
     Secret,
+    /// VHDS, `envoy.config.route.v3.VirtualHost`.
+    VirtualHost,
 }
 
 impl Resource {
@@ -98,6 +108,7 @@ impl Resource {
             Self::Cluster(_) => ResourceType::Cluster,
             Self::Endpoints(_) => ResourceType::Endpoints,
             Self::Secret(_) => ResourceType::Secret,
+            Self::VirtualHost(..) => ResourceType::VirtualHost,
         }
     }
 
@@ -109,6 +120,7 @@ impl Resource {
             Self::Cluster(r) => &r.name,
             Self::Endpoints(r) => &r.cluster_name,
             Self::Secret(r) => &r.name,
+            Self::VirtualHost(name, _) => name,
         }
     }
 }

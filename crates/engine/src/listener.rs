@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::facts::Connection;
-use crate::ir::{FilterChain, FilterChainMatch, Listener, Proxy, SourceType, Str, TransportProtocol};
+use crate::ir::{FilterChain, FilterChainMatch, Listener, Proxy, ResourceType, SourceType, Str, TransportProtocol};
 use crate::trace::Trace;
 
 #[cfg(test)]
@@ -22,18 +22,48 @@ mod tests;
 /// Listeners by the address that they stand for. Built once per configuration.
 #[derive(Debug, Default, Clone)]
 pub struct ListenerIndex {
-    by_address: HashMap<SocketAddr, Arc<Listener>>,
+    /// `None`: it was asked for, and there is none.
+    by_address: HashMap<SocketAddr, Option<Arc<Listener>>>,
+}
+
+/// What is known of the listener of a destination.
+#[derive(Debug, PartialEq)]
+pub enum Lookup<'a> {
+    /// It is this one.
+    Found(&'a Arc<Listener>),
+    /// There is none: the accepting one keeps the connection.
+    Nobody,
+    /// These names have to be asked for first.
+    NotAsked(SmallVec<[Str; 2]>),
 }
 
 impl ListenerIndex {
-    /// Indexes the listeners of a proxy.
+    /// Indexes the listeners of a proxy, and those that it knows not to exist.
     pub fn new(proxy: &Proxy) -> Self {
-        Self { by_address: proxy.listeners.values().map(|l| (l.address, Arc::clone(l))).collect() }
+        let absent = proxy.absent.iter().filter(|(kind, _)| *kind == ResourceType::Listener);
+        let absent = absent.filter_map(|(_, name)| Some((address(name)?, None)));
+        let mut by_address: HashMap<_, _> = absent.collect();
+        by_address.extend(proxy.listeners.values().map(|l| (l.address, Some(Arc::clone(l)))));
+        Self { by_address }
     }
 
     /// The listener of exactly this destination, else of its port on any address; `None`: the accepting one keeps it.
     pub fn find(&self, original_dst: SocketAddr) -> Option<&Arc<Listener>> {
-        candidates(original_dst).into_iter().find_map(|address| self.by_address.get(&address))
+        candidates(original_dst).into_iter().find_map(|address| self.by_address.get(&address)?.as_ref())
+    }
+
+    /// The same where listeners are asked for one by one: a less specific one counts only once it is known that there is no
+    /// more specific one.
+    pub fn look_up(&self, original_dst: SocketAddr) -> Lookup<'_> {
+        let mut missing = SmallVec::new();
+        for address in candidates(original_dst) {
+            match self.by_address.get(&address) {
+                Some(Some(listener)) if missing.is_empty() => return Lookup::Found(listener),
+                Some(_) => {}
+                None => missing.push(name(address).into()),
+            }
+        }
+        if missing.is_empty() { Lookup::Nobody } else { Lookup::NotAsked(missing) }
     }
 
     /// The listener that handles a connection which `accepting` accepted.
@@ -73,7 +103,17 @@ fn candidates(original_dst: SocketAddr) -> [SocketAddr; 2] {
 
 /// The listener names to ask a control plane for, most specific first: `10.96.0.1_443`, `0.0.0.0_443`.
 pub fn names(original_dst: SocketAddr) -> [String; 2] {
-    candidates(original_dst).map(|address| format!("{}_{}", address.ip(), address.port()))
+    candidates(original_dst).map(name)
+}
+
+fn name(address: SocketAddr) -> String {
+    format!("{}_{}", address.ip(), address.port())
+}
+
+/// The address that a name stands for.
+fn address(name: &str) -> Option<SocketAddr> {
+    let (ip, port) = name.rsplit_once('_')?;
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }
 
 type Candidates<'a> = SmallVec<[&'a FilterChain; 8]>;

@@ -6,10 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+mod configuration;
 mod reply;
 #[cfg(test)]
 mod tests;
 
+pub use configuration::NoConfiguration;
 pub use reply::{LocalReply, Rendered, grpc_status};
 
 /// How one request, or one connection, ended.

@@ -82,6 +82,9 @@ pub enum NoRoute {
     /// No virtual host has the request's Host.
     #[error("no virtual host has the request's Host")]
     VirtualHost,
+    /// Nobody has asked yet which virtual host has the request's Host: ask for [`RouteIndex::unasked`] and decide again.
+    #[error("it is not known yet which virtual host has the request's Host")]
+    NotAsked,
     /// No route of the virtual host matches.
     #[error("no route of the virtual host matches the request")]
     Route,
@@ -101,7 +104,10 @@ pub fn decide<'a>(
     trace: &mut Trace,
 ) -> Result<RouteDecision<'a>, NoRoute> {
     let table = &**index.config();
-    let virtual_host = index.find(request.authority, trace).ok_or(NoRoute::VirtualHost)?;
+    let virtual_host = index.find(request.authority, trace).ok_or_else(|| match index.unasked(request.authority) {
+        Some(_) => NoRoute::NotAsked,
+        None => NoRoute::VirtualHost,
+    })?;
     if virtual_host.require_tls && request.scheme != "https" {
         trace.note(|| format!("virtual host {} asks for TLS: redirect", virtual_host.name));
         let location = redirect::to_https(request);

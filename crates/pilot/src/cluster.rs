@@ -56,6 +56,9 @@ pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
         }
         names.extend(crate::listener::inbound_chains(ctx).iter().map(crate::listener::Inbound::cluster));
     }
+    if ctx.proxy.on_demand {
+        return names;
+    }
     for service in ctx.scope().services() {
         if service.resolution == Resolution::Alias {
             continue;

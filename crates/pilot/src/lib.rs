@@ -83,6 +83,7 @@ pub fn compile_all(snapshot: &Snapshot, proxy: &ProxyKey) -> (ir::Proxy, Vec<Dia
             Some(ir::Resource::Cluster(r)) => drop(all.clusters.insert(name.name, r)),
             Some(ir::Resource::Endpoints(r)) => drop(all.endpoints.insert(name.name, r)),
             Some(ir::Resource::Secret(r)) => drop(all.secrets.insert(name.name, r)),
+            Some(ir::Resource::VirtualHost(asked, r)) => drop(all.virtual_hosts.insert(asked, r)),
             None => {}
         }
     }

@@ -45,7 +45,12 @@ pub(crate) fn strs(list: &[&str]) -> Vec<Str> {
 
 /// Names of all listeners of a sidecar.
 pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
-    let mut names: Vec<Str> = entries(ctx, None).values().map(Entry::name).collect();
+    let mut names: Vec<Str> = Vec::new();
+    if !ctx.proxy.on_demand || outbound::binds(ctx) {
+        // Without interception nobody asks for a listener: who has a socket of its own must be there.
+        let wanted = |entry: &&Entry| !ctx.proxy.on_demand || entry.bind_to_port;
+        names.extend(entries(ctx, None).values().filter(wanted).map(Entry::name));
+    }
     if ctx.proxy.interception != crate::Interception::None {
         names.push(s(VIRTUAL_OUTBOUND));
         names.push(s(VIRTUAL_INBOUND));

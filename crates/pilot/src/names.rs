@@ -1,4 +1,4 @@
-//! From names to resources and back.
+//! From names to resources and back. Of a proxy that asks on demand the names are those of what it has without asking.
 
 use varka_engine::ir::{Resource, ResourceType, Str};
 
@@ -21,7 +21,9 @@ pub(crate) fn all(ctx: &Ctx<'_>) -> Vec<ResourceName> {
         add(ResourceType::Route, gateway::route_names(ctx));
     } else {
         add(ResourceType::Listener, listener::names(ctx));
-        add(ResourceType::Route, route::names(ctx));
+        if !ctx.proxy.on_demand {
+            add(ResourceType::Route, route::names(ctx));
+        }
     }
     add(ResourceType::Cluster, clusters);
     add(ResourceType::Endpoints, endpoints);
@@ -43,5 +45,9 @@ pub(crate) fn one(ctx: &Ctx<'_>, name: &ResourceName) -> Option<Resource> {
         ResourceType::Cluster => cluster::build(ctx, n).map(Resource::Cluster),
         ResourceType::Endpoints => cluster::endpoints(ctx, n).map(Resource::Endpoints),
         ResourceType::Secret => secret::build(ctx, n).map(Resource::Secret),
+        ResourceType::VirtualHost if ctx.proxy.on_demand => {
+            route::virtual_host(ctx, n).map(|host| Resource::VirtualHost(n.clone(), host))
+        }
+        ResourceType::VirtualHost => None,
     }
 }

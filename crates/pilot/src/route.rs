@@ -20,7 +20,7 @@ pub(crate) use defaults::{catch_all_virtual_host, default_inbound_route, default
 pub(crate) use domains::alternative_names;
 pub(crate) use matches::is_catch_all;
 pub(crate) use retry::default_policy;
-pub(crate) use sidecar::{build, names};
+pub(crate) use sidecar::{build, names, virtual_host};
 pub(crate) use translate::{Target, routes};
 
 /// `outbound|PORT|SUBSET|HOST` of a destination. Without a port the service's only one, else the one that was addressed.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -13,11 +12,10 @@ use varka_engine::trace::Trace;
 
 use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::OriginalDst;
-use crate::config::Config;
 use crate::conn::{Conn, Open, Seen};
 use crate::net::{Io, Socket};
 use crate::worker::Worker;
-use crate::{http, inspect, tcp, tls};
+use crate::{http, inspect, on_demand, tcp, tls};
 
 /// A TLS handshake takes at most so long where the chain does not say otherwise, as in Envoy.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -29,7 +27,15 @@ pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream
     let Ok(local) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
     let original_dst = original_dst(&worker, &accepting, &stream, peer, local);
-    let listener = Arc::clone(config.listeners().choose(&accepting, original_dst, &mut Trace::off()));
+    let found = on_demand::listener(&worker.state, config, &accepting, original_dst).await;
+    let (config, listener) = match found {
+        Ok(found) => found,
+        Err((why, what)) => {
+            let seen = Seen { original_dst, local, peer, hello: None, http: None };
+            refuse(&worker, &accepting, &seen, &Socket::new(stream), &why.outcome(&what));
+            return;
+        }
+    };
     let _open = Open::count(&worker, direction(&listener, &accepting));
     let mut socket = Socket::new(stream);
     let (mut peer, mut original_dst) = (peer, original_dst);
@@ -43,7 +49,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream
     let Ok(sniffed) = inspect::inspect(&mut socket, &listener.inspect, original_dst.port()).await else { return };
     let seen = Rc::new(Seen { original_dst, local, peer, hello: sniffed.tls, http: sniffed.http });
     let Some(chain) = choose_chain(&listener, &seen.facts(), &mut Trace::off()) else {
-        refuse(&worker, &config, &listener, &seen, &socket);
+        refuse(&worker, &listener, &seen, &socket, &Outcome::no_filter_chain());
         return;
     };
     let Some(chain_ref) = config.chain(&listener, chain) else { return };
@@ -86,16 +92,17 @@ fn original_dst(
 }
 
 /// No chain takes the connection: reset, with a line in the listener's log.
-fn refuse(worker: &Worker, config: &Config, listener: &Listener, seen: &Seen, socket: &Socket) {
-    let (outcome, upstream, connection) = (Outcome::no_filter_chain(), UpstreamRecord::default(), seen.facts());
-    let record = upstream.record(&connection, &outcome, &worker.state);
-    worker.state.logs.write(config.logs(listener), &record);
+fn refuse(worker: &Worker, listener: &Listener, seen: &Seen, socket: &Socket, outcome: &Outcome) {
+    let (upstream, connection) = (UpstreamRecord::default(), seen.facts());
+    let record = upstream.record(&connection, outcome, &worker.state);
+    worker.state.logs.write(worker.state.config().logs(listener), &record);
     tracing::debug!(
         listener = %listener.name,
         peer = %seen.peer,
         original_dst = %seen.original_dst,
         tls = seen.hello.is_some(),
-        "refused: no filter chain accepts this connection"
+        "refused: {}",
+        outcome.details
     );
     socket.reset_on_close();
 }

@@ -13,6 +13,9 @@ use crate::Error;
 /// Socket mark of a sidecar's own connections, which `proxy-init` exempts from interception.
 const MARK: u32 = 1337;
 
+/// Node metadata that tells the control plane that outbound configuration is asked for.
+const ON_DEMAND: &str = "ON_DEMAND";
+
 /// The pod's labels, mounted by injection.
 const LABELS_FILE: &str = "/etc/istio/pod/labels";
 
@@ -280,7 +283,7 @@ impl Bootstrap {
             trust_domain: or("TRUST_DOMAIN", "cluster.local"),
             domain: args.domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
             cluster_id: or("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-            metadata: metadata(all, var, &namespace)?,
+            metadata: metadata(all, var, &namespace, args.role)?,
             ca_address: var("CA_ADDR").unwrap_or_else(|| discovery_address.clone()),
             discovery_address,
             namespace,
@@ -300,6 +303,12 @@ impl Bootstrap {
         })
     }
 
+    /// Whether outbound configuration is asked for when it is needed, and not pushed: a sidecar's, unless its metadata says
+    /// `ON_DEMAND: "false"` (`ISTIO_META_ON_DEMAND`).
+    pub fn on_demand(&self) -> bool {
+        self.metadata.get(ON_DEMAND).and_then(serde_json::Value::as_str) == Some("true")
+    }
+
     /// `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
     pub fn node_id(&self) -> String {
         format!("{}~{}~{}.{}~{}", self.role.as_str(), self.ip, self.pod_name, self.namespace, self.domain)
@@ -310,6 +319,7 @@ fn metadata(
     all: impl Iterator<Item = (String, String)>,
     var: &dyn Fn(&str) -> Option<String>,
     namespace: &str,
+    role: Role,
 ) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
     use serde_json::Value;
     let mut out = serde_json::Map::new();
@@ -327,6 +337,9 @@ fn metadata(
         out.insert("LABELS".to_owned(), labels(&text));
     }
     out.insert("NAMESPACE".to_owned(), Value::String(namespace.to_owned()));
+    if role == Role::Sidecar {
+        out.entry(ON_DEMAND).or_insert_with(|| Value::String("true".to_owned()));
+    }
     let strings = [("NAME", "POD_NAME"), ("SERVICE_ACCOUNT", "SERVICE_ACCOUNT"), ("INSTANCE_IPS", "INSTANCE_IP")];
     for (key, name) in strings {
         if let Some(value) = var(name) {

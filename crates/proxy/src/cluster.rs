@@ -3,11 +3,14 @@
 mod clusters;
 mod hosts;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use varka_engine::ir::{Cluster, ClusterLoadAssignment, Str, StringMatch};
+use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery, Str, StringMatch};
 use varka_telemetry::metrics::envoy::ClusterStats;
 
 pub(crate) use clusters::{Clusters, resolve};
@@ -28,6 +31,10 @@ pub struct ClusterState {
     /// Envoy's statistics; they outlive a change of the cluster.
     pub(crate) stats: Arc<ClusterStats>,
     hosts: ArcSwap<Hosts>,
+    /// Its endpoints have been said, or looked up, at least once.
+    warm: AtomicBool,
+    /// Tells when that has happened.
+    warmed: tokio::sync::Notify,
     /// Counts picks, for taking turns across workers.
     turn: AtomicU64,
     health: Mutex<Health>,
@@ -102,6 +109,7 @@ impl ClusterState {
         stats: Arc<ClusterStats>,
         maintenance: Arc<tokio::sync::Notify>,
     ) -> Self {
+        let is_warm = assignment.is_some() || matches!(config.discovery, Discovery::OriginalDst { .. });
         let hosts = Hosts::new(&config, assignment.cloned().unwrap_or_default(), &Hosts::empty(), &|_| false);
         Self {
             config,
@@ -109,9 +117,34 @@ impl ClusterState {
             totals: Arc::default(),
             stats,
             hosts: ArcSwap::from_pointee(hosts),
+            warm: AtomicBool::new(is_warm),
+            warmed: tokio::sync::Notify::new(),
             turn: AtomicU64::new(0),
             health: Mutex::default(),
             maintenance,
+        }
+    }
+
+    /// Whether it is known which endpoints it has; that may be none.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.warm.load(Acquire)
+    }
+
+    /// It is known now.
+    pub(crate) fn warm_up(&self) {
+        if !self.warm.swap(true, Release) {
+            self.warmed.notify_waiters();
+        }
+    }
+
+    /// Ready when it is known.
+    pub(crate) async fn warmed(&self) {
+        loop {
+            let warmed = self.warmed.notified();
+            if self.is_warm() {
+                return;
+            }
+            warmed.await;
         }
     }
 

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use varka_engine::host::RouteIndex;
+use varka_engine::host::{Answers, RouteIndex};
 use varka_engine::ir::{
-    self, FilterChain, HttpConnectionManager, Listener, RouteSource, Str, Terminal, TrafficDirection,
+    self, FilterChain, HttpConnectionManager, Listener, ResourceType, RouteSource, Str, Terminal, TrafficDirection,
 };
 use varka_engine::listener::ListenerIndex;
 
@@ -136,7 +136,12 @@ impl Config {
         metrics: &Registry,
     ) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
-        let routes = ir.routes.iter().map(|(name, config)| (Arc::clone(name), old.route_index(name, config))).collect();
+        let mut answers = answers(&ir);
+        let routes = ir.routes.iter().map(|(name, config)| {
+            let answers = if config.on_demand { answers.remove(&**name).unwrap_or_default() } else { Answers::new() };
+            (Arc::clone(name), old.route_index(name, config, answers))
+        });
+        let routes = routes.collect();
         let prepared = ir
             .listeners
             .iter()
@@ -153,10 +158,15 @@ impl Config {
         (Self { listeners, routes, prepared, clusters, version: old.version + 1, ir }, problems)
     }
 
-    fn route_index(&self, name: &Str, config: &Arc<ir::RouteConfiguration>) -> Arc<RouteIndex> {
+    fn route_index(&self, name: &Str, config: &Arc<ir::RouteConfiguration>, answers: Answers) -> Arc<RouteIndex> {
         match self.routes.get(name) {
-            Some(index) if Arc::ptr_eq(index.config(), config) || index.config() == config => Arc::clone(index),
-            _ => Arc::new(RouteIndex::new(Arc::clone(config))),
+            Some(index)
+                if (Arc::ptr_eq(index.config(), config) || index.config() == config)
+                    && is_same(index.answers(), &answers) =>
+            {
+                Arc::clone(index)
+            }
+            _ => Arc::new(RouteIndex::with_answers(Arc::clone(config), answers)),
         }
     }
 
@@ -194,6 +204,29 @@ impl Config {
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.values()
     }
+}
+
+/// What was said about authorities, by route table.
+fn answers(ir: &ir::Proxy) -> HashMap<&str, Answers> {
+    let found = ir.virtual_hosts.iter().map(|(name, host)| (name, Some(Arc::clone(host))));
+    let absent = ir.absent.iter().filter(|(kind, _)| *kind == ResourceType::VirtualHost).map(|(_, name)| (name, None));
+    let mut tables: HashMap<&str, Answers> = HashMap::new();
+    for (name, host) in absent.chain(found) {
+        if let Some((table, authority)) = name.split_once('/') {
+            tables.entry(table).or_default().insert(authority.into(), host);
+        }
+    }
+    tables
+}
+
+/// Whether nothing new was said.
+fn is_same(old: &Answers, new: &Answers) -> bool {
+    let same = |authority: &Str, host: &Option<_>| match (old.get(authority), host) {
+        (Some(Some(old)), Some(new)) => Arc::ptr_eq(old, new),
+        (Some(None), None) => true,
+        _ => false,
+    };
+    old.len() == new.len() && new.iter().all(|(authority, host)| same(authority, host))
 }
 
 fn prepare(listener: &Arc<Listener>, secrets: &Arc<SecretStore>, problems: &mut Vec<Problem>) -> PreparedListener {

@@ -16,4 +16,5 @@ mod mirror;
 mod reply;
 mod request;
 
+pub(crate) use exchange::{Exchange, Halt};
 pub(crate) use message::{Ascii, RequestHead, ResponseHead};

@@ -24,6 +24,7 @@ mod http;
 mod inspect;
 mod metrics;
 mod net;
+mod on_demand;
 mod own_server;
 mod pool;
 mod pump;

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use varka_engine::ir;
 use varka_telemetry::metrics::Registry;
+use varka_xds::client::OnDemand;
 
 use crate::accesslog::AccessLogs;
 use crate::bootstrap::Bootstrap;
@@ -58,6 +59,8 @@ pub struct State {
     lifecycle: watch::Sender<Lifecycle>,
     bound: ArcSwap<HashMap<ir::Str, SocketAddr>>,
     synced: watch::Sender<bool>,
+    /// Asks the control plane for single resources, where those are not pushed.
+    names: OnceLock<OnDemand>,
     mark: Option<u32>,
 }
 
@@ -104,6 +107,7 @@ impl State {
             lifecycle: watch::channel(Lifecycle::Starting).0,
             bound: ArcSwap::default(),
             synced: watch::channel(false).0,
+            names: OnceLock::new(),
             mark: usable_mark(bootstrap.mark),
             bootstrap,
         }
@@ -157,6 +161,17 @@ impl State {
     /// Mark of our own sockets, where we may set it.
     pub(crate) fn mark(&self) -> Option<u32> {
         self.mark
+    }
+
+    /// Single resources are asked for, by this.
+    pub(crate) fn ask_by(&self, names: OnDemand) {
+        // There is one client for the life of the proxy.
+        let _ = self.names.set(names);
+    }
+
+    /// Whom to ask for single resources; `None`: everything is pushed.
+    pub(crate) fn names(&self) -> Option<&OnDemand> {
+        self.names.get()
     }
 
     /// Everything that was asked for at first has been answered.

@@ -16,6 +16,7 @@ use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
 use crate::net::Io;
+use crate::on_demand;
 use crate::pool::{NoConnection, Target};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
 
@@ -80,9 +81,25 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     let Some(cluster) = weighted(&tcp.clusters, rand::random()) else { return };
     ending.upstream.cluster = Some(Arc::clone(&cluster.cluster));
     let worker = &conn.worker;
-    let Some(cluster) = worker.state.config().cluster(&cluster.cluster).cloned() else {
-        ending.flags.insert(Flag::NoClusterFound);
-        return;
+    let name = &cluster.cluster;
+    let config = worker.state.config();
+    let found = match on_demand::held(&worker.state, &config, name) {
+        Some(cluster) => Ok(Some(cluster)),
+        None => Box::pin(on_demand::cluster(&worker.state, &config, name)).await,
+    };
+    drop(config);
+    let cluster = match found {
+        Ok(Some(cluster)) => cluster,
+        Ok(None) => {
+            ending.flags.insert(Flag::NoClusterFound);
+            return;
+        }
+        Err(why) => {
+            let outcome = why.outcome(&format!("cluster {name}"));
+            ending.flags.extend(outcome.flags);
+            ending.details = outcome.details.into_owned();
+            return;
+        }
     };
     ending.cluster = Some(Arc::clone(&cluster));
     let hash = hash(&conn, tcp);

@@ -1,19 +1,22 @@
 //! The client of a proxy: delta ADS.
 //!
-//! One stream carries every type. Listeners and clusters are subscribed to as a whole, or by name where the proxy asks for
-//! what it needs only then ([`Client::on_demand`]); endpoints, routes and secrets follow from those that refer to them.
+//! One stream carries every type. Listeners and clusters are subscribed to as a whole: what that is, is the control plane's to
+//! say. What is not part of it the proxy asks for by name when it is needed ([`Client::on_demand`]), and virtual hosts only so;
+//! endpoints, routes and secrets follow from those that refer to them.
 //! Each resource stands for itself: a response with a bad one is refused by naming it, its last good state stays in use, and
 //! what is good in the same response is applied. A lost stream loses nothing: the next one says which versions are held.
 //! What is done with a resource is the [`Sink`]'s affair.
 
 mod references;
 mod state;
+mod waiting;
 
 use std::future::Future;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{AsciiMetadataValue, errors::InvalidMetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -34,8 +37,10 @@ pub struct Update {
     pub version: Str,
     /// New and changed ones.
     pub upserts: Vec<Resource>,
-    /// Names of those that are gone.
+    /// Names of those that are gone, and of those of which nothing is known any more.
     pub removed: Vec<Str>,
+    /// Names that are subscribed to, and of which the control plane says that there is none (yet).
+    pub absent: Vec<Str>,
 }
 
 /// A resource that was refused.
@@ -60,6 +65,12 @@ pub trait Sink: Send {
 
     /// Everything of this type that was asked for at first has been answered. Called once for each type.
     fn synced(&mut self, kind: ResourceType);
+
+    /// Whether a name was used since this was last asked: of names of which there can be any number, those are kept.
+    fn was_used(&mut self, kind: ResourceType, name: &Str) -> bool {
+        let _ = (kind, name);
+        false
+    }
 
     /// What was refused of a response, by [`Self::apply`] or because it could not be decoded; the control plane is told.
     fn rejected(&mut self, kind: ResourceType, rejected: &[Rejected]) {
@@ -128,6 +139,8 @@ pub enum Answer {
     Absent,
     /// There is one, but it was refused, and no earlier good one is held.
     Unusable,
+    /// It is not asked for: too many names are, or have been of late.
+    TooMany,
 }
 
 /// The client has stopped: nothing will answer any more.
@@ -161,7 +174,11 @@ impl OnDemand {
     /// The client has stopped.
     pub async fn want(&self, kind: ResourceType, name: Str) -> Result<Answer, Stopped> {
         let (answer, answered) = oneshot::channel();
-        self.demands.send(Demand { kind, name, answer }).await.map_err(|_| Stopped)?;
+        match self.demands.try_send(Demand { kind, name, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Ok(Answer::TooMany),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
+        }
         answered.await.map_err(|_| Stopped)
     }
 }
@@ -181,10 +198,9 @@ impl<C: Connector, S: Sink> Client<C, S> {
         Self { connector, sink, state: State::new(node.encode()), demands: None }
     }
 
-    /// Wants nothing but what is asked for by name, and what that refers to.
+    /// Wants also what is asked for by name, and what that refers to.
     pub fn on_demand(mut self) -> (Self, OnDemand) {
         let (demands, receiver) = mpsc::channel(DEMANDS);
-        self.state.by_name();
         self.demands = Some(receiver);
         (self, OnDemand { demands })
     }
@@ -230,9 +246,9 @@ impl<C: Connector, S: Sink> Client<C, S> {
 
     /// Connects and opens a stream, with the first requests already on their way.
     async fn open(&mut self) -> Result<Stream, OpenError> {
-        let Self { connector, state, demands, .. } = self;
+        let Self { connector, state, demands, sink } = self;
         let connection = connector.connect();
-        let (connection, _) = with_demands(demands.as_mut(), state, None, connection).await;
+        let (connection, _) = with_demands(demands.as_mut(), (state, sink), None, connection).await;
         let Connection { channel, authorization } = connection.map_err(|e| OpenError::Connect(e.into()))?;
         let (requests, receiver) = mpsc::channel(REQUESTS);
         for request in state.open() {
@@ -246,7 +262,7 @@ impl<C: Connector, S: Sink> Client<C, S> {
         let mut client = ads::Client::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
         // A server may hold its headers back until it has something to answer, so demands must get through meanwhile.
         let opened = client.delta_aggregated_resources(request);
-        let (opened, backlog) = with_demands(demands.as_mut(), state, Some(&requests), opened).await;
+        let (opened, backlog) = with_demands(demands.as_mut(), (state, sink), Some(&requests), opened).await;
         Ok(Stream { responses: opened.map_err(OpenError::Stream)?.into_inner(), requests, backlog })
     }
 
@@ -269,7 +285,9 @@ impl<C: Connector, S: Sink> Client<C, S> {
                     Some(Err(status)) => return (heard, End::Status(Box::new(status))),
                     None => return (heard, End::Closed),
                 },
-                demand = next_demand(self.demands.as_mut()) => self.state.demand(demand),
+                demand = next_demand(self.demands.as_mut()) => {
+                    self.state.demand(demand, Instant::now(), &mut self.sink)
+                }
             };
         }
     }
@@ -287,7 +305,8 @@ impl<C: Connector, S: Sink> Client<C, S> {
 
     /// Waits, while names that are asked for are noted down.
     async fn idle(&mut self, wait: impl Future<Output = ()>) {
-        with_demands(self.demands.as_mut(), &mut self.state, None, wait).await;
+        let Self { state, demands, sink, .. } = self;
+        with_demands(demands.as_mut(), (state, sink), None, wait).await;
     }
 }
 
@@ -340,7 +359,7 @@ async fn next_demand(demands: Option<&mut mpsc::Receiver<Demand>>) -> Demand {
 /// they are part of the next stream's first requests. Also returns what did not fit into the queue.
 async fn with_demands<T>(
     mut demands: Option<&mut mpsc::Receiver<Demand>>,
-    state: &mut State,
+    (state, sink): (&mut State, &mut impl Sink),
     requests: Option<&mpsc::Sender<DeltaDiscoveryRequest>>,
     work: impl Future<Output = T>,
 ) -> (T, Vec<DeltaDiscoveryRequest>) {
@@ -351,7 +370,7 @@ async fn with_demands<T>(
             out = &mut work => return (out, backlog),
             demand = next_demand(demands.as_deref_mut()) => demand,
         };
-        for request in state.demand(demand) {
+        for request in state.demand(demand, Instant::now(), sink) {
             match requests.map(mpsc::Sender::try_reserve) {
                 Some(Ok(permit)) => permit.send(request),
                 // Without a stream there is no request; with one, the queue is full.

@@ -53,8 +53,14 @@ pub enum Reader {
 }
 
 /// Every resource type, in the order in which changes must reach a proxy so that nothing points at what is not there yet.
-pub const TYPES: [ResourceType; 5] =
-    [ResourceType::Cluster, ResourceType::Endpoints, ResourceType::Listener, ResourceType::Route, ResourceType::Secret];
+pub const TYPES: [ResourceType; 6] = [
+    ResourceType::Cluster,
+    ResourceType::Endpoints,
+    ResourceType::Listener,
+    ResourceType::Route,
+    ResourceType::VirtualHost,
+    ResourceType::Secret,
+];
 
 /// The type URL of a resource type.
 pub const fn type_url(kind: ResourceType) -> &'static str {
@@ -64,6 +70,7 @@ pub const fn type_url(kind: ResourceType) -> &'static str {
         ResourceType::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         ResourceType::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         ResourceType::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        ResourceType::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
     }
 }
 
@@ -81,6 +88,7 @@ pub fn encode_bytes(resource: &Resource, reader: Reader) -> Bytes {
         Resource::Cluster(c) => cluster::encode(c).encode_to_vec(),
         Resource::Endpoints(e) => endpoint::encode(e).encode_to_vec(),
         Resource::Secret(s) => tls::encode_secret(s).encode_to_vec(),
+        Resource::VirtualHost(_, h) => route::encode_host(h).encode_to_vec(),
     }
     .into()
 }
@@ -90,7 +98,7 @@ pub fn encode(resource: &Resource, reader: Reader) -> Any {
     Any { type_url: type_url(resource.kind()).to_owned(), value: encode_bytes(resource, reader).into() }
 }
 
-/// What a message says.
+/// What a message says. A virtual host goes by its own name: the one that it was asked for by is not in the message.
 ///
 /// # Errors
 /// The field that is malformed or that asks for something which is not implemented.
@@ -130,6 +138,11 @@ fn decode_kind(kind: ResourceType, bytes: &[u8], name: &mut Str) -> refusal::Dec
         ResourceType::Secret => {
             let message = wire::read_named(at, bytes, |m: &pb_tls::Secret| note(&m.name))?;
             Resource::Secret(Arc::new(tls::decode_secret(at, message)?))
+        }
+        ResourceType::VirtualHost => {
+            let host = wire::read_named(at, bytes, |m: &pb_route::VirtualHost| note(&m.name))?;
+            let host = route::decode_host(at, host)?;
+            Resource::VirtualHost(Str::clone(&host.name), Arc::new(host))
         }
     })
 }

@@ -1,11 +1,11 @@
 //! Client against server, and hand-made clients against the server, over in-memory pipes.
 
 mod envoy;
-mod fixture;
+pub(crate) mod fixture;
 
 use std::time::Duration;
 
-use varka_engine::ir::ResourceType::{Cluster, Endpoints, Listener, Route, Secret};
+use varka_engine::ir::ResourceType::{Cluster, Endpoints, Listener, Route};
 use varka_proto::envoy::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use varka_proto::rpc;
 
@@ -21,7 +21,7 @@ async fn everything_arrives_in_order_and_is_reported_complete() {
     let mut proxy = mesh.start();
     let mut order = Vec::new();
     let mut synced = Vec::new();
-    while synced.len() < 5 {
+    while synced.len() < crate::codec::TYPES.len() {
         match proxy.event().await {
             Event::Connected(true) => {}
             Event::Applied(update) => order.extend(update.upserts.iter().map(|r| (r.kind(), r.name().to_string()))),
@@ -32,7 +32,7 @@ async fn everything_arrives_in_order_and_is_reported_complete() {
     let expected = [(Cluster, "c"), (Endpoints, "c"), (Listener, "l"), (Route, "r")];
     assert_eq!(order, expected.map(|(kind, name)| (kind, name.to_owned())));
     synced.sort();
-    let mut all = vec![Listener, Route, Cluster, Endpoints, Secret];
+    let mut all = crate::codec::TYPES.to_vec();
     all.sort();
     assert_eq!(synced, all);
     let ServerEvent::Connected(said, token) = mesh.event().await else { panic!("not connected first") };
@@ -155,41 +155,41 @@ async fn a_client_stops_when_it_is_told_to() {
 
 #[tokio::test]
 async fn names_are_asked_for_on_demand() {
-    let mesh = Mesh::of([cluster("a"), endpoints("a", 1), cluster("b"), endpoints("b", 1)]);
+    let mesh = Mesh::of([cluster("asked-a"), endpoints("asked-a", 1), cluster("asked-b"), endpoints("asked-b", 1)]);
     let (sink, mut events) = fixture::Recorder::new();
     let (client, names) = Client::new(mesh.connector(), node(), sink).on_demand();
     let task = tokio::spawn(client.run(std::future::pending()));
-    assert_eq!(names.want(Cluster, "a".into()).await, Ok(Answer::Present));
-    assert_eq!(names.want(Cluster, "a".into()).await, Ok(Answer::Present), "known by now");
-    assert_eq!(names.want(Cluster, "c".into()).await, Ok(Answer::Absent));
-    mesh.set_raw(Cluster, "d", b"\xff");
-    assert_eq!(names.want(Cluster, "d".into()).await, Ok(Answer::Unusable));
-    mesh.set(cluster("c"));
+    assert_eq!(names.want(Cluster, "asked-a".into()).await, Ok(Answer::Present));
+    assert_eq!(names.want(Cluster, "asked-a".into()).await, Ok(Answer::Present), "known by now");
+    assert_eq!(names.want(Cluster, "asked-c".into()).await, Ok(Answer::Absent));
+    mesh.set_raw(Cluster, "asked-d", b"\xff");
+    assert_eq!(names.want(Cluster, "asked-d".into()).await, Ok(Answer::Unusable));
+    mesh.set(cluster("asked-c"));
     let mut seen = Vec::new();
-    while !seen.contains(&(Cluster, "c".to_owned())) {
+    while !seen.contains(&(Cluster, "asked-c".to_owned())) {
         if let Some(Event::Applied(update)) = events.recv().await {
             seen.extend(update.upserts.iter().map(|r| (r.kind(), r.name().to_string())));
         }
     }
-    assert!(!seen.contains(&(Cluster, "b".to_owned())), "nobody asked for b: {seen:?}");
-    assert!(seen.contains(&(Endpoints, "a".to_owned())), "what a refers to comes with it: {seen:?}");
+    assert!(!seen.contains(&(Cluster, "asked-b".to_owned())), "nobody asked for b: {seen:?}");
+    assert!(seen.contains(&(Endpoints, "asked-a".to_owned())), "what a refers to comes with it: {seen:?}");
     task.abort();
 }
 
 #[tokio::test]
 async fn a_name_that_is_asked_for_is_answered_after_the_stream_is_back() {
-    let mesh = Mesh::of([cluster("a")]);
+    let mesh = Mesh::of([cluster("asked-a")]);
     let (sink, mut events) = fixture::Recorder::new();
     let (client, names) = Client::new(mesh.connector(), node(), sink).on_demand();
     let task = tokio::spawn(client.run(std::future::pending()));
-    assert_eq!(names.want(Cluster, "a".into()).await, Ok(Answer::Present));
+    assert_eq!(names.want(Cluster, "asked-a".into()).await, Ok(Answer::Present));
     mesh.break_streams();
     while events.recv().await != Some(Event::Connected(false)) {}
-    mesh.set(cluster("b"));
-    assert_eq!(names.want(Cluster, "b".into()).await, Ok(Answer::Present));
+    mesh.set(cluster("asked-b"));
+    assert_eq!(names.want(Cluster, "asked-b".into()).await, Ok(Answer::Present));
     task.abort();
     let _ = task.await;
-    assert!(names.want(Cluster, "z".into()).await.is_err(), "a client that has stopped says so");
+    assert!(names.want(Cluster, "asked-z".into()).await.is_err(), "a client that has stopped says so");
 }
 
 // --- hand-made clients, delta

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::Validation;
-use super::common::{export_to, is_fqdn, is_label, is_network, is_partial_wildcard, is_wildcard_domain, label, port, selector_labels};
-use crate::ObjectMeta;
-use crate::istio::{
-    Location, ProxyConfig, ReadinessProbe, Resolution, ServiceEntry, WorkloadEntry, WorkloadGroup,
+use super::common::{
+    export_to, is_fqdn, is_label, is_network, is_partial_wildcard, is_wildcard_domain, label, port, selector_labels,
 };
+use crate::ObjectMeta;
+use crate::istio::{Location, ProxyConfig, ReadinessProbe, Resolution, ServiceEntry, WorkloadEntry, WorkloadGroup};
 
 pub(super) fn service_entry(meta: &ObjectMeta, spec: &ServiceEntry, v: &mut Validation) {
     if spec.hosts.is_empty() {
@@ -20,7 +20,10 @@ pub(super) fn service_entry(meta: &ObjectMeta, spec: &ServiceEntry, v: &mut Vali
         } else if !is_wildcard_domain(host) {
             v.error("spec.hosts", format!("`{host}` is not a host name or a wildcard"));
         } else if is_partial_wildcard(host) && spec.resolution != Resolution::DynamicDns {
-            v.warn("spec.hosts", format!("`{host}`: a wildcard for a part of a label matches no server name; write `*.`"));
+            v.warn(
+                "spec.hosts",
+                format!("`{host}`: a wildcard for a part of a label matches no server name; write `*.`"),
+            );
         }
     }
     let wildcard = spec.hosts.iter().any(|h| h.starts_with('*'));
@@ -199,7 +202,10 @@ fn workload(v: &mut Validation, path: &str, spec: &WorkloadEntry) {
     }
     for (name, number) in &spec.ports {
         if !is_label(name) {
-            v.error(format!("{path}.ports"), format!("`{name}` is not the name of a port: letters, digits and hyphens"));
+            v.error(
+                format!("{path}.ports"),
+                format!("`{name}` is not the name of a port: letters, digits and hyphens"),
+            );
         }
         port(v, &format!("{path}.ports.{name}"), *number);
     }
@@ -242,9 +248,8 @@ fn readiness(v: &mut Validation, path: &str, probe: &ReadinessProbe) {
         if !["", "HTTP", "HTTPS"].contains(&http.scheme.as_str()) {
             v.error(format!("{path}.httpGet.scheme"), format!("`{}` is neither HTTP nor HTTPS", http.scheme));
         }
-        let word = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
+        let word =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         for (i, header) in http.http_headers.iter().enumerate().filter(|(_, h)| !word(&h.name)) {
             v.error(format!("{path}.httpGet.httpHeaders[{i}].name"), format!("`{}` is not a header name", header.name));
         }
@@ -264,7 +269,10 @@ pub(super) fn proxy_config(_: &ObjectMeta, spec: &ProxyConfig, v: &mut Validatio
     if let Some(selector) = &spec.selector {
         selector_labels(v, "spec.selector.matchLabels", &selector.match_labels);
         if selector.match_labels.is_empty() {
-            v.warn("spec.selector", "the selector is empty, so it selects no workload; leave it out to mean the namespace");
+            v.warn(
+                "spec.selector",
+                "the selector is empty, so it selects no workload; leave it out to mean the namespace",
+            );
         }
     }
     if spec.concurrency.is_some_and(|c| c < 0) {

@@ -179,13 +179,15 @@ fn operation(v: &mut Validation, path: &str, o: &Operation) {
 
 /// `/a/{*}/b/{**}`: operators are whole segments, none follows `{**}`, and what is no operator is plain path characters.
 fn is_template(path: &str) -> bool {
-    let plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()+,;:@=".contains(c));
+    let plain =
+        |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()+,;:@=".contains(c));
     let mut rest = false;
-    path.starts_with('/') && path.trim_matches('/').split('/').all(|segment| match segment {
-        "{*}" => !rest,
-        "{**}" => !std::mem::replace(&mut rest, true),
-        other => plain(other),
-    })
+    path.starts_with('/')
+        && path.trim_matches('/').split('/').all(|segment| match segment {
+            "{*}" => !rest,
+            "{**}" => !std::mem::replace(&mut rest, true),
+            other => plain(other),
+        })
 }
 
 const CONDITIONS: &[&str] = &[

@@ -52,7 +52,8 @@ fn tracing(v: &mut Validation, path: &str, t: &TracingSpec) {
         }
         for (source, field) in [("literal", "value"), ("header", "name"), ("environment", "name")] {
             let given = tag.get(source).is_some();
-            if given && tag.pointer(&format!("/{source}/{field}")).and_then(Value::as_str).unwrap_or_default().is_empty()
+            if given
+                && tag.pointer(&format!("/{source}/{field}")).and_then(Value::as_str).unwrap_or_default().is_empty()
             {
                 v.error(format!("{path}.{source}.{field}"), "it is missing or empty");
             }
@@ -68,7 +69,9 @@ fn metric(v: &mut Validation, path: &str, change: &Value) {
         let text = |k: &str| set.get(k).and_then(Value::as_str).unwrap_or_default();
         let path = format!("{path}.tagOverrides.{tag}");
         match text("operation") {
-            "REMOVE" if !text("value").is_empty() => v.error(path, "the value must not be set when operation is REMOVE"),
+            "REMOVE" if !text("value").is_empty() => {
+                v.error(path, "the value must not be set when operation is REMOVE")
+            }
             "" | "UPSERT" if text("value").is_empty() => {
                 v.error(path, "the value must be set when operation is UPSERT")
             }

@@ -64,7 +64,9 @@ fn a_patch_says_what_how_and_where() {
 #[test]
 fn a_module_is_fetched_from_where_it_can_be() {
     let plugin = |url: &str| {
-        judge(&format!("apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: a}}\nspec: {{url: '{url}'}}\n"))
+        judge(&format!(
+            "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: a}}\nspec: {{url: '{url}'}}\n"
+        ))
     };
     for good in ["registry.example/a/b:v1", "oci://x/y", "https://x/y.wasm", "file:///a.wasm"] {
         assert!(plugin(good).is_ok(), "{good}");

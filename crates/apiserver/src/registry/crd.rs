@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn rules_that_nobody_evaluates_are_told() {
         let definition = |group: &str, field: Value| {
-            let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": field}}}});
+            let schema =
+                json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": field}}}});
             json!({"spec": {"group": group, "versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}})
         };
         let ruled = json!({"type": "string", "x-kubernetes-validations": [{"rule": "self != ''"}]});

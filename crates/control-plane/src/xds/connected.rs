@@ -170,6 +170,7 @@ pub(crate) fn short_kind(kind: ResourceType) -> &'static str {
         ResourceType::Cluster => "cluster",
         ResourceType::Endpoints => "endpoints",
         ResourceType::Secret => "secret",
+        ResourceType::VirtualHost => "virtual host",
     }
 }
 

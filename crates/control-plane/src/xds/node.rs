@@ -70,6 +70,8 @@ pub(crate) fn proxy(node: &Node, caller: &SpiffeId) -> Result<ProxyKey, NodeErro
         _ => Interception::Redirect,
     };
     key.engine = if text(node, "ENGINE") == Some("envoy") { ProxyEngine::Envoy } else { ProxyEngine::Varka };
+    key.on_demand =
+        kind == ProxyKind::Sidecar && key.engine == ProxyEngine::Varka && text(node, "ON_DEMAND") == Some("true");
     if let Some(cluster) = text(node, "CLUSTER_ID") {
         key.cluster_id = cluster.into();
     }

@@ -244,5 +244,6 @@ fn metric(kind: ResourceType) -> usize {
         ResourceType::Cluster => 2,
         ResourceType::Endpoints => 3,
         ResourceType::Secret => 4,
+        ResourceType::VirtualHost => 5,
     }
 }

@@ -21,6 +21,7 @@ fn table(hosts: &[(&str, &[&str])], ignore_port_in_host: bool) -> RouteIndex {
         name: "8080".into(),
         virtual_hosts,
         ignore_port_in_host,
+        on_demand: false,
         request_headers: vec![],
         response_headers: vec![],
     }))

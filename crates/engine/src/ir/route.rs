@@ -16,6 +16,10 @@ pub struct RouteConfiguration {
     pub virtual_hosts: Vec<VirtualHost>,
     /// `ignore_port_in_host_matching`.
     pub ignore_port_in_host: bool,
+    /// `vhds`: further virtual hosts are asked for by the authority of a request. Those that are here are for authorities of
+    /// which it has been said that there is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
     /// `max_direct_response_body_size_bytes` needs no counterpart; header mutations of the whole table.
     pub request_headers: Vec<HeaderMutation>,
     /// Likewise, on responses.

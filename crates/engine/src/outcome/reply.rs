@@ -74,16 +74,10 @@ impl LocalReply {
         Self::new(status, Some(Flag::NoClusterFound), "cluster_not_found", "", Blame::Policy)
     }
 
-    /// No answer from the control plane about what the request needs: 503.
-    pub fn configuration_pending(what: &str) -> Self {
-        let mut reply = Self::new(
-            503,
-            Some(Flag::NoFilterConfigFound),
-            format!("configuration_timeout{{{}}}", what.replace(' ', "_")),
-            "",
-            Blame::Internal,
-        );
-        reply.body = Bytes::from(format!("no answer from the control plane about {what}"));
+    /// It is not known what the request needs: 503.
+    pub(super) fn no_configuration(details: String, body: String) -> Self {
+        let mut reply = Self::new(503, Some(Flag::NoFilterConfigFound), details, "", Blame::Internal);
+        reply.body = Bytes::from(body);
         reply
     }
 

@@ -100,6 +100,7 @@ fn index(virtual_host: VirtualHost) -> RouteIndex {
         name: "8080".into(),
         virtual_hosts: vec![virtual_host],
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: vec![],
         response_headers: vec![],
     }))

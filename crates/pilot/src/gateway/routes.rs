@@ -114,6 +114,7 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &str) -> Option<Arc<RouteConfiguration>
         name: s(name),
         virtual_hosts,
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
     }))

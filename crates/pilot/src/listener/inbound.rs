@@ -305,6 +305,7 @@ fn http_terminal(ctx: &Ctx<'_>, inbound: &Inbound, name: &Str) -> varka_engine::
             response_headers: Vec::new(),
         }],
         ignore_port_in_host: false,
+        on_demand: false,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
     };

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     name: Str,
     bind: IpAddr,
     pub(crate) port: u16,
-    bind_to_port: bool,
+    pub(super) bind_to_port: bool,
     /// What is on the port, all services taken together.
     protocol: Protocol,
     chains: Vec<Draft>,
@@ -122,14 +122,23 @@ struct Want<'a> {
     virtual_services: &'a [Arc<Prepared>],
 }
 
+/// Whether any outbound listener has a socket of its own.
+pub(super) fn binds(ctx: &Ctx<'_>) -> bool {
+    ctx.scope().egress.iter().any(|egress| has_socket(ctx, egress))
+}
+
+fn has_socket(ctx: &Ctx<'_>, egress: &Egress) -> bool {
+    let capture = egress.listener.as_ref().map(|l| l.capture_mode);
+    ctx.proxy.interception == Interception::None || capture == Some(varka_api::istio::CaptureMode::None)
+}
+
 /// All outbound listeners, or those of one port.
 pub(crate) fn entries(ctx: &Ctx<'_>, only: Option<u16>) -> Entries {
     let mut entries = Entries::new();
     for egress in &ctx.scope().egress {
         let listener = egress.listener.as_ref();
         let own_port = listener.and_then(|l| l.port.as_ref());
-        let bind_to_port = ctx.proxy.interception == Interception::None
-            || listener.is_some_and(|l| l.capture_mode == varka_api::istio::CaptureMode::None);
+        let bind_to_port = has_socket(ctx, egress);
         let binds: Vec<IpAddr> = match listener.and_then(|l| l.bind.parse().ok()) {
             Some(ip) => vec![ip],
             None if bind_to_port => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
@@ -159,6 +168,10 @@ pub(crate) fn entries(ctx: &Ctx<'_>, only: Option<u16>) -> Entries {
                 }
             }
         }
+    }
+    if ctx.proxy.on_demand {
+        // These ask for each by its address.
+        return entries;
     }
     // Any address of either family goes by the name that proxies ask for first, where only one of them is there.
     let v6_only: Vec<u16> = entries

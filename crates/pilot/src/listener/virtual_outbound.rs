@@ -68,6 +68,7 @@ fn dynamic_http(ctx: &Ctx<'_>) -> FilterChain {
         name: s("allow_any_dynamic_dns"),
         virtual_hosts: vec![catch_all_virtual_host(ctx)],
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
     };

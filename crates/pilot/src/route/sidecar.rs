@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use varka_engine::host::RouteIndex;
 use varka_engine::ir::{Action, Route, RouteConfiguration, Str, VirtualHost};
+use varka_engine::trace::Trace;
 
 use super::translate::hash_of;
 use super::{Target, catch_all_virtual_host, default_outbound_route, domains, routes};
@@ -33,6 +35,9 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &str) -> Option<Arc<RouteConfiguration>
     };
     let port: u16 = port.parse().ok()?;
     let egress = ctx.scope().egress_for(port)?;
+    if host.is_none() && ctx.proxy.on_demand {
+        return Some(Arc::new(table(name, vec![catch_all_virtual_host(ctx)], true)));
+    }
     let mut virtual_hosts = virtual_hosts(ctx, egress, port);
     match host {
         Some(host) => {
@@ -46,13 +51,28 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &str) -> Option<Arc<RouteConfiguration>
             virtual_hosts.push(catch_all_virtual_host(ctx));
         }
     }
-    Some(Arc::new(RouteConfiguration {
+    Some(Arc::new(table(name, virtual_hosts, false)))
+}
+
+fn table(name: &str, virtual_hosts: Vec<VirtualHost>, on_demand: bool) -> RouteConfiguration {
+    RouteConfiguration {
         name: s(name),
         virtual_hosts,
         ignore_port_in_host: true,
+        on_demand,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
-    }))
+    }
+}
+
+/// The virtual host of a port's table that an authority means, by `PORT/AUTHORITY`; `None`: only the one for all others does.
+/// The search is the proxy's own, on the whole table.
+pub(crate) fn virtual_host(ctx: &Ctx<'_>, name: &str) -> Option<Arc<VirtualHost>> {
+    let (port, authority) = name.split_once('/')?;
+    let number: u16 = port.parse().ok()?;
+    let egress = ctx.scope().egress_for(number)?;
+    let index = RouteIndex::new(Arc::new(table(port, virtual_hosts(ctx, egress, number), false)));
+    index.find(authority, &mut Trace::off()).cloned().map(Arc::new)
 }
 
 /// Routes with the hosts and services that share them.

@@ -3,6 +3,7 @@
 //! Parameters as Envoy's: `resource` (one repeated field of the dumps), `mask` (fields of the dumps, or of each element of the
 //! resource), `name_regex`, `include_eds`. Private keys are never shown.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -258,12 +259,29 @@ impl Context<'_> {
         Dump { kind: "ListenersConfigDump", fields }
     }
 
+    /// A table with the virtual hosts of it that were asked for.
+    fn with_asked<'t>(&self, config: &'t RouteConfiguration) -> Cow<'t, RouteConfiguration> {
+        if !config.on_demand {
+            return Cow::Borrowed(config);
+        }
+        let mut whole = config.clone();
+        let is_of = |name: &Str| name.strip_prefix(&*config.name).is_some_and(|rest| rest.starts_with('/'));
+        let mut asked: Vec<_> = self.ir.virtual_hosts.iter().filter(|(name, _)| is_of(name)).collect();
+        asked.sort_by_key(|(name, _)| *name);
+        for (_, host) in asked {
+            if !whole.virtual_hosts.iter().any(|known| known.name == host.name) {
+                whole.virtual_hosts.push(varka_engine::ir::VirtualHost::clone(host));
+            }
+        }
+        Cow::Owned(whole)
+    }
+
     fn routes(&self) -> Dump {
         let url = "envoy.config.route.v3.RouteConfiguration";
         let entry =
             |config: &RouteConfiguration, is_static| self.entry("route_config", url, route::table(config), is_static);
-        let dynamic: Vec<Value> =
-            self.sorted(&self.ir.routes).into_iter().map(|(_, config)| entry(config, self.is_static)).collect();
+        let tables = self.sorted(&self.ir.routes).into_iter();
+        let dynamic: Vec<Value> = tables.map(|(_, config)| entry(&self.with_asked(config), self.is_static)).collect();
         let mut inline: Vec<Value> = Vec::new();
         for (_, listener) in self.sorted(&self.ir.listeners) {
             for chain in listener.filter_chains.iter().chain(&listener.default_filter_chain) {

@@ -111,6 +111,7 @@ fn state(static_config: bool) -> State {
         name: "80".into(),
         virtual_hosts: vec![],
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: vec![],
         response_headers: vec![],
     };

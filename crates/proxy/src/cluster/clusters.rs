@@ -118,6 +118,7 @@ async fn resolve_cluster(cluster: &ClusterState, named: &ClusterLoadAssignment, 
                 }
                 Err(e) => {
                     tracing::warn!(cluster = %cluster.config.name, "{name} does not resolve: {e}; its last addresses stay");
+                    cluster.warm_up();
                     return;
                 }
             }

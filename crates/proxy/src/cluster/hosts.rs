@@ -255,10 +255,10 @@ impl ClusterState {
 
     /// Replaces the endpoints, if they are others.
     pub(crate) fn set_endpoints(&self, assignment: &ClusterLoadAssignment) {
-        if self.hosts.load().assignment == *assignment {
-            return;
+        if self.hosts.load().assignment != *assignment {
+            self.rebuild(Some(assignment));
         }
-        self.rebuild(Some(assignment));
+        self.warm_up();
     }
 
     fn rebuild(&self, assignment: Option<&ClusterLoadAssignment>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use varka_engine::ir::{FilterChain, Listener, Locality, Proxy, Resource, ResourceType, Str};
 use varka_xds::Node;
-use varka_xds::client::{self, Connection, Connector, Rejected, Sink, Update};
+use varka_xds::client::{Client, Connection, Connector, Rejected, Sink, Update};
 
 use super::{WorkloadIdentity, channel, token};
 use crate::Error;
@@ -36,7 +36,13 @@ pub(super) async fn follow(state: &Arc<State>, identity: watch::Receiver<Option<
         status,
         refused: BTreeMap::new(),
     };
-    client::run(connector, node, sink, std::future::pending()).await;
+    let client = Client::new(connector, node, sink);
+    if !b.on_demand() {
+        return client.run(std::future::pending()).await;
+    }
+    let (client, names) = client.on_demand();
+    state.ask_by(names);
+    client.run(std::future::pending()).await;
 }
 
 /// Makes connections to the control plane.
@@ -87,6 +93,7 @@ impl Applied {
                 self.state.secrets.put(&s).map_err(|e| e.to_string())?;
                 self.proxy.secrets.insert(Arc::clone(&s.name), s);
             }
+            Resource::VirtualHost(name, host) => drop(self.proxy.virtual_hosts.insert(name, host)),
         }
         Ok(())
     }
@@ -109,6 +116,7 @@ impl Applied {
             ResourceType::Cluster => drop(self.proxy.clusters.remove(name)),
             ResourceType::Endpoints => drop(self.proxy.endpoints.remove(name)),
             ResourceType::Secret => drop(self.proxy.secrets.remove(name)),
+            ResourceType::VirtualHost => drop(self.proxy.virtual_hosts.remove(name)),
         }
     }
 
@@ -125,14 +133,21 @@ impl Sink for Applied {
         for resource in update.upserts {
             let name = Arc::clone(resource.name());
             match self.put(resource) {
-                Ok(()) => drop(self.refused.remove(&(update.kind, name))),
+                Ok(()) => {
+                    let key = (update.kind, name);
+                    self.proxy.absent.remove(&key);
+                    self.refused.remove(&key);
+                }
                 Err(reason) => rejected.push(Rejected { name, reason }),
             }
         }
         for name in &update.removed {
             self.remove(update.kind, name);
-            self.refused.remove(&(update.kind, Arc::clone(name)));
+            let key = (update.kind, Arc::clone(name));
+            self.proxy.absent.remove(&key);
+            self.refused.remove(&key);
         }
+        self.proxy.absent.extend(update.absent.into_iter().map(|name| (update.kind, name)));
         self.state.apply(Arc::new(self.proxy.clone()));
         if !update.version.is_empty() {
             let kind = format!("{:?}", update.kind);

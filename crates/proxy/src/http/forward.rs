@@ -23,6 +23,7 @@ use super::request::Filtered;
 use super::{mirror, reply};
 use crate::cluster::{ClusterState, Picked, Want};
 use crate::deadline::Deadlines;
+use crate::on_demand;
 use crate::pool::{ClusterPool, NoConnection, Target, Upstream};
 use crate::pump::{Broken, End, Flow, poll_direction};
 
@@ -80,8 +81,16 @@ pub(crate) async fn forward(
 ) -> Result<Outcome, Halt> {
     allow_upgrade(x, to)?;
     let name = &to.destination.cluster;
-    let Some(cluster) = x.config.cluster(name).cloned() else {
-        return Err(LocalReply::cluster_not_found(to.action.cluster_not_found_status).into());
+    let state = &x.worker().state;
+    let cluster = match on_demand::held(state, &x.config, name) {
+        Some(cluster) => cluster,
+        None => {
+            let found = Box::pin(on_demand::cluster(state, &x.config, name)).await;
+            let found = found.map_err(|why| why.reply(&format!("cluster {name}")))?;
+            let not_found = || LocalReply::cluster_not_found(to.action.cluster_not_found_status);
+            x.config = state.config();
+            found.ok_or_else(not_found)?
+        }
     };
     let key = balance::hash_key(&to.action.hash_policy, &x.facts(facts));
     rewrite(x, facts, decision, to);

@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::mpsc;
-use varka_engine::ir::{ClusterProtocol, Mirror};
+use varka_engine::ir::{ClusterProtocol, Mirror, Str};
 
 use super::body::RequestBody;
 use super::exchange::Exchange;
 use super::message::RequestHead;
 use crate::cluster::Want;
+use crate::config::Config;
 use crate::conn::Conn;
+use crate::on_demand;
 use crate::pool::{ClusterPool, Target};
 use crate::pump::{Frame, Sink as _, Source as _};
+use crate::worker::Worker;
 
 /// Pieces of a body that a mirror may be behind; one that is further behind gets no more and is given up.
 const BEHIND: usize = 64;
@@ -22,40 +26,51 @@ const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Starts a mirror; the body will be copied to it.
 pub(crate) fn start(x: &Exchange<'_>, mirror: &Mirror, body: &mut RequestBody) {
-    let Some(cluster) = x.config.cluster(&mirror.cluster) else { return };
-    let worker = x.worker();
-    let pool = worker.pools.get(cluster, &worker.state);
-    let want = Want {
-        hash: None,
-        tried: &[],
-        reselections: 0,
-        leave_priorities: false,
-        original_dst: x.conn.seen.original_dst,
-        request: Some(&x.head),
-    };
-    let Some(picked) = cluster.pick(&want) else { return };
     let mut head = x.head.clone();
     if mirror.shadow_host_suffix {
         head.authority = shadow(head.authority.as_str()).into();
     }
     add_origin(&mut head, x.conn);
-    let http2 = match cluster.config.http.protocol {
-        ClusterProtocol::Http1 => false,
-        ClusterProtocol::Http2 => true,
-        ClusterProtocol::Downstream => head.version == http::Version::HTTP_2,
-    };
     let frames = (!body.is_empty()).then(|| {
         let (sender, receiver) = mpsc::channel(BEHIND);
         body.mirror_to(sender);
         receiver
     });
-    let address = picked.address;
+    let (worker, config, name) = (Rc::clone(x.worker()), Arc::clone(&x.config), Arc::clone(&mirror.cluster));
+    let original_dst = x.conn.seen.original_dst;
     tokio::task::spawn_local(async move {
-        let tls_mode = picked.tls_mode.as_deref();
-        let sending = send(&pool, address, tls_mode, http2, &head, frames);
+        let sending = copy(&worker, &config, &name, original_dst, &head, frames);
         let _ = tokio::time::timeout(LIMIT, sending).await;
-        drop(picked);
     });
+}
+
+/// Sends a copy to an endpoint of the cluster, if there is one.
+async fn copy(
+    worker: &Worker,
+    config: &Arc<Config>,
+    name: &Str,
+    original_dst: SocketAddr,
+    head: &RequestHead,
+    frames: Option<mpsc::Receiver<Frame>>,
+) {
+    let cluster = match on_demand::held(&worker.state, config, name) {
+        Some(cluster) => cluster,
+        None => match on_demand::cluster(&worker.state, config, name).await {
+            Ok(Some(cluster)) => cluster,
+            Ok(None) | Err(_) => return,
+        },
+    };
+    let pool = worker.pools.get(&cluster, &worker.state);
+    let want =
+        Want { hash: None, tried: &[], reselections: 0, leave_priorities: false, original_dst, request: Some(head) };
+    let Some(picked) = cluster.pick(&want) else { return };
+    let http2 = match cluster.config.http.protocol {
+        ClusterProtocol::Http1 => false,
+        ClusterProtocol::Http2 => true,
+        ClusterProtocol::Downstream => head.version == http::Version::HTTP_2,
+    };
+    send(&pool, picked.address, picked.tls_mode.as_deref(), http2, head, frames).await;
+    drop(picked);
 }
 
 /// `was-service:8080` becomes `was-service-shadow:8080`.

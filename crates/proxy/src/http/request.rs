@@ -19,6 +19,7 @@ use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
 use super::{forward, reply};
 use crate::conn::Conn;
+use crate::on_demand;
 
 /// Serves one request: everything between its head and its access log line.
 pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) {
@@ -45,7 +46,14 @@ async fn run(x: &mut Exchange<'_>, down: &mut Downstream) -> Result<Outcome, Hal
     normalise_path(x)?;
     let table = x.config.routes(&x.conn.chain);
     let facts = x.conn.facts();
-    let decision = find_route(x, &facts, table.as_deref());
+    let asked;
+    let decision = match find_route(x, &facts, table.as_deref()) {
+        Err(NoRoute::NotAsked) => {
+            asked = Box::pin(on_demand::routes(x)).await?;
+            find_route(x, &facts, asked.as_deref())
+        }
+        known => known,
+    };
     let filtered = run_filters(x, &facts, decision.as_ref().ok()).await;
     let Ok(decision) = decision else {
         filtered?;
@@ -137,7 +145,10 @@ fn find_route<'t>(
     facts: &Connection<'_>,
     table: Option<&'t RouteIndex>,
 ) -> Result<RouteDecision<'t>, NoRoute> {
-    let table = table.ok_or(NoRoute::VirtualHost)?;
+    let Some(table) = table else {
+        let on_demand = x.worker().state.names().is_some();
+        return Err(if on_demand { NoRoute::NotAsked } else { NoRoute::VirtualHost });
+    };
     let decision = route::decide(table, &x.facts(facts), rand::random(), &mut Trace::off())?;
     x.route = decision.route.map(|r| std::sync::Arc::clone(&r.name));
     x.upstream.cluster = decision.cluster().cloned();

@@ -148,6 +148,7 @@ pub(crate) fn table(name: &str, virtual_hosts: Vec<VirtualHost>) -> Arc<RouteCon
         name: name.into(),
         virtual_hosts,
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
     })

@@ -9,17 +9,17 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use varka_engine::ir::{Proxy as Ir, Resource, ResourceType, Str};
-use varka_identity::{Authority, SpiffeId, SystemRandom};
+use varka_identity::{Authority, ServerCertificate, SpiffeId, SystemRandom};
 use varka_proto::istio::certificate::{
     IstioCertificateRequest, IstioCertificateResponse, IstioCertificateService, IstioCertificateServiceServer,
 };
-use varka_proxy::{GrpcProbe, HttpGet, Lifecycle, Ports, Prober, Proxy, TcpSocketProbe};
+use varka_proxy::{Bootstrap, GrpcProbe, HttpGet, Lifecycle, Ports, Prober, Proxy, TcpSocketProbe};
 use varka_xds::Node;
 use varka_xds::codec::{self, Reader};
 use varka_xds::server::{self, Names, Peer, Session, Source, Versioned};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
-use crate::support::{App, Client, LIMIT, bootstrap, until};
+use crate::support::{App, Client, LIMIT, bootstrap, log_of, until};
 
 const TOKEN: &str = "token-of-the-pod";
 
@@ -46,7 +46,7 @@ impl IstioCertificateService for Ca {
 /// Serves one configuration to everybody.
 struct Mesh(watch::Sender<Ir>);
 
-struct MeshSession(watch::Receiver<Ir>);
+struct MeshSession(watch::Receiver<Ir>, bool);
 
 impl Source for Mesh {
     type Session = MeshSession;
@@ -54,7 +54,7 @@ impl Source for Mesh {
     async fn connect(&self, node: Node, peer: Peer) -> Result<MeshSession, Status> {
         assert_eq!(node.id, "sidecar~127.0.0.1~test.default~default.svc.cluster.local");
         assert_eq!(peer.token.unwrap().expose(), TOKEN);
-        Ok(MeshSession(self.0.subscribe()))
+        Ok(MeshSession(self.0.subscribe(), node.metadata["ON_DEMAND"] == "true"))
     }
 }
 
@@ -75,10 +75,17 @@ impl Session for MeshSession {
             ResourceType::Cluster => ir.clusters.into_values().map(Resource::Cluster).collect(),
             ResourceType::Endpoints => ir.endpoints.into_values().map(Resource::Endpoints).collect(),
             ResourceType::Secret => Vec::new(),
+            ResourceType::VirtualHost => {
+                ir.virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host)).collect()
+            }
+        };
+        let is_asked_for = |r: &Resource| match r {
+            Resource::Listener(l) => !l.bind_to_port,
+            other => other.name().starts_with("outbound|"),
         };
         all.iter()
             .filter(|r| match names {
-                Names::Wildcard => true,
+                Names::Wildcard => !(self.1 && is_asked_for(r)),
                 Names::Only(names) => names.contains(r.name()),
             })
             .map(|r| Versioned {
@@ -97,51 +104,81 @@ impl Session for MeshSession {
 }
 
 /// A control plane in a thread of its own.
-struct ControlPlane {
+pub(crate) struct ControlPlane {
     address: SocketAddr,
     authority: Arc<Authority>,
-    config: watch::Sender<Ir>,
+    pub(crate) config: watch::Sender<Ir>,
+    /// Stops answering when it is dropped.
+    running: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl ControlPlane {
-    fn start(config: Ir) -> Self {
+    pub(crate) fn start(config: Ir) -> Self {
         let authority = Authority::generate("cluster.local", SystemTime::now(), &SystemRandom::new()).unwrap();
         let authority = Arc::new(authority);
-        let names = ["localhost"];
-        let day = Duration::from_secs(86_400);
-        let own = authority.issue_server_certificate(&names, SystemTime::now(), day, &SystemRandom::new()).unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let config = watch::channel(config).0;
-        let (ca, mesh) = (Ca(Arc::clone(&authority)), Mesh(config.clone()));
+        let mut plane = Self { address: "127.0.0.1:0".parse().unwrap(), authority, config, running: None };
+        plane.again();
+        plane
+    }
+
+    /// Ends it; the address stays its own as far as tests go.
+    pub(crate) fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it anew where it was.
+    pub(crate) fn again(&mut self) {
+        let day = Duration::from_secs(86_400);
+        let (now, random) = (SystemTime::now(), SystemRandom::new());
+        let own = self.authority.issue_server_certificate(&["localhost"], now, day, &random).unwrap();
+        let listener = until("its address is free", || std::net::TcpListener::bind(self.address).ok());
+        listener.set_nonblocking(true).unwrap();
+        self.address = listener.local_addr().unwrap();
+        self.serve(listener, &own);
+    }
+
+    fn serve(&mut self, listener: std::net::TcpListener, own: &ServerCertificate) {
+        let (running, stopped) = tokio::sync::oneshot::channel::<()>();
+        self.running = Some(running);
+        let (ca, mesh) = (Ca(Arc::clone(&self.authority)), Mesh(self.config.clone()));
+        let identity = Identity::from_pem(&own.chain_pem, own.key.to_pem().as_str());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let identity = Identity::from_pem(&own.chain_pem, own.key.to_pem().as_str());
                 let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-                Server::builder()
+                let serving = Server::builder()
                     .tls_config(ServerTlsConfig::new().identity(identity))
                     .unwrap()
                     .add_service(IstioCertificateServiceServer::new(ca))
                     .add_service(server::service(mesh))
-                    .serve_with_incoming(incoming)
-                    .await
-                    .unwrap();
+                    .serve_with_incoming(incoming);
+                tokio::select! {
+                    served = serving => served.unwrap(),
+                    _ = stopped => {}
+                }
             });
         });
-        Self { address, authority, config }
     }
 }
 
 /// A proxy that follows a control plane.
-struct Following {
-    proxy: Option<Proxy>,
-    _dir: tempfile::TempDir,
+pub(crate) struct Following {
+    pub(crate) proxy: Option<Proxy>,
+    dir: tempfile::TempDir,
 }
 
 impl Following {
     fn start(plane: &ControlPlane, token: &str, app: &App) -> Self {
+        Self::start_with(plane, token, app, |_| {})
+    }
+
+    /// One that asks for outbound configuration.
+    pub(crate) fn asking(plane: &ControlPlane, app: &App) -> Self {
+        Self::start_with(plane, TOKEN, app, |b| drop(b.metadata.insert("ON_DEMAND".to_owned(), "true".into())))
+    }
+
+    fn start_with(plane: &ControlPlane, token: &str, app: &App, edit: impl FnOnce(&mut Bootstrap)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), token).unwrap();
         std::fs::write(dir.path().join("root.pem"), plane.authority.root_pem()).unwrap();
@@ -170,14 +207,20 @@ impl Following {
             ),
         ];
         b.app_probers = probers.into_iter().map(|(path, prober)| (path.to_owned(), prober)).collect();
-        Self { proxy: Some(Proxy::start(b).unwrap()), _dir: dir }
+        edit(&mut b);
+        Self { proxy: Some(Proxy::start(b).unwrap()), dir }
     }
 
-    fn address(&self, name: &str) -> SocketAddr {
+    /// The access log, once it has so many lines.
+    pub(crate) fn log(&self, lines: usize) -> Vec<String> {
+        log_of(self.dir.path(), lines)
+    }
+
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
         until("the port is open", || self.proxy.as_ref().unwrap().address(name))
     }
 
-    fn get(&self, server: &str, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, server: &str, path: &str) -> (u16, String) {
         let response = Client::connect(self.address(server)).ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         let status = response.line.split(' ').nth(1).unwrap().parse().unwrap();
         (status, String::from_utf8_lossy(&response.body).into_owned())

@@ -13,6 +13,7 @@ mod control;
 mod http1;
 mod http2;
 mod mtls;
+mod on_demand;
 mod renewal;
 mod router;
 mod support;

@@ -83,12 +83,17 @@ impl Running {
 
     /// The access log, once it has so many lines.
     pub(crate) fn log(&self, lines: usize) -> Vec<String> {
-        until(&format!("{lines} access log lines"), || {
-            let text = std::fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
-            let all: Vec<String> = text.lines().map(str::to_owned).collect();
-            (all.len() >= lines).then_some(all)
-        })
+        log_of(self.dir.path(), lines)
     }
+}
+
+/// The access log of a proxy that works in `dir`, once it has so many lines.
+pub(crate) fn log_of(dir: &std::path::Path, lines: usize) -> Vec<String> {
+    until(&format!("{lines} access log lines"), || {
+        let text = std::fs::read_to_string(dir.join("access.log")).unwrap_or_default();
+        let all: Vec<String> = text.lines().map(str::to_owned).collect();
+        (all.len() >= lines).then_some(all)
+    })
 }
 
 impl Drop for Running {

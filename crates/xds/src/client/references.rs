@@ -18,7 +18,8 @@ pub(super) fn of(resource: &Resource) -> Vec<(ResourceType, Str)> {
             out
         }
         Resource::Listener(listener) => of_listener(listener),
-        Resource::Route(_) | Resource::Endpoints(_) | Resource::Secret(_) => Vec::new(),
+        // A request asks for the cluster that it goes to when it gets that far.
+        Resource::Route(_) | Resource::VirtualHost(..) | Resource::Endpoints(_) | Resource::Secret(_) => Vec::new(),
     };
     out.retain(|(kind, name)| *kind != ResourceType::Secret || !OWN_SECRETS.contains(&&**name));
     out.sort();

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use tokio::sync::oneshot;
+use tokio::time::Instant;
 use varka_engine::ir::{Resource, ResourceType, Str};
 use varka_proto::envoy::core;
 use varka_proto::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as Envelope};
 use varka_proto::rpc;
 
+use super::waiting::{Rate, Waiting};
 use super::{Answer, Demand, Rejected, Sink, Update, references};
 use crate::codec::{self, TYPES};
 
-/// Names that were asked for, do not exist and that nothing refers to: so many stay subscribed to.
-const MAX_ABSENT: usize = 1024;
+/// Names that were asked for and of which there can be any number, because they do not exist or are found by a wildcard only:
+/// so many stay subscribed to.
+const MAX_UNBOUNDED: usize = 1024;
 /// So many refused resources are named in a NACK.
 const MAX_NAMED: usize = 16;
 /// gRPC's code for a message that is refused.
@@ -30,8 +32,10 @@ pub(super) struct State {
     subscriptions: HashMap<ResourceType, Subscription>,
     /// What each held listener and cluster refers to.
     references: HashMap<(ResourceType, Str), Vec<(ResourceType, Str)>>,
-    /// Names that were demanded and are absent, the oldest first.
-    absent: VecDeque<(ResourceType, Str)>,
+    /// Names that were demanded and of which there can be any number, the oldest first.
+    unbounded: VecDeque<(ResourceType, Str)>,
+    waiting: Waiting,
+    rate: Rate,
 }
 
 /// The subscription to one type.
@@ -57,7 +61,8 @@ struct Name {
     /// Asked for on demand.
     demanded: bool,
     answer: Option<Answer>,
-    waiting: Vec<oneshot::Sender<Answer>>,
+    /// There can be any number of the kind; only so many are kept.
+    unbounded: bool,
 }
 
 /// What follows from a response.
@@ -78,13 +83,15 @@ impl State {
             .into_iter()
             .map(|kind| (kind, Subscription { wildcard: wildcard(kind), ..Default::default() }))
             .collect();
-        Self { node, owes_node: false, open: false, subscriptions, references: HashMap::new(), absent: VecDeque::new() }
-    }
-
-    /// Subscribed to nothing but what is demanded.
-    pub(super) fn by_name(&mut self) {
-        for subscription in self.subscriptions.values_mut() {
-            subscription.wildcard = false;
+        Self {
+            node,
+            owes_node: false,
+            open: false,
+            subscriptions,
+            references: HashMap::new(),
+            unbounded: VecDeque::new(),
+            waiting: Waiting::default(),
+            rate: Rate::default(),
         }
     }
 
@@ -104,23 +111,63 @@ impl State {
     }
 
     /// A name is asked for; the requests that this takes.
-    pub(super) fn demand(&mut self, demand: Demand) -> Vec<DeltaDiscoveryRequest> {
+    pub(super) fn demand(&mut self, demand: Demand, now: Instant, sink: &mut impl Sink) -> Vec<DeltaDiscoveryRequest> {
         let Demand { kind, name, answer } = demand;
-        let subscription = self.subscriptions.entry(kind).or_default();
-        let held = subscription.versions.contains_key(&name);
-        let is_new = !subscription.names.contains_key(&name);
-        let entry = subscription.names.entry(name.clone()).or_default();
-        entry.demanded = true;
-        if held {
-            entry.answer = Some(Answer::Present);
-        }
-        match entry.answer {
+        if let Some(known) = self.known(kind, &name) {
             // Nobody waits any more: the answer is known all the same.
-            Some(known) => drop(answer.send(known)),
-            None => entry.waiting.push(answer),
+            let _ = answer.send(known);
+            return Vec::new();
         }
-        let added = if is_new { vec![name] } else { Vec::new() };
-        if added.is_empty() { Vec::new() } else { self.subscribe(kind, added, Vec::new()).into_iter().collect() }
+        let mut requests = Vec::new();
+        if self.waiting.is_full() {
+            requests = self.give_up(sink);
+        }
+        let subscription = self.subscriptions.entry(kind).or_default();
+        let is_new = !subscription.names.contains_key(&name);
+        if !self.waiting.is_awaited(kind, &name) && (self.waiting.is_full() || (is_new && !self.rate.take(now))) {
+            let _ = answer.send(Answer::TooMany);
+            return requests;
+        }
+        subscription.names.entry(Str::clone(&name)).or_default().demanded = true;
+        self.waiting.add(kind, Str::clone(&name), answer);
+        if is_new {
+            requests.extend(self.subscribe(kind, vec![name], Vec::new()));
+        }
+        requests
+    }
+
+    /// What is known of a name. It is there only once what it refers to has been answered as well.
+    fn known(&self, kind: ResourceType, name: &Str) -> Option<Answer> {
+        let subscription = self.subscriptions.get(&kind)?;
+        let held = subscription.versions.contains_key(name);
+        let answer = if held { Answer::Present } else { subscription.names.get(name)?.answer? };
+        let refers = self.references.get(&(kind, Str::clone(name)));
+        let is_answered = |(kind, name): &(ResourceType, Str)| {
+            self.subscriptions
+                .get(kind)
+                .is_some_and(|s| s.versions.contains_key(name) || s.names.get(name).is_some_and(|n| n.answer.is_some()))
+        };
+        (answer != Answer::Present || refers.is_none_or(|all| all.iter().all(is_answered))).then_some(answer)
+    }
+
+    /// Answers those who wait for what is known by now.
+    fn answer_waiting(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.answer(|kind, name| self.known(kind, name));
+        self.waiting = waiting;
+    }
+
+    /// Names that got no answer while somebody waited, and that nothing else wants, are no longer subscribed to.
+    fn give_up(&mut self, sink: &mut impl Sink) -> Vec<DeltaDiscoveryRequest> {
+        let mut dropped = Names::new();
+        for (kind, name) in self.waiting.give_up() {
+            let names = &mut self.subscriptions.entry(kind).or_default().names;
+            if names.get(&name).is_some_and(|n| n.answer.is_none() && n.references == 0) {
+                names.remove(&name);
+                dropped.entry(kind).or_default().insert(name);
+            }
+        }
+        self.change_names(Names::new(), dropped, sink)
     }
 
     /// Applies a response and answers it.
@@ -137,16 +184,16 @@ impl State {
         let mut upserts = Vec::new();
         let mut versions = HashMap::new();
         for envelope in response.resources {
-            let name = Str::from(envelope.name.as_str());
-            let version = Str::from(envelope.version.as_str());
-            match self.unpack(kind, envelope) {
-                Ok(Some(resource)) => {
-                    versions.insert(name, version);
-                    upserts.push(resource);
+            for name in self.names_of(kind, &envelope) {
+                match self.unpack(kind, &name, &envelope) {
+                    Ok(Some(resource)) => {
+                        versions.insert(name, Str::from(envelope.version.as_str()));
+                        upserts.push(resource);
+                    }
+                    Ok(None) => {}
+                    Err(Unusable::Gone) => removed.push(name),
+                    Err(Unusable::Bad(reason)) => rejected.push(Rejected { name, reason }),
                 }
-                Ok(None) => {}
-                Err(Unusable::Gone) => removed.push(name),
-                Err(Unusable::Bad(reason)) => rejected.push(Rejected { name, reason }),
             }
         }
         let changes =
@@ -155,28 +202,41 @@ impl State {
             subscription.answered = true;
         }
         let mut requests = self.follow_references(changes, sink);
-        self.settle_refused(kind, &rejected);
+        self.settle_refused(kind, &rejected, sink);
+        self.answer_waiting();
         self.announce(sink);
         requests.push(self.acknowledge(codec::type_url(kind).to_owned(), nonce, nack(&rejected)));
         Reply { requests, rejected: (!rejected.is_empty()).then_some((kind, rejected)) }
     }
 
+    /// The names that an envelope is for. A virtual host is for each of its aliases that was asked for.
+    fn names_of(&self, kind: ResourceType, envelope: &Envelope) -> BTreeSet<Str> {
+        let own = Str::from(envelope.name.as_str());
+        if kind != ResourceType::VirtualHost {
+            return BTreeSet::from([own]);
+        }
+        let asked = |name: &Str| self.subscriptions.get(&kind).is_some_and(|s| s.names.contains_key(name));
+        std::iter::once(own).chain(envelope.aliases.iter().map(|a| Str::from(a.as_str()))).filter(asked).collect()
+    }
+
     /// The resource in an envelope; `None`: it is held already, or no longer wanted.
-    fn unpack(&self, kind: ResourceType, envelope: Envelope) -> Result<Option<Resource>, Unusable> {
+    fn unpack(&self, kind: ResourceType, name: &Str, envelope: &Envelope) -> Result<Option<Resource>, Unusable> {
         let Some(subscription) = self.subscriptions.get(&kind) else { return Ok(None) };
-        let name = envelope.name.as_str();
         if !subscription.wildcard && !subscription.names.contains_key(name) {
             return Ok(None);
         }
         if subscription.versions.get(name).is_some_and(|held| **held == *envelope.version) {
             return Ok(None);
         }
-        let Some(any) = envelope.resource else { return Err(Unusable::Gone) };
+        let Some(any) = &envelope.resource else { return Err(Unusable::Gone) };
         if envelope.ttl.is_some() {
             return Err(Unusable::Bad("a time to live is not implemented".to_owned()));
         }
-        let resource = codec::decode(&any).map_err(|rejection| Unusable::Bad(rejection.to_string()))?;
-        if resource.kind() != kind || **resource.name() != *name {
+        let mut resource = codec::decode(any).map_err(|rejection| Unusable::Bad(rejection.to_string()))?;
+        if let Resource::VirtualHost(own, _) = &mut resource {
+            own.clone_from(name);
+        }
+        if resource.kind() != kind || resource.name() != name {
             let found = format!("the envelope holds {:?} {}", resource.kind(), resource.name());
             return Err(Unusable::Bad(found));
         }
@@ -198,21 +258,21 @@ impl State {
         let mut changes = Changes::default();
         let Some(subscription) = self.subscriptions.get_mut(&kind) else { return changes };
         // "Removed" is also the answer to a name that never was.
+        let mut absent = Vec::new();
         for name in &removed {
             if let Some(entry) = subscription.names.get_mut(name) {
-                if entry.demanded && entry.references == 0 && entry.answer != Some(Answer::Absent) {
-                    self.absent.push_back((kind, name.clone()));
-                }
-                entry.settle(Answer::Absent);
+                entry.answer = Some(Answer::Absent);
+                entry.bound(true, (kind, name), &mut self.unbounded);
+                absent.push(Str::clone(name));
             }
         }
         removed.retain(|name| subscription.versions.remove(name).is_some());
-        let refers: Vec<_> = upserts.iter().map(|r| (r.name().clone(), references::of(r))).collect();
-        if !upserts.is_empty() || !removed.is_empty() {
-            let update = Update { kind, version, upserts, removed: removed.clone() };
+        let refers: Vec<_> = upserts.iter().map(|r| (r.name().clone(), references::of(r), is_listed(r))).collect();
+        if !upserts.is_empty() || !removed.is_empty() || !absent.is_empty() {
+            let update = Update { kind, version, upserts, removed: removed.clone(), absent };
             rejected.extend(sink.apply(update));
         }
-        for (name, refers) in refers {
+        for (name, refers, listed) in refers {
             if rejected.iter().any(|r| r.name == name) {
                 continue;
             }
@@ -220,7 +280,8 @@ impl State {
                 subscription.versions.insert(name.clone(), version);
             }
             if let Some(entry) = subscription.names.get_mut(&name) {
-                entry.settle(Answer::Present);
+                entry.answer = Some(Answer::Present);
+                entry.bound(!listed, (kind, &name), &mut self.unbounded);
             }
             changes.added.extend(refers.iter().cloned());
             changes.dropped.extend(self.references.insert((kind, name), refers).unwrap_or_default());
@@ -233,8 +294,7 @@ impl State {
 
     /// Subscribes to what is referred to now, and no longer to what nothing refers to.
     fn follow_references(&mut self, changes: Changes, sink: &mut impl Sink) -> Vec<DeltaDiscoveryRequest> {
-        let mut added: HashMap<ResourceType, BTreeSet<Str>> = HashMap::new();
-        let mut dropped: HashMap<ResourceType, BTreeSet<Str>> = HashMap::new();
+        let (mut added, mut dropped) = (Names::new(), Names::new());
         for (kind, name) in changes.added {
             let names = &mut self.subscriptions.entry(kind).or_default().names;
             if !names.contains_key(&name) {
@@ -252,9 +312,34 @@ impl State {
                 }
             }
         }
-        while self.absent.len() > MAX_ABSENT {
-            self.forget_oldest(&mut dropped);
+        while self.unbounded.len() > MAX_UNBOUNDED {
+            self.forget_oldest(&mut dropped, sink);
         }
+        self.change_names(added, dropped, sink)
+    }
+
+    /// Gives up the name that was asked for first, unless it is used, is listed or is referred to by now.
+    fn forget_oldest(&mut self, dropped: &mut Names, sink: &mut impl Sink) {
+        let Some((kind, name)) = self.unbounded.pop_front() else { return };
+        let names = &mut self.subscriptions.entry(kind).or_default().names;
+        let Some(entry) = names.get_mut(&name).filter(|n| n.unbounded) else { return };
+        if entry.references > 0 {
+            entry.unbounded = false;
+        } else if sink.was_used(kind, &name) {
+            self.unbounded.push_back((kind, name));
+        } else {
+            names.remove(&name);
+            dropped.entry(kind).or_default().insert(name);
+        }
+    }
+
+    /// Subscribes to names and gives names up, of which nothing is known then.
+    fn change_names(
+        &mut self,
+        mut added: Names,
+        mut dropped: Names,
+        sink: &mut impl Sink,
+    ) -> Vec<DeltaDiscoveryRequest> {
         let mut requests = Vec::new();
         for kind in TYPES {
             let dropped: Vec<Str> = dropped.remove(&kind).unwrap_or_default().into_iter().collect();
@@ -265,37 +350,38 @@ impl State {
         requests
     }
 
-    /// Gives up the name that has been absent for longest, unless it has appeared or is referred to by now.
-    fn forget_oldest(&mut self, dropped: &mut HashMap<ResourceType, BTreeSet<Str>>) {
-        let Some((kind, name)) = self.absent.pop_front() else { return };
-        let names = &mut self.subscriptions.entry(kind).or_default().names;
-        if names.get(&name).is_some_and(|n| n.answer == Some(Answer::Absent) && n.references == 0) {
-            names.remove(&name);
-            dropped.entry(kind).or_default().insert(name);
-        }
-    }
-
     /// The server does not say that a resource is gone which is no longer subscribed to.
     fn drop_held(&mut self, kind: ResourceType, names: &[Str], sink: &mut impl Sink) {
         let Some(subscription) = self.subscriptions.get_mut(&kind) else { return };
-        if subscription.wildcard {
-            return;
+        let mut removed = names.to_vec();
+        // What is part of the whole is said to be gone when it is.
+        removed.retain(|name| !subscription.wildcard || !subscription.versions.contains_key(name));
+        for name in &removed {
+            subscription.versions.remove(name);
         }
-        let held: Vec<Str> =
-            names.iter().filter(|name| subscription.versions.remove(*name).is_some()).cloned().collect();
-        if !held.is_empty() {
-            sink.apply(Update { kind, version: Str::default(), upserts: Vec::new(), removed: held });
+        if !removed.is_empty() {
+            let version = Str::default();
+            sink.apply(Update { kind, version, upserts: Vec::new(), removed, absent: Vec::new() });
         }
     }
 
     /// Those who wait for what was refused learn it; a last good state counts as present.
-    fn settle_refused(&mut self, kind: ResourceType, rejected: &[Rejected]) {
+    fn settle_refused(&mut self, kind: ResourceType, rejected: &[Rejected], sink: &mut impl Sink) {
         let Some(subscription) = self.subscriptions.get_mut(&kind) else { return };
+        let mut unusable = Vec::new();
         for Rejected { name, .. } in rejected {
             if let Some(entry) = subscription.names.get_mut(name) {
                 let held = subscription.versions.contains_key(name);
-                entry.settle(if held { Answer::Present } else { Answer::Unusable });
+                entry.answer = Some(if held { Answer::Present } else { Answer::Unusable });
+                if !held {
+                    unusable.push(Str::clone(name));
+                }
             }
+        }
+        if !unusable.is_empty() {
+            // There is one now: that there was none must not be acted on any more.
+            let version = Str::default();
+            sink.apply(Update { kind, version, upserts: Vec::new(), removed: unusable, absent: Vec::new() });
         }
     }
 
@@ -312,19 +398,20 @@ impl State {
         }
     }
 
-    /// Whether all that is wanted of a type has been answered. Names are known once those that refer to them are.
+    /// Whether all that is wanted of a type has been answered, but for what was asked for on demand. Names are known once those
+    /// that refer to them are.
     fn is_complete(&self, kind: ResourceType) -> bool {
         let parents: &[ResourceType] = match kind {
             ResourceType::Cluster | ResourceType::Listener => &[],
             ResourceType::Endpoints => &[ResourceType::Cluster],
             ResourceType::Route => &[ResourceType::Listener],
+            ResourceType::VirtualHost => &[ResourceType::Route],
             ResourceType::Secret => &[ResourceType::Cluster, ResourceType::Listener],
         };
         parents.iter().all(|parent| self.is_complete(*parent))
-            && self
-                .subscriptions
-                .get(&kind)
-                .is_some_and(|s| (!s.wildcard || s.answered) && s.names.values().all(|n| n.answer.is_some()))
+            && self.subscriptions.get(&kind).is_some_and(|s| {
+                (!s.wildcard || s.answered) && s.names.values().all(|n| n.answer.is_some() || n.references == 0)
+            })
     }
 
     // --- requests
@@ -374,14 +461,34 @@ impl State {
 }
 
 impl Name {
-    fn settle(&mut self, answer: Answer) {
-        self.answer = Some(answer);
-        for waiting in self.waiting.drain(..) {
-            // Who has stopped waiting does not mind.
-            let _ = waiting.send(answer);
+    /// Notes whether there can be any number of its kind.
+    fn bound(
+        &mut self,
+        unbounded: bool,
+        (kind, name): (ResourceType, &Str),
+        queue: &mut VecDeque<(ResourceType, Str)>,
+    ) {
+        let unbounded = unbounded && self.demanded && self.references == 0;
+        if unbounded && !self.unbounded {
+            queue.push_back((kind, Str::clone(name)));
         }
+        self.unbounded = unbounded;
     }
 }
+
+/// Whether a resource is found by a name that configuration lists. A virtual host can be found by any number of authorities
+/// that one wildcard stands for.
+fn is_listed(resource: &Resource) -> bool {
+    match resource {
+        Resource::VirtualHost(name, host) => {
+            host.domains.iter().any(|domain| name.strip_suffix(&**domain).is_some_and(|table| table.ends_with('/')))
+        }
+        _ => true,
+    }
+}
+
+/// Names by type.
+type Names = HashMap<ResourceType, BTreeSet<Str>>;
 
 /// References that held resources gained and lost.
 #[derive(Debug, Default)]
@@ -410,3 +517,6 @@ fn nack(rejected: &[Rejected]) -> Option<String> {
     }
     (!lines.is_empty()).then(|| lines.join("; "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ pub enum Reason {
         /// What the compiler says.
         error: String,
     },
-    /// Not one of the five resource types.
+    /// Not one of the resource types.
     #[error("type {0} is not carried by this service")]
     Type(String),
     /// The bytes are not a message of the type.
@@ -67,6 +67,7 @@ impl Rejection {
             Some(ResourceType::Cluster) => "cluster",
             Some(ResourceType::Endpoints) => "endpoints",
             Some(ResourceType::Secret) => "secret",
+            Some(ResourceType::VirtualHost) => "virtual host",
             None => "resource",
         };
         let field = if self.field.is_empty() { String::new() } else { format!("{}: ", self.field) };

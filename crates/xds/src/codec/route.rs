@@ -10,8 +10,8 @@ use varka_proto::envoy::route::{
 
 use super::refusal::{At, Decoded, open};
 use super::value::{
-    as_text, bool_or, bool_value, member, metadata, namespace, non_empty, object, status, string_value, strings, text,
-    to_inline, u32_value,
+    ads, as_text, bool_or, bool_value, is_ads, member, metadata, namespace, non_empty, object, status, string_value,
+    strings, text, to_inline, u32_value,
 };
 use super::{headers, http_filter, route_action, route_match};
 
@@ -41,6 +41,7 @@ pub(super) fn encode(r: &RouteConfiguration) -> pb::RouteConfiguration {
         // A route to a cluster that is not there answers 503; it does not make the table invalid.
         validate_clusters: Some(bool_value(false)),
         max_direct_response_body_size_bytes: longest.map(u32_value),
+        vhds: r.on_demand.then(|| pb::Vhds { config_source: Some(ads()) }),
         ..Default::default()
     }
 }
@@ -48,15 +49,21 @@ pub(super) fn encode(r: &RouteConfiguration) -> pb::RouteConfiguration {
 pub(super) fn decode(at: &At<'_>, r: pb::RouteConfiguration) -> Decoded<RouteConfiguration> {
     // Bodies of any length are answered; clusters may come later than routes to them; metadata is for people.
     open!(at, r => pb::RouteConfiguration { name, virtual_hosts, response_headers_to_add, response_headers_to_remove,
-            request_headers_to_add, request_headers_to_remove, ignore_port_in_host_matching }
-        refuse { vhds, internal_only_headers, most_specific_header_mutations_wins, cluster_specifier_plugins,
+            request_headers_to_add, request_headers_to_remove, ignore_port_in_host_matching, vhds }
+        refuse { internal_only_headers, most_specific_header_mutations_wins, cluster_specifier_plugins,
             request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching, typed_per_filter_config,
             route_specifiers }
         harmless { validate_clusters, max_direct_response_body_size_bytes, metadata });
+    let on_demand = at.maybe("vhds", vhds, |at, vhds| {
+        open!(at, vhds => pb::Vhds { config_source });
+        is_ads(at, config_source)
+    })?;
+    let on_demand = on_demand.is_some();
     Ok(RouteConfiguration {
         name: name.into(),
         virtual_hosts: at.each("virtual_hosts", virtual_hosts, decode_host)?,
         ignore_port_in_host: ignore_port_in_host_matching,
+        on_demand,
         request_headers: request(at, request_headers_to_add, request_headers_to_remove)?,
         response_headers: response(at, response_headers_to_add, response_headers_to_remove)?,
     })
@@ -80,7 +87,7 @@ pub(super) fn response(
 
 // --- virtual hosts
 
-fn encode_host(h: &VirtualHost) -> pb::VirtualHost {
+pub(super) fn encode_host(h: &VirtualHost) -> pb::VirtualHost {
     let (request_headers_to_add, request_headers_to_remove) = headers::encode(&h.request_headers);
     let (response_headers_to_add, response_headers_to_remove) = headers::encode(&h.response_headers);
     let require_tls = if h.require_tls { TlsRequirementType::All } else { TlsRequirementType::None };
@@ -98,7 +105,7 @@ fn encode_host(h: &VirtualHost) -> pb::VirtualHost {
     }
 }
 
-fn decode_host(at: &At<'_>, h: pb::VirtualHost) -> Decoded<VirtualHost> {
+pub(super) fn decode_host(at: &At<'_>, h: pb::VirtualHost) -> Decoded<VirtualHost> {
     // Statistics of groups of requests, and labels.
     open!(at, h => pb::VirtualHost { name, domains, routes, require_tls, request_headers_to_add,
             request_headers_to_remove, response_headers_to_add, response_headers_to_remove,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
+use varka_engine::ir::{ResourceType, Str};
 use varka_proto::envoy::core;
 use varka_proto::envoy::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
@@ -48,17 +49,31 @@ impl Protocol for Delta {
 
     fn response(push: Push) -> DeltaDiscoveryResponse {
         let url = codec::type_url(push.kind);
+        let is_virtual_host = push.kind == ResourceType::VirtualHost;
+        // Virtual hosts are known by aliases: what was asked for.
+        let aliases = |name: &Str| if is_virtual_host { vec![name.to_string()] } else { Vec::new() };
         let resource = |Versioned { name, version, body }: Versioned| Resource {
+            aliases: aliases(&name),
             name: name.to_string(),
             version: version.to_string(),
             resource: Some(Any { type_url: url.to_owned(), value: body.into() }),
             ..Default::default()
         };
+        let mut resources: Vec<Resource> = push.resources.into_iter().map(resource).collect();
+        let mut removed: Vec<String> = push.removed.iter().map(ToString::to_string).collect();
+        if is_virtual_host {
+            // That there is none is said by a resource without content.
+            let nothing =
+                |name: &Str| Resource { name: name.to_string(), aliases: aliases(name), ..Default::default() };
+            resources.extend(push.absent.iter().map(nothing));
+        } else {
+            removed.extend(push.absent.iter().map(ToString::to_string));
+        }
         DeltaDiscoveryResponse {
             system_version_info: push.version.to_string(),
-            resources: push.resources.into_iter().map(resource).collect(),
+            resources,
             type_url: url.to_owned(),
-            removed_resources: push.removed.iter().map(ToString::to_string).collect(),
+            removed_resources: removed,
             nonce: push.nonce,
             ..Default::default()
         }

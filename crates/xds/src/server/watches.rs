@@ -16,15 +16,22 @@ const MAX_NAMES: usize = 65_536;
 const MAX_NAME: usize = 1024;
 const WILDCARD: &str = "*";
 /// Order in which what is gone is taken away: what refers to a thing goes before the thing.
-const REMOVAL: [ResourceType; 5] =
-    [ResourceType::Listener, ResourceType::Route, ResourceType::Endpoints, ResourceType::Cluster, ResourceType::Secret];
+const REMOVAL: [ResourceType; 6] = [
+    ResourceType::Listener,
+    ResourceType::Route,
+    ResourceType::VirtualHost,
+    ResourceType::Endpoints,
+    ResourceType::Cluster,
+    ResourceType::Secret,
+];
 
 /// Types that must have been answered before this one is sent. Envoy answers for clusters when they can be used, which is after
 /// their endpoints and certificates have come: those must wait for nothing.
 fn waits_for(kind: ResourceType) -> &'static [ResourceType] {
     match kind {
         ResourceType::Listener | ResourceType::Route => &[ResourceType::Cluster, ResourceType::Endpoints],
-        ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret => &[],
+        // Requests for a virtual host are held until it has come, and ask for its clusters themselves.
+        ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret | ResourceType::VirtualHost => &[],
     }
 }
 
@@ -42,7 +49,10 @@ pub(super) struct Push {
     pub(super) version: Str,
     pub(super) nonce: String,
     pub(super) resources: Vec<Versioned>,
+    /// Names of what was sent before and is gone.
     pub(super) removed: Vec<Str>,
+    /// Names that were asked for and do not exist.
+    pub(super) absent: Vec<Str>,
 }
 
 /// The subscriptions of one stream.
@@ -192,7 +202,7 @@ impl Watches {
                 && let Some(News { resources, absent, changed }) = watch.news(kind, self.variant, session)
             {
                 self.refresh_endpoints(kind, &changed);
-                return self.push(kind, resources, absent, session);
+                return self.push(kind, resources, Vec::new(), absent, session);
             }
         }
         if self.watches.values().any(|watch| watch.dirty || watch.outstanding.is_some()) {
@@ -203,7 +213,7 @@ impl Watches {
             if std::mem::take(&mut watch.stale)
                 && let Some((resources, removed)) = watch.removals(kind, self.variant, session)
             {
-                return self.push(kind, resources, removed, session);
+                return self.push(kind, resources, removed, Vec::new(), session);
             }
         }
         None
@@ -229,6 +239,7 @@ impl Watches {
         kind: ResourceType,
         resources: Vec<Versioned>,
         removed: Vec<Str>,
+        absent: Vec<Str>,
         session: &mut impl Session,
     ) -> Option<Push> {
         self.nonces += 1;
@@ -237,7 +248,7 @@ impl Watches {
         let watch = self.watches.get_mut(&kind)?;
         watch.last_nonce.clone_from(&nonce);
         watch.outstanding = Some(Outstanding { nonce: nonce.clone(), version: version.clone() });
-        Some(Push { kind, version, nonce, resources, removed })
+        Some(Push { kind, version, nonce, resources, removed, absent })
     }
 }
 

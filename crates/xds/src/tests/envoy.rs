@@ -532,6 +532,7 @@ fn routes(name: &str) -> ir::RouteConfiguration {
             ir::VirtualHost { require_tls: true, ..host("tls", "tls.example.com", vec![]) },
         ],
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: mutations(),
         response_headers: mutations(),
     }

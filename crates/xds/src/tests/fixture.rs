@@ -174,12 +174,16 @@ pub(crate) fn routes(name: &str, cluster: &str) -> Resource {
         name: name.into(),
         virtual_hosts: vec![host],
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: vec![],
         response_headers: vec![],
     }))
 }
 
 // --- the control plane's side
+
+/// What begins so is given only to those who ask for it by name.
+const ASKED: &str = "asked-";
 
 type Table = BTreeMap<(ResourceType, Str), Versioned>;
 
@@ -348,7 +352,7 @@ impl Session for FakeSession {
         let wanted = |name: &Str, only: &BTreeSet<Str>| only.contains(name);
         let of_kind = state.table.iter().filter(|((k, _), _)| *k == kind);
         match names {
-            Names::Wildcard => of_kind.map(|(_, r)| r.clone()).collect(),
+            Names::Wildcard => of_kind.filter(|((_, n), _)| !n.starts_with(ASKED)).map(|(_, r)| r.clone()).collect(),
             Names::Only(only) => of_kind.filter(|((_, n), _)| wanted(n, only)).map(|(_, r)| r.clone()).collect(),
         }
     }
@@ -466,9 +470,9 @@ impl Proxy {
         }
     }
 
-    /// Until all five types are complete.
+    /// Until all types are complete.
     pub(crate) async fn synced(&mut self) {
-        let mut missing = 5;
+        let mut missing = codec::TYPES.len();
         while missing > 0 {
             if let Event::Synced(_) = self.event().await {
                 missing -= 1;

@@ -67,6 +67,7 @@ pub(super) fn build(ctx: &Ctx<'_>, name: &str, port: u16) -> RouteConfiguration 
         name: s(name),
         virtual_hosts,
         ignore_port_in_host: true,
+        on_demand: false,
         request_headers: forwarded_headers(port),
         response_headers: Vec::new(),
     }

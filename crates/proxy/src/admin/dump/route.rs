@@ -17,6 +17,11 @@ pub(super) fn table(c: &RouteConfiguration) -> Message {
         .text("name", &c.name)
         .list("virtual_hosts", c.virtual_hosts.iter().map(virtual_host))
         .flag("ignore_port_in_host_matching", c.ignore_port_in_host);
+    let message = if c.on_demand {
+        message.set("vhds", json!({"config_source": {"ads": {}, "resource_api_version": "V3"}}))
+    } else {
+        message
+    };
     headers(message, &c.request_headers, &c.response_headers)
 }
 

@@ -367,6 +367,7 @@ pub(crate) fn routes(g: &mut Gen) -> RouteConfiguration {
             response_headers: mutations(g),
         }),
         ignore_port_in_host: g.flag(),
+        on_demand: g.flag(),
         request_headers: mutations(g),
         response_headers: mutations(g),
     }

@@ -63,7 +63,7 @@ impl Proxy {
         for resource in push.resources {
             self.held.insert((push.kind, resource.name), resource.version);
         }
-        for name in push.removed {
+        for name in push.removed.into_iter().chain(push.absent) {
             self.held.remove(&(push.kind, name));
         }
         self.unanswered.push((push.kind, push.nonce));
