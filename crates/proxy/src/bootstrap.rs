@@ -283,7 +283,7 @@ impl Bootstrap {
             trust_domain: or("TRUST_DOMAIN", "cluster.local"),
             domain: args.domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
             cluster_id: or("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-            metadata: metadata(all, var, &namespace, args.role)?,
+            metadata: metadata(all, var, &namespace)?,
             ca_address: var("CA_ADDR").unwrap_or_else(|| discovery_address.clone()),
             discovery_address,
             namespace,
@@ -303,8 +303,8 @@ impl Bootstrap {
         })
     }
 
-    /// Whether outbound configuration is asked for when it is needed, and not pushed: a sidecar's, unless its metadata says
-    /// `ON_DEMAND: "false"` (`ISTIO_META_ON_DEMAND`).
+    /// Whether outbound configuration is asked for when it is needed, and not pushed: where the node's metadata says
+    /// `ON_DEMAND: "true"` (`ISTIO_META_ON_DEMAND`, `proxyMetadata`).
     pub fn on_demand(&self) -> bool {
         self.metadata.get(ON_DEMAND).and_then(serde_json::Value::as_str) == Some("true")
     }
@@ -319,7 +319,6 @@ fn metadata(
     all: impl Iterator<Item = (String, String)>,
     var: &dyn Fn(&str) -> Option<String>,
     namespace: &str,
-    role: Role,
 ) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
     use serde_json::Value;
     let mut out = serde_json::Map::new();
@@ -337,9 +336,6 @@ fn metadata(
         out.insert("LABELS".to_owned(), labels(&text));
     }
     out.insert("NAMESPACE".to_owned(), Value::String(namespace.to_owned()));
-    if role == Role::Sidecar {
-        out.entry(ON_DEMAND).or_insert_with(|| Value::String("true".to_owned()));
-    }
     let strings = [("NAME", "POD_NAME"), ("SERVICE_ACCOUNT", "SERVICE_ACCOUNT"), ("INSTANCE_IPS", "INSTANCE_IP")];
     for (key, name) in strings {
         if let Some(value) = var(name) {
