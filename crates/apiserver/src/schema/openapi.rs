@@ -169,6 +169,12 @@ fn builtin_schema(id: StructId, schemas: &mut BTreeMap<String, Value>) -> String
     name
 }
 
+/// A scalar that has a name of its own, which kubectl explains it by.
+fn named(name: &str, schemas: &mut BTreeMap<String, Value>, schema: impl Fn() -> Value) -> Value {
+    schemas.entry(name.to_owned()).or_insert_with(schema);
+    json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]})
+}
+
 fn type_schema(ty: &Type, schemas: &mut BTreeMap<String, Value>) -> Value {
     match ty {
         Type::String | Type::Duration => json!({"type": "string"}),
@@ -177,8 +183,16 @@ fn type_schema(ty: &Type, schemas: &mut BTreeMap<String, Value>) -> Value {
         Type::Float => json!({"type": "number", "format": "double"}),
         Type::Bytes => json!({"type": "string", "format": "byte"}),
         Type::Time | Type::MicroTime => json!({"type": "string", "format": "date-time"}),
-        Type::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
-        Type::IntOrString => json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}),
+        Type::Quantity => named(
+            "io.k8s.apimachinery.pkg.api.resource.Quantity",
+            schemas,
+            || json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        ),
+        Type::IntOrString => named(
+            "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+            schemas,
+            || json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}),
+        ),
         Type::StringItems => json!({"type": "array", "items": {"type": "string"}}),
         Type::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         Type::Struct(id) => {

@@ -49,7 +49,10 @@ async fn write_in_every_way(c: &Cluster) {
     c.k("create cm made --from-literal=a=b").await.ok();
     c.k("create deployment made --image=x").await.ok();
     assert_eq!(c.k("auth can-i create pods").await.ok(), "yes");
-    assert!(c.k("explain deploy.spec.strategy").await.ok().contains("rollingUpdate"));
+    let rolling = c.k("explain deploy.spec.strategy.rollingUpdate").await;
+    assert!(rolling.ok().contains("maxSurge\t<IntOrString>"), "{}", rolling.out);
+    let resources = c.k("explain pods.spec.containers.resources").await;
+    assert!(resources.ok().contains("limits\t<map[string]Quantity>"), "{}", resources.out);
     assert!(c.k("describe svc web").await.ok().contains("10.96."));
     c.k("delete cm made").await.ok();
     c.k("delete deploy made web").await.ok();
