@@ -20,6 +20,10 @@ const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", 
 const UPDATE: &[&str] = &["get", "patch", "update"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// As kubectl asks for it, which is no media type.
+const OPENAPI_V2_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 /// `/version`.
 pub(crate) fn version(server: &Inner) -> Response<Body> {
     respond::json(
@@ -48,11 +52,21 @@ pub(crate) fn answer(server: &Inner, target: &Target, headers: &HeaderMap) -> Re
         Target::Groups => Some(respond::json(200, &groups(&registry))),
         Target::Group(name) => group(&registry, name).map(|g| respond::json(200, &g)),
         Target::GroupVersion(group, version) => resources(&registry, group, version).map(|r| respond::json(200, &r)),
+        Target::OpenApiV2 => Some(openapi_v2(headers)),
         Target::OpenApiIndex => Some(respond::json(200, &openapi::index(&registry))),
         Target::OpenApi(group, version) => openapi::document(&registry, group, version).map(|d| respond::json(200, &d)),
         Target::Objects(_) | Target::Unknown => None,
     };
     found.unwrap_or_else(|| Status::no_route().into())
+}
+
+/// `/openapi/v2`, as protobuf for kubectl.
+fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if accept.split(',').any(|choice| matches!(choice.trim(), OPENAPI_V2_PROTOBUF | OPENAPI_V2_ASKED)) {
+        return respond::with_type(200, OPENAPI_V2_PROTOBUF, respond::whole(openapi::v2_protobuf()));
+    }
+    respond::json(200, &openapi::v2())
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {

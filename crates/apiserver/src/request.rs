@@ -17,6 +17,8 @@ pub(crate) enum Target {
     Group(String),
     /// `/api/v1`, `/apis/GROUP/VERSION`.
     GroupVersion(String, String),
+    /// `/openapi/v2`.
+    OpenApiV2,
     /// `/openapi/v3`.
     OpenApiIndex,
     /// `/openapi/v3/...` of a group and version.
@@ -50,6 +52,7 @@ pub(crate) fn target(path: &str) -> Target {
         ["api", version] => Target::GroupVersion(String::new(), (*version).to_owned()),
         ["apis", group] => Target::Group((*group).to_owned()),
         ["apis", group, version] => Target::GroupVersion((*group).to_owned(), (*version).to_owned()),
+        ["openapi", "v2"] => Target::OpenApiV2,
         ["openapi", "v3"] => Target::OpenApiIndex,
         ["openapi", "v3", "api", version] => Target::OpenApi(String::new(), (*version).to_owned()),
         ["openapi", "v3", "apis", group, version] => Target::OpenApi((*group).to_owned(), (*version).to_owned()),

@@ -18,6 +18,13 @@ struct Column<'a> {
     priority: i64,
 }
 
+impl Column<'_> {
+    fn to_value(&self) -> Value {
+        let format = if self.name == "Name" { "name" } else { "" };
+        json!({"name": self.name, "type": self.ty, "format": format, "description": "", "priority": self.priority})
+    }
+}
+
 /// The table of some objects. `titled`: with column definitions, which a watch sends once.
 pub(crate) fn table(resource: &Resource, view: &View, objects: &[&Value], version: u64, titled: bool) -> Value {
     let now = Timestamp::now();
@@ -42,6 +49,21 @@ pub(crate) fn table(resource: &Resource, view: &View, objects: &[&Value], versio
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows})
 }
 
+/// The table of a Scale.
+pub(crate) fn scale(scale: &Value) -> Value {
+    let columns = [("Name", "string"), ("Desired", "integer"), ("Available", "integer"), ("Age", "string")];
+    let columns = columns.map(|(name, ty)| Column { name, ty, priority: 0 });
+    let cells = json!([
+        object::name(scale),
+        number(scale, &["spec", "replicas"]),
+        number(scale, &["status", "replicas"]),
+        age(scale, Timestamp::now()),
+    ]);
+    let row = json!({"cells": cells, "object": crate::verbs::render::partial(scale)});
+    let columns: Value = columns.iter().map(Column::to_value).collect();
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns, "rows": [row]})
+}
+
 fn definitions(resource: &Resource, custom: &[PrinterColumn]) -> Value {
     let name = Column { name: "Name", ty: "string", priority: 0 };
     let columns: Vec<Column<'_>> = if !resource.is_custom() {
@@ -52,11 +74,7 @@ fn definitions(resource: &Resource, custom: &[PrinterColumn]) -> Value {
         let rest = custom.iter().map(|c| Column { name: &c.name, ty: &c.ty, priority: c.priority });
         std::iter::once(name).chain(rest).collect()
     };
-    let render = |c: &Column<'_>| {
-        let format = if c.name == "Name" { "name" } else { "" };
-        json!({"name": c.name, "type": c.ty, "format": format, "description": "", "priority": c.priority})
-    };
-    columns.iter().map(render).collect()
+    columns.iter().map(Column::to_value).collect()
 }
 
 fn custom_cells(columns: &[PrinterColumn], object: &Value, now: Timestamp) -> Vec<Value> {

@@ -27,6 +27,8 @@ use set::{Set, Step};
 use updater::{ApplyError, Kind, Managers, Versioned};
 
 const BEFORE: &str = "before-first-apply";
+/// More than structs that are always there are nested.
+const DEEPEST: usize = 8;
 /// The manager of `kubectl apply --server-side`.
 const KUBECTL: &str = "kubectl";
 /// Where `kubectl apply` without `--server-side` keeps what it applied.
@@ -70,6 +72,24 @@ impl ServedKind {
         let schema = resource.stored_version().and_then(|v| v.schema.clone());
         let custom = resource.is_custom().then(|| convert::from_schema(schema.as_deref().unwrap_or(&Value::Null)));
         Self { custom, builtin: resource.fields, ignored }
+    }
+
+    /// An object with nothing in it. The structs that a built-in kind always has are there, so that nobody owns them for having named what is
+    /// in them; of custom kinds it is the metadata alone.
+    fn nothing(&self) -> Value {
+        fn structs(types: &Types, id: StructId, depth: usize) -> Value {
+            let inner = types.get(id).fields.iter().filter_map(|field| match field.ty {
+                Type::Struct(id) if !field.pointer && !types.get(id).atomic && depth > 0 => {
+                    Some((field.name.clone(), structs(types, id, depth - 1)))
+                }
+                _ => None,
+            });
+            Value::Object(inner.collect())
+        }
+        match self.builtin {
+            Some(id) => structs(Types::builtin(), id, DEEPEST),
+            None => json!({"metadata": {}}),
+        }
     }
 }
 
@@ -117,7 +137,7 @@ impl<'a> Context<'a> {
         if managers.is_empty() {
             let version = self.call.api_version();
             let before = key(BEFORE, false, &version, "");
-            let nothing = Versioned { value: json!({}), version: version.clone() };
+            let nothing = Versioned { value: self.kind.nothing(), version: version.clone() };
             let live = Versioned { value: old.clone(), version };
             managers = updater::update(&self.kind, &nothing, &live, managers, &before);
         }
@@ -196,7 +216,7 @@ pub(crate) fn own(call: &Call, sent: &Value, new: &mut Value) {
     if call.query.get("fieldManager").is_empty() {
         return;
     }
-    let nothing = json!({});
+    let nothing = ServedKind::new(&call.resource, &call.path.subresource).nothing();
     let managers = updated(call, &nothing, sent, Managers::new());
     managed::write(new, &[], &managers);
 }

@@ -15,6 +15,28 @@ use crate::object;
 
 use super::{ListKind, StructId, Type, Types};
 
+/// Title and version of every document.
+const INFO: [&str; 2] = ["Kubernetes", "v1.33.0"];
+
+/// `/openapi/v2`: a document without definitions. kubectl asks for it before it sends a file of `kind: List`, and leaves to the server the validation
+/// of what the document does not define. Everything is defined in version 3.
+pub(crate) fn v2() -> Value {
+    let [title, version] = INFO;
+    json!({"swagger": "2.0", "info": {"title": title, "version": version}, "paths": {}, "definitions": {}})
+}
+
+/// The same as the protobuf message `openapi.v2.Document`: `swagger` is its field 1, `info` (of `title` 1 and `version` 2) its field 2.
+pub(crate) fn v2_protobuf() -> Vec<u8> {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        // Fields delimited by length have wire type 2; all of these are shorter than 128 bytes.
+        let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
+        [&[number << 3 | 2, length], content].concat()
+    }
+    let [title, version] = INFO;
+    let info = [field(1, title.as_bytes()), field(2, version.as_bytes())].concat();
+    [field(1, b"2.0"), field(2, &info)].concat()
+}
+
 /// The schema of `spec` for a custom kind that comes with the server.
 pub(crate) fn custom_spec(_group: &str, _kind: &str) -> Value {
     json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
@@ -67,8 +89,9 @@ pub(crate) fn document(registry: &Registry, group: &str, version: &str) -> Optio
         add_paths(resource, version, &gvk, &name, &mut paths);
     }
     let schemas: Map<String, Value> = schemas.into_iter().collect();
+    let [title, version] = INFO;
     Some(
-        json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.33.0"}, "paths": paths, "components": {"schemas": schemas}}),
+        json!({"openapi": "3.0.0", "info": {"title": title, "version": version}, "paths": paths, "components": {"schemas": schemas}}),
     )
 }
 
@@ -146,6 +169,12 @@ fn builtin_schema(id: StructId, schemas: &mut BTreeMap<String, Value>) -> String
     name
 }
 
+/// A scalar that has a name of its own, which kubectl explains it by.
+fn named(name: &str, schemas: &mut BTreeMap<String, Value>, schema: impl Fn() -> Value) -> Value {
+    schemas.entry(name.to_owned()).or_insert_with(schema);
+    json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]})
+}
+
 fn type_schema(ty: &Type, schemas: &mut BTreeMap<String, Value>) -> Value {
     match ty {
         Type::String | Type::Duration => json!({"type": "string"}),
@@ -154,8 +183,16 @@ fn type_schema(ty: &Type, schemas: &mut BTreeMap<String, Value>) -> Value {
         Type::Float => json!({"type": "number", "format": "double"}),
         Type::Bytes => json!({"type": "string", "format": "byte"}),
         Type::Time | Type::MicroTime => json!({"type": "string", "format": "date-time"}),
-        Type::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
-        Type::IntOrString => json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}),
+        Type::Quantity => named(
+            "io.k8s.apimachinery.pkg.api.resource.Quantity",
+            schemas,
+            || json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        ),
+        Type::IntOrString => named(
+            "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+            schemas,
+            || json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}),
+        ),
         Type::StringItems => json!({"type": "array", "items": {"type": "string"}}),
         Type::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         Type::Struct(id) => {

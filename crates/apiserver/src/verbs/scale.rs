@@ -1,25 +1,28 @@
 //! The `scale` subresource: an autoscaling/v1 Scale that stands for the numbers of a scalable kind.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::object::{self, at, str_at};
 use crate::patch::{self, json as json_patch, merge};
 use crate::registry::Scale;
-use crate::request;
+use crate::request::{self, Form};
 use crate::respond::{self, Body};
 use crate::selector::Selector;
 use crate::status::{FieldError, Status};
+use crate::table;
 use crate::wire;
 
-use super::{Call, write};
+use super::{Call, render, write};
 
 /// Handles a request to `.../scale`.
 pub(crate) async fn handle(call: &Call, verb: &str) -> Result<Response<Body>, Status> {
     let version = call.resource.version(&call.path.version);
     let paths = version.and_then(|v| v.scale.clone()).ok_or_else(Status::no_route)?;
     match verb {
-        "get" => Ok(respond::json(200, &scale_of(&paths, &call.object()?.value))),
+        "get" => Ok(rendered(call, &scale_of(&paths, &call.object()?.value))),
         "update" => {
             let sent = wire::parse(
                 request::media_type(&call.headers),
@@ -51,6 +54,7 @@ async fn change(
     paths: &Scale,
     next: impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Response<Body>, Status> {
+    let made = Mutex::new(Value::Null);
     let response = write::change(call, |old| {
         let scale = next(&scale_of(paths, old))?;
         let replicas = at(&scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
@@ -67,13 +71,26 @@ async fn change(
         if let Some(map) = object::map_at(&mut new, &parents) {
             map.insert(last.clone(), json!(replicas));
         }
+        *made.lock().unwrap_or_else(PoisonError::into_inner) = scale_of(paths, &new);
         Ok(new)
     })
     .await?;
-    if !response.status().is_success() || call.dry_run()? {
+    if !response.status().is_success() {
         return Ok(response);
     }
-    Ok(respond::json(200, &scale_of(paths, &call.object()?.value)))
+    if call.dry_run()? {
+        return Ok(rendered(call, &made.into_inner().unwrap_or_else(PoisonError::into_inner)));
+    }
+    Ok(rendered(call, &scale_of(paths, &call.object()?.value)))
+}
+
+/// A Scale in the form that the client asked for.
+fn rendered(call: &Call, scale: &Value) -> Response<Body> {
+    match request::accepted(&call.headers) {
+        Form::Json => respond::json(200, scale),
+        Form::Metadata => respond::json(200, &render::partial(scale)),
+        Form::Table => respond::json(200, &table::scale(scale)),
+    }
 }
 
 fn scale_of(paths: &Scale, object: &Value) -> Value {

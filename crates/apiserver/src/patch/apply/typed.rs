@@ -209,7 +209,7 @@ pub(super) fn compare(types: &Types, ty: &Type, old: &Value, new: &Value) -> Com
     out
 }
 
-fn is_hollow(value: Option<&Value>) -> bool {
+pub(super) fn is_hollow(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => true,
         Some(Value::Object(map)) => map.is_empty(),

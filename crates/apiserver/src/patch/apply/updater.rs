@@ -213,3 +213,6 @@ fn reconcile(kind: &impl Kind, live: &Versioned, managers: &mut Managers) {
         owned.set = typed::reconcile(kind.types(), &root, &live.value, &owned.set);
     }
 }
+
+#[cfg(test)]
+mod tests;
