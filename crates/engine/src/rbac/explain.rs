@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::facts::split_query;
 use crate::ir::{HeaderMatch, HeaderMatcher, Permission, Principal, Rbac, StringMatch};
 
-use super::{Subject, permission, principal};
+use super::{Decision, Subject, permission, principal};
 
 /// One line for each policy that did not match: its name, and what kept it from matching.
 pub fn missing(rules: &Rbac, subject: &Subject<'_>) -> Vec<String> {
@@ -29,6 +29,21 @@ pub fn missing(rules: &Rbac, subject: &Subject<'_>) -> Vec<String> {
             Some(format!("{}: {why}", policy.name))
         })
         .collect()
+}
+
+/// Why a request was denied, in one line: the policy that matched it, or what kept each of up to `most` from matching.
+pub fn why_denied(rules: &Rbac, decision: &Decision<'_>, subject: &Subject<'_>, most: usize) -> String {
+    if let Some(policy) = decision.policy {
+        return format!("policy {policy} denies it");
+    }
+    let all = missing(rules, subject);
+    if all.is_empty() {
+        return "no ALLOW policy has a rule that could match it".to_owned();
+    }
+    let more = all.len().saturating_sub(most);
+    let told = all.into_iter().take(most).collect::<Vec<_>>().join(" | ");
+    let rest = if more > 0 { format!(" | and {more} more") } else { String::new() };
+    format!("no ALLOW policy matches it: {told}{rest}")
 }
 
 /// The first part of `p` that does not hold; `None` when `p` holds.
