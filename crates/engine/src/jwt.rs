@@ -397,7 +397,7 @@ fn number_text(number: &serde_json::Number) -> String {
         return whole.to_string();
     }
     let value = number.as_f64().unwrap_or_default();
-    if value >= 0.0 && value < 18_446_744_073_709_551_616.0 && value.fract() == 0.0 {
+    if (0.0..18_446_744_073_709_551_616.0).contains(&value) && value.fract() == 0.0 {
         return format!("{value:.0}");
     }
     format!("{value:.6}")

@@ -14,6 +14,7 @@ use varka_engine::trace::Trace;
 use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::OriginalDst;
 use crate::conn::{Conn, Open, Seen};
+use crate::limit::TARGET;
 use crate::net::{Io, Socket};
 use crate::worker::Worker;
 use crate::{http, inspect, on_demand, tcp, tls};
@@ -102,6 +103,7 @@ fn refuse(worker: &Worker, listener: &Listener, seen: &Seen, socket: &Socket, ou
     if let Some(left_out) = worker.refusals.take(Instant::now()) {
         let what = if seen.hello.is_some() { "TLS" } else { "plain text" };
         tracing::info!(
+            target: TARGET,
             listener = %listener.name,
             peer = %seen.peer,
             original_dst = %seen.original_dst,
@@ -150,7 +152,7 @@ async fn dispatch(conn: Conn, io: Io, h2: bool) {
     if let Some(details) = conn.denied() {
         if let Some(left_out) = conn.worker.refusals.take(Instant::now()) {
             let (peer, original_dst, why) = (conn.seen.peer, conn.seen.original_dst, why_denied(&conn));
-            tracing::info!(%peer, %original_dst, left_out, "connection refused: {why}");
+            tracing::info!(target: TARGET, %peer, %original_dst, left_out, "connection refused: {why}");
         }
         tcp::deny(&conn, chain, details);
         return;
@@ -198,7 +200,7 @@ fn note_policies(conn: &Conn) {
             (_, false) => "would be denied",
         };
         let (peer, original_dst) = (conn.seen.peer, conn.seen.original_dst);
-        tracing::info!(policy, %peer, %original_dst, left_out, "connection {what}, as a policy says that is not enforced");
+        tracing::info!(target: TARGET, policy, %peer, %original_dst, left_out, "connection {what}, as a policy says that is not enforced");
     }
 }
 

@@ -5,6 +5,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+/// Under which name such lines are written, so that they can be had without everything else.
+pub(crate) const TARGET: &str = "policy";
+
 /// Lines in one period.
 const LINES: u32 = 10;
 /// A period.

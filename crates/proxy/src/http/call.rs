@@ -62,7 +62,9 @@ async fn answer(conn: &Conn, config: &Arc<Config>, request: Call<'_>) -> Result<
         None => match on_demand::cluster(state, config, request.cluster).await {
             Ok(Some(cluster)) => cluster,
             Ok(None) => return Err("there is no such cluster".to_owned()),
-            Err(why) => return Err(format!("the control plane does not say whether there is such a cluster ({why:?})")),
+            Err(why) => {
+                return Err(format!("the control plane does not say whether there is such a cluster ({why:?})"));
+            }
         },
     };
     let want = Want {

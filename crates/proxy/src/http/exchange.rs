@@ -18,6 +18,7 @@ use super::message::RequestHead;
 use crate::accesslog::UpstreamRecord;
 use crate::config::Config;
 use crate::conn::Conn;
+use crate::limit::TARGET;
 use crate::metrics::FinishedRequest;
 use crate::worker::Worker;
 
@@ -179,7 +180,7 @@ impl Exchange<'_> {
     /// A request that was refused, or that got no answer, leaves a line that says why; the access log has the code for it alone.
     fn explain(&self, outcome: &Outcome) {
         if !matches!(outcome.blame, Blame::Policy | Blame::Upstream | Blame::Internal)
-            || !tracing::enabled!(Level::INFO)
+            || !tracing::enabled!(target: TARGET, Level::INFO)
         {
             return;
         }
@@ -187,6 +188,7 @@ impl Exchange<'_> {
         let what = if outcome.blame == Blame::Policy { "refused" } else { "failed" };
         let why = self.why.as_deref().unwrap_or(&self.upstream.failure);
         tracing::info!(
+            target: TARGET,
             method = self.head.method.as_str(),
             authority = self.head.authority.as_str(),
             path = split_query(self.head.path.as_str()).0,

@@ -18,6 +18,7 @@ use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
 use super::mirror;
+use crate::limit::TARGET;
 use crate::pump::{Frame, Source as _};
 
 /// The client has so long to send what of the body goes along.
@@ -69,7 +70,7 @@ pub(super) async fn check(
                 }
                 if let Some(left_out) = x.conn.worker.shadows.take(std::time::Instant::now()) {
                     let path = varka_engine::facts::split_query(x.head.path.as_str()).0;
-                    tracing::info!(path, left_out, "passes unasked, since failOpen is set: {why}");
+                    tracing::info!(target: TARGET, path, left_out, "passes unasked, since failOpen is set: {why}");
                 }
                 return Ok(());
             }

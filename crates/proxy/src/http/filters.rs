@@ -10,6 +10,7 @@ use varka_engine::rbac::{self, Subject};
 use varka_engine::{fault, jwt};
 
 use super::exchange::{Exchange, Halt};
+use crate::limit::TARGET;
 
 /// Most policies whose unmet conditions are told of one request.
 const TOLD: usize = 4;
@@ -55,7 +56,7 @@ fn note(x: &Exchange<'_>, rules: &Rbac, decision: &rbac::Decision<'_>) {
         (PolicyAction::Log, None) => return,
         (_, policy) => policy.map_or("none", |name| name),
     };
-    if !tracing::enabled!(tracing::Level::INFO) {
+    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
         return;
     }
     let Some(left_out) = x.conn.worker.shadows.take(Instant::now()) else { return };
@@ -65,6 +66,7 @@ fn note(x: &Exchange<'_>, rules: &Rbac, decision: &rbac::Decision<'_>) {
         (_, false) => "would be denied",
     };
     tracing::info!(
+        target: TARGET,
         policy,
         method = x.head.method.as_str(),
         path = split_query(x.head.path.as_str()).0,

@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,7 +22,7 @@ use varka_proto::envoy::{core, types};
 use varka_proto::rpc;
 
 use crate::config::{Mode, action, cluster, endpoints, inbound, route};
-use crate::support::{App, Client, Running, Seen, read_message};
+use crate::support::{App, Client, Running, Seen, read_message, until};
 
 const ISSUER: &str = "https://issuer.example";
 const SERVICE: &str = "outbound|9000||authz.default.svc.cluster.local";
@@ -370,6 +370,84 @@ fn a_service_is_asked_over_grpc() {
     assert!(response.line.starts_with("HTTP/1.1 429 "), "{}", response.line);
     assert_eq!(response.header("x-why"), Some("nobody"));
     assert!(sidecar.log(2)[1].contains("429 UAEX ext_authz_denied"), "{:?}", sidecar.log(2));
+}
+
+/// What all proxies of this process have logged about policies.
+fn logged() -> &'static Mutex<Vec<u8>> {
+    static LINES: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let writer = || Lines;
+        let filter = tracing_subscriber::EnvFilter::new("policy=info");
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).init();
+        Mutex::default()
+    })
+}
+
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        logged().lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines about a path, once there are so many.
+fn lines_about(path: &str, count: usize) -> Vec<String> {
+    until(&format!("{count} lines about {path}"), || {
+        let text = String::from_utf8(logged().lock().unwrap().clone()).unwrap();
+        let lines: Vec<String> = text.lines().filter(|l| l.contains(path)).map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn whoever_is_refused_is_told_of_with_the_reason() {
+    logged();
+    let app = App::start();
+    let principal = Principal::Authenticated(Some(exact("spiffe://cluster.local/ns/a/sa/b")));
+    let filters = [
+        tokens(false),
+        rbac(PolicyAction::Log, false, "", "ns[a]-policy[audit]-rule[0]", Principal::Any),
+        rbac(PolicyAction::Deny, true, "istio_dry_run_deny_", "ns[a]-policy[tried]-rule[0]", Principal::Any),
+        rbac(PolicyAction::Allow, false, "", "ns[a]-policy[web]-rule[0]", principal),
+    ];
+    let sidecar = Running::start(&with(&filters, |_| {}), Some(app.address));
+    let bad = token(&json!({"iss": "https://other"}));
+    get(&sidecar, "/told-of-tokens?secret=1", &format!("authorization: Bearer {bad}\r\n"));
+    let line = lines_about("/told-of-tokens", 1).remove(0);
+    assert!(line.contains("request refused: its token is refused: Jwt issuer is not configured"), "{line}");
+    assert!(line.contains(ISSUER) && !line.contains("secret") && !line.contains(&bad), "{line}");
+
+    get(&sidecar, "/told-of-policies", "");
+    let lines = lines_about("/told-of-policies", 3);
+    let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(has(&["request audited", "ns[a]-policy[audit]-rule[0]"]), "{lines:?}");
+    assert!(has(&["would be denied", "ns[a]-policy[tried]-rule[0]"]), "{lines:?}");
+    let lacked = "ns[a]-policy[web]-rule[0]: the caller showed no certificate";
+    assert!(has(&["request refused: no ALLOW policy matches it", lacked, "sa/b"]), "{lines:?}");
+}
+
+#[test]
+fn whoever_is_refused_again_and_again_does_not_fill_the_log() {
+    logged();
+    let app = App::start();
+    let filters = [rbac(PolicyAction::Deny, false, "", "ns[a]-policy[no]-rule[0]", Principal::Any)];
+    let sidecar = Running::start(&with(&filters, |_| {}), Some(app.address));
+    let mut client = Client::connect(sidecar.address("virtualInbound"));
+    let begun = std::time::Instant::now();
+    for _ in 0..200 {
+        client.ask("GET /again HTTP/1.1\r\nHost: was-service\r\n\r\n");
+    }
+    // Ten at once, and ten for each second that it took.
+    let most = 10 * (usize::try_from(begun.elapsed().as_secs()).unwrap() + 2);
+    let lines = lines_about("/again", 10);
+    assert!(lines.len() <= most && most < 200, "{} of at most {most}", lines.len());
+    assert!(lines[0].contains("policy ns[a]-policy[no]-rule[0] denies it"), "{}", lines[0]);
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn keys_elsewhere_verify_nothing_until_they_are_there() {
     let before = snapshot(POLICIES);
     let proxy = proxy(ProxyKind::Sidecar, "was");
     let source = KeySource { issuer: "a".into(), uri: "https://a.example/keys".into() };
-    assert_eq!(before.wanted_keys().into_iter().collect::<Vec<_>>(), [(source.clone(), std::time::Duration::from_secs(5))]);
+    assert_eq!(
+        before.wanted_keys().into_iter().collect::<Vec<_>>(),
+        [(source.clone(), std::time::Duration::from_secs(5))]
+    );
     let (made, said, reads) = compiled(&before, &proxy);
     let keys = &made.unwrap().providers[0].keys;
     assert_eq!(keys, &Jwks::new(NOBODY));
