@@ -6,9 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use varka_api::istio::{ExtensionProvider, MeshConfig};
-use varka_engine::ir::{
-    HeaderMatch, HeaderMatcher, HttpFilter, PathMatch, Permission, PolicyAction, Principal, StringMatch,
-};
+use varka_engine::ir::{HeaderMatch, HeaderMatcher, PathMatch, Permission, PolicyAction, Principal, StringMatch};
 use varka_pilot::{Snapshot, authorization_rules};
 
 use super::{Report, cases, text};
@@ -42,16 +40,9 @@ fn one(case: &Value, dir: &Path) -> Result<(), String> {
     let labels = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
     let tcp = text(case, "proto") == "tcp";
     let mut got = Meaning::new();
-    let mut asks = Vec::new();
-    for filter in authorization_rules(&snapshot, text(&proxy, "namespace"), &labels, tcp).filters {
-        let filter = match filter {
-            HttpFilter::Rbac(rules) => rules,
-            HttpFilter::ExtAuthz(service) => {
-                asks.push(external::ours(&service));
-                continue;
-            }
-            _ => continue,
-        };
+    let ours = authorization_rules(&snapshot, text(&proxy, "namespace"), &labels, tcp);
+    let asks: Vec<Value> = ours.services.iter().map(external::ours).collect();
+    for filter in ours.filters {
         let action = match filter.action {
             PolicyAction::Allow => "ALLOW",
             PolicyAction::Deny => "DENY",

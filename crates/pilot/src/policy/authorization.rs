@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use varka_api::Object;
 use varka_api::istio::{AuthorizationAction, AuthorizationPolicy, Labels};
-use varka_engine::ir::{HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str};
+use varka_engine::ir::{
+    ExtAuthz, HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str,
+};
 
 use super::generate::{Aim, policy};
 use crate::context::{Ctx, s};
@@ -16,8 +18,10 @@ use crate::snapshot::{Kind, Snapshot, by_age};
 /// RBAC of a workload in the order in which it decides: custom, audit, deny, allow; dry runs beside what is enforced.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
-    /// In order; those of a TCP chain have no [`HttpFilter::ExtAuthz`].
-    pub filters: Vec<HttpFilter>,
+    /// In order.
+    pub filters: Vec<Rbac>,
+    /// Services that are asked about what the first of them note, of HTTP alone.
+    pub services: Vec<ExtAuthz>,
 }
 
 /// The rules of a workload, for anyone who asks outside a compilation; `tcp`: as an opaque port has them.
@@ -29,7 +33,15 @@ pub fn authorization_rules(snapshot: &Snapshot, namespace: &str, labels: &Labels
         std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     );
     proxy.labels = labels.clone();
-    Rules { filters: rules(&Ctx::new(snapshot, &proxy), if tcp { Layer::Tcp } else { Layer::Http }) }
+    let mut out = Rules::default();
+    for filter in rules(&Ctx::new(snapshot, &proxy), if tcp { Layer::Tcp } else { Layer::Http }) {
+        match filter {
+            HttpFilter::Rbac(rules) => out.filters.push(rules),
+            HttpFilter::ExtAuthz(service) => out.services.push(*service),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// What a chain is known to carry.

@@ -186,7 +186,8 @@ impl Exchange<'_> {
         }
         let Some(left_out) = self.conn.worker.refusals.take(Instant::now()) else { return };
         let what = if outcome.blame == Blame::Policy { "refused" } else { "failed" };
-        let why = self.why.as_deref().unwrap_or(&self.upstream.failure);
+        let failure = Some(&*self.upstream.failure).filter(|text| !text.is_empty());
+        let why = self.why.as_deref().or(failure).unwrap_or(&outcome.details);
         tracing::info!(
             target: TARGET,
             method = self.head.method.as_str(),

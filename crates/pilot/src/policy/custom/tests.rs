@@ -3,7 +3,7 @@
 use varka_api::istio::{Labels, MeshConfig};
 
 use super::*;
-use crate::{Snapshot, authorization_rules};
+use crate::{Rules, Snapshot, authorization_rules};
 
 const POLICY: &str = "
 apiVersion: v1
@@ -20,27 +20,23 @@ spec:
   rules: [{to: [{operation: {paths: [/admin]}}]}]
 ";
 
-fn filters_of(provider: &str, more: &str, tcp: bool) -> Vec<HttpFilter> {
+fn filters_of(provider: &str, more: &str, tcp: bool) -> Rules {
     let mesh = format!("extensionProviders: [{{name: ours, {provider}}}]");
     let (mesh, unknown) = MeshConfig::from_yaml(&mesh).unwrap();
     assert!(unknown.is_empty(), "{unknown:?}");
     let (objects, problems) = varka_api::read("in", &format!("{POLICY}{more}"));
     assert!(problems.is_empty(), "{problems:?}");
     let snapshot = Snapshot::builder().mesh(mesh).objects(objects).build();
-    authorization_rules(&snapshot, "a", &Labels::new(), tcp).filters
+    authorization_rules(&snapshot, "a", &Labels::new(), tcp)
 }
 
-fn refuses(filters: &[HttpFilter]) -> Vec<String> {
-    let rules = filters.iter().map(|filter| match filter {
-        HttpFilter::Rbac(rules) => rules,
-        other => panic!("{other:?}"),
+fn refuses(rules: &Rules) -> Vec<String> {
+    assert!(rules.services.is_empty(), "{rules:?}");
+    let names = rules.filters.iter().flat_map(|rules| {
+        assert_eq!((rules.action, rules.shadow), (PolicyAction::Deny, false));
+        rules.policies.iter().map(|p| p.name.to_string())
     });
-    rules
-        .flat_map(|rules| {
-            assert_eq!((rules.action, rules.shadow), (PolicyAction::Deny, false));
-            rules.policies.iter().map(|p| p.name.to_string())
-        })
-        .collect()
+    names.collect()
 }
 
 #[test]
@@ -49,7 +45,7 @@ fn rules_note_and_the_provider_is_asked() {
                 statusOnError: '503', pathPrefix: /check, includeHeadersInCheck: [x-old], \
                 headersToDownstreamOnAllow: ['x-*'], includeRequestBodyInCheck: {maxRequestBytes: 10}}";
     let filters = filters_of(http, "", false);
-    let [HttpFilter::Rbac(rules), HttpFilter::ExtAuthz(asked)] = filters.as_slice() else { panic!("{filters:?}") };
+    let ([rules], [asked]) = (filters.filters.as_slice(), filters.services.as_slice()) else { panic!("{filters:?}") };
     assert!(rules.shadow && rules.is_for_ext_authz());
     assert_eq!(&*rules.policies[0].name, "istio-ext-authz-ours-ns[a]-policy[p]-rule[0]");
     let AuthzService::Http(service) = &asked.service else { panic!("{asked:?}") };
@@ -63,11 +59,11 @@ fn rules_note_and_the_provider_is_asked() {
     let wanted = asked.enabled_metadata.as_ref().unwrap();
     assert_eq!(wanted.value, StringMatch::Prefix { value: "istio-ext-authz-ours".into(), ignore_case: false });
     // Nobody is asked over HTTP about connections that are no HTTP.
-    assert_eq!(filters_of(http, "", true), []);
+    assert_eq!(filters_of(http, "", true), Rules::default());
 
     let grpc = "envoyExtAuthzGrpc: {service: authz.a.svc.cluster.local, port: 9000}";
     let filters = filters_of(grpc, "", false);
-    let [_, HttpFilter::ExtAuthz(asked)] = filters.as_slice() else { panic!("{filters:?}") };
+    let [asked] = filters.services.as_slice() else { panic!("{filters:?}") };
     let AuthzService::Grpc(service) = &asked.service else { panic!("{asked:?}") };
     assert_eq!((&*service.authority, service.timeout.as_secs()), ("authz.a.svc.cluster.local", 600));
     assert_eq!(refuses(&filters_of(grpc, "", true)).len(), 1);
