@@ -62,9 +62,9 @@ pub use extensions::{
     WasmModule, WasmPlugin, WaypointMatch,
 };
 pub use mesh::{
-    AccessLogEncoding, DefaultConfig, ExtAuthzProvider, ExtensionProvider, FileAccessLog, InboundTrafficPolicy,
-    InboundTrafficPolicyMode, LogFormat, MeshConfig, MeshTlsConfig, OutboundTrafficPolicy, OutboundTrafficPolicyMode,
-    PathNormalization, PathNormalizationType, ProxyConfig, TracingConfig, ZipkinProvider,
+    AccessLogEncoding, DefaultConfig, ExtAuthzBody, ExtAuthzProvider, ExtensionProvider, FileAccessLog,
+    InboundTrafficPolicy, InboundTrafficPolicyMode, LogFormat, MeshConfig, MeshTlsConfig, OutboundTrafficPolicy,
+    OutboundTrafficPolicyMode, PathNormalization, PathNormalizationType, ProxyConfig, TracingConfig, ZipkinProvider,
 };
 pub use registry::{
     CaptureMode, EgressListener, ExecProbe, GroupMetadata, GrpcProbe, HttpProbe, IngressListener, Location,

@@ -12,7 +12,8 @@ use crate::args::{self, ControlPlane, Proxy, ProxyInit};
 /// `varka proxy`.
 pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
     install_crypto();
-    log_to_stderr("warn");
+    // What was refused, and why, is worth a line: there is a limit on those.
+    log_to_stderr("warn,policy=info");
     let role = match args.role {
         args::Role::Sidecar => varka_proxy::Role::Sidecar,
         args::Role::Router => varka_proxy::Role::Router,

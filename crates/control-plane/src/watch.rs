@@ -4,6 +4,7 @@
 //! for again every few seconds; a server that is away leaves the last snapshot in force.
 
 mod gather;
+mod keys;
 mod kinds;
 mod secrets;
 mod stream;
@@ -14,6 +15,8 @@ pub(crate) use gather::{MeshSource, Published, run};
 pub(crate) use kinds::versions;
 
 use varka_api::RawObject;
+use varka_engine::ir::Str;
+use varka_pilot::KeySource;
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) enum Update {
     Apply(Box<RawObject>),
     /// An object is gone.
     Delete(ObjectKey),
+    /// Keys of an issuer of tokens were fetched, or cannot be; `None`: nothing names them any more.
+    Keys { source: KeySource, keys: Option<Result<Str, Str>> },
     /// The watch of this number has told all that there is.
     Synced(usize),
 }

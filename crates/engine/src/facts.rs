@@ -121,6 +121,15 @@ impl Metadata {
         }
     }
 
+    /// Adds one thing to what `filter` said.
+    pub fn insert(&mut self, filter: &str, key: String, value: Value) {
+        match self.0.iter_mut().find(|(name, _)| **name == *filter) {
+            Some((_, Value::Object(members))) => drop(members.insert(key, value)),
+            Some((_, other)) => *other = serde_json::json!({ key: value }),
+            None => self.0.push((filter.into(), serde_json::json!({ key: value }))),
+        }
+    }
+
     /// What `filter` said.
     pub fn filter(&self, filter: &str) -> Option<&Value> {
         self.0.iter().find(|(name, _)| &**name == filter).map(|(_, value)| value)

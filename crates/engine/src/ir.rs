@@ -5,8 +5,10 @@
 //! A field that is absent from Envoy's message is `None` or empty here; defaults are the decoder's job, stated at each field.
 
 mod cluster;
+mod ext_authz;
 mod filter;
 mod http;
+mod jwt;
 mod listener;
 mod matching;
 mod route;
@@ -22,6 +24,7 @@ pub use cluster::{
     HealthStatus, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, SlowStart,
     TcpKeepalive, TransportSocketMatch,
 };
+pub use ext_authz::{AuthzBody, AuthzGrpc, AuthzHttp, AuthzService, ExtAuthz};
 pub use filter::{
     AlpnOverride, Cors, CorsOrigin, Fault, FaultAbort, FaultDelay, HttpFilter, NetworkFilter, Permission, PolicyAction,
     Principal, Rbac, RbacPolicy,
@@ -30,11 +33,14 @@ pub use http::{
     AccessLog, AccessLogFormat, AccessLogSink, ClientCertForwarding, Codec, HttpConnectionManager, ISTIO_JSON,
     ISTIO_TEXT, LocalReplyMapping, PathNormalization, RouteSource, SlashesAction, Tracing,
 };
+pub use jwt::{Jwks, JwtAuthn, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement};
 pub use listener::{
     ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, Terminal, TrafficDirection,
     TransportProtocol, WeightedCluster,
 };
-pub use matching::{HeaderMatch, HeaderMatcher, PathMatch, QueryMatch, QueryMatcher, Regex, StringMatch};
+pub use matching::{
+    HeaderMatch, HeaderMatcher, MetadataMatch, PathMatch, QueryMatch, QueryMatcher, Regex, StringMatch,
+};
 pub use route::{
     Action, DirectResponse, HeaderAppend, HeaderMutation, Mirror, Redirect, RetryBackOff, RetryOn, RetryPolicy,
     Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedRoute,

@@ -5,18 +5,20 @@
 //!
 //! The modules stand in the order in which one request meets them:
 //! [`listener`] (which filter chain), [`xff`], [`xfcc`], [`request_id`], [`path`] (what the request really says), [`host`] and
-//! [`route`] (where it goes), [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint),
+//! [`route`] (where it goes), [`ext_authz`], [`jwt`], [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint),
 //! [`retry`] (once more?), [`outcome`] (what the client and the log are told).
 #![forbid(unsafe_code)]
 
 pub mod balance;
 pub mod cors;
+pub mod ext_authz;
 pub mod facts;
 pub mod fault;
 pub mod format;
 pub mod headers;
 pub mod host;
 pub mod ir;
+pub mod jwt;
 pub mod listener;
 pub mod matcher;
 pub mod outcome;

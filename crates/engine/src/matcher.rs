@@ -4,7 +4,7 @@
 //! matcher asks that none matches. Bytes that are not UTF-8 never match a regular expression.
 
 use crate::facts::{Request, split_query};
-use crate::ir::{HeaderMatch, HeaderMatcher, PathMatch, QueryMatch, QueryMatcher, StringMatch};
+use crate::ir::{HeaderMatch, HeaderMatcher, MetadataMatch, PathMatch, QueryMatch, QueryMatcher, Str, StringMatch};
 
 #[cfg(test)]
 mod tests;
@@ -62,6 +62,21 @@ fn empty_matches(matches: &HeaderMatch) -> bool {
 
 fn in_range(line: &[u8], start: i64, end: i64) -> bool {
     std::str::from_utf8(line).ok().and_then(|text| text.parse::<i64>().ok()).is_some_and(|n| start <= n && n < end)
+}
+
+/// Whether filters have found out what `matcher` asks.
+pub fn metadata(matcher: &MetadataMatch, request: &Request<'_>) -> bool {
+    metadata_value(request, &matcher.filter, &matcher.path, &matcher.value) != matcher.invert
+}
+
+/// Whether a filter has found out a text like this, or a list that has one.
+pub fn metadata_value(request: &Request<'_>, filter: &str, path: &[Str], want: &StringMatch) -> bool {
+    let matches = |value: &serde_json::Value| value.as_str().is_some_and(|text| string(want, text.as_bytes()));
+    match request.metadata.get(filter, path) {
+        Some(serde_json::Value::Array(items)) => items.iter().any(matches),
+        Some(value) => matches(value),
+        None => false,
+    }
 }
 
 /// Whether the query has what `matcher` asks; of a repeated key the first value counts, and nothing is decoded.

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
-use serde_json::Value;
 
 use crate::facts::{Connection, Request, split_query};
 use crate::ir::{Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str, StringMatch};
@@ -16,7 +15,7 @@ mod explain;
 #[cfg(test)]
 mod tests;
 
-pub use explain::missing;
+pub use explain::{missing, why_denied};
 
 /// What a policy is asked about: a connection, and a request on it if there is one.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +56,29 @@ impl Decision<'_> {
             None => Cow::Borrowed("rbac_access_denied_matched_policy[none]"),
             Some(name) => Cow::Owned(format!("rbac_access_denied_matched_policy[{}]", name.replace(' ', "_"))),
         }
+    }
+}
+
+/// Under which filter's name shadow rules note what they say.
+pub const METADATA: &str = "envoy.filters.http.rbac";
+
+/// Prefix of what CUSTOM policies note for the filter that asks their service.
+pub const EXT_AUTHZ_PREFIX: &str = "istio_ext_authz_";
+
+impl Rbac {
+    /// Whether these rules only say which requests a service is asked about.
+    pub fn is_for_ext_authz(&self) -> bool {
+        *self.stat_prefix == *EXT_AUTHZ_PREFIX
+    }
+}
+
+impl Decision<'_> {
+    /// What shadow rules note for later filters.
+    pub fn notes(&self, rules: &Rbac) -> impl Iterator<Item = (String, String)> {
+        let prefix = &rules.stat_prefix;
+        let result = if self.would_allow { "allowed" } else { "denied" };
+        let policy = self.policy.map(|name| (format!("{prefix}shadow_effective_policy_id"), name.to_string()));
+        policy.into_iter().chain([(format!("{prefix}shadow_engine_result"), result.to_owned())])
     }
 }
 
@@ -117,12 +139,7 @@ fn authenticated(want: Option<&StringMatch>, connection: &Connection<'_>) -> boo
         || matcher::string(want, peer.subject.as_bytes())
 }
 
-/// A string, or any string of a list.
+/// A connection has no metadata.
 fn metadata(s: &Subject<'_>, filter: &str, path: &[Str], want: &StringMatch) -> bool {
-    let matches = |value: &Value| value.as_str().is_some_and(|text| matcher::string(want, text.as_bytes()));
-    match s.request.and_then(|r| r.metadata.get(filter, path)) {
-        Some(Value::Array(items)) => items.iter().any(matches),
-        Some(value) => matches(value),
-        None => false,
-    }
+    s.request.is_some_and(|request| matcher::metadata_value(request, filter, path, want))
 }

@@ -167,6 +167,7 @@ enum Mismatch<'a> {
     Path,
     Grpc,
     Header(&'a str),
+    Metadata(&'a [Str]),
     Query(&'a str),
 }
 
@@ -176,6 +177,7 @@ impl std::fmt::Display for Mismatch<'_> {
             Self::Path => f.write_str("the path is another"),
             Self::Grpc => f.write_str("the request is not gRPC"),
             Self::Header(name) => write!(f, "header {name} is not as asked"),
+            Self::Metadata(path) => write!(f, "claim {} is not as asked", path.join(".")),
             Self::Query(name) => write!(f, "query parameter {name} is not as asked"),
         }
     }
@@ -190,6 +192,9 @@ fn mismatch<'a>(m: &'a RouteMatch, request: &Request<'_>) -> Option<Mismatch<'a>
     }
     if let Some(missing) = m.headers.iter().find(|h| !matcher::header(h, request)) {
         return Some(Mismatch::Header(&missing.name));
+    }
+    if let Some(missing) = m.metadata.iter().find(|want| !matcher::metadata(want, request)) {
+        return Some(Mismatch::Metadata(&missing.path));
     }
     if m.query.is_empty() {
         return None;

@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ReadKey, ReadSet};
 use crate::registry::{Registry, Service};
 use crate::scope::Scope;
-use crate::snapshot::{Kind, Snapshot, Store};
+use crate::snapshot::{KeySource, Kind, Snapshot, Store};
 use crate::{ProxyEngine, ProxyKey, ProxyKind};
 
 /// Everything a compilation needs. Lookups go through it, so that they are recorded.
@@ -94,6 +94,12 @@ impl<'a> Ctx<'a> {
     ) -> Option<&'a Arc<Object<T>>> {
         self.read(ReadKey::Object(kind, namespace.into(), name.into()));
         store.get(namespace, name)
+    }
+
+    /// Keys of an issuer of tokens; `None`: nobody has fetched them yet.
+    pub(crate) fn key_set(&self, source: &KeySource) -> Option<&'a Result<Str, Str>> {
+        self.read(ReadKey::Object(Kind::KeySet, source.issuer.clone(), source.uri.clone()));
+        self.snapshot.key_set(source)
     }
 
     /// What this proxy sees.

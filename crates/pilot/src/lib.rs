@@ -41,7 +41,7 @@ pub use key::{Interception, ProxyEngine, ProxyKey, ProxyKind, ProxyPort, Resourc
 pub use policy::{Mode, Rules, authorization_rules, peer_mode};
 pub use reads::{ChangeKey, ReadKey, ReadSet, touched};
 pub use registry::{Port, Protocol, Registry, Resolution, Service};
-pub use snapshot::{Change, Kind, Prepared, Snapshot, SnapshotBuilder};
+pub use snapshot::{Change, KeySource, Kind, Prepared, Snapshot, SnapshotBuilder};
 pub use unsupported::{NOT_IMPLEMENTED, NotImplemented, not_implemented};
 
 use context::Ctx;

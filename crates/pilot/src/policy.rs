@@ -1,11 +1,14 @@
 //! Who may connect and who may ask, and what is written down about it.
 
 mod authorization;
+mod custom;
 mod generate;
+mod jwt;
 mod peer;
 mod telemetry;
 
 pub(crate) use authorization::{Layer, http_filters, network_filters};
 pub use authorization::{Rules, authorization_rules};
+pub(crate) use jwt::PAYLOAD;
 pub use peer::{Mode, peer_mode};
 pub(crate) use telemetry::{Side, access_logs, listener_access_logs, tracing};

@@ -1,5 +1,6 @@
 //! An immutable index of all resources. A change makes a new one that shares everything that did not change.
 
+mod keys;
 mod prepare;
 mod store;
 
@@ -23,6 +24,7 @@ use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
 use crate::{gateway_api, unsupported};
 
+pub use keys::KeySource;
 pub use prepare::Prepared;
 pub(crate) use prepare::{DestinationRules, Export, RuleOf, prepare_virtual_services};
 pub(crate) use store::{Store, by_age};
@@ -44,6 +46,13 @@ pub enum Change {
     },
     /// Mesh-wide settings, in place of those of the ConfigMap `istio` of the root namespace.
     Mesh(Box<MeshConfig>),
+    /// Keys of an issuer of tokens.
+    Keys {
+        /// Whose.
+        source: KeySource,
+        /// The key set, or why it cannot be had; `None`: nobody asks for it any more.
+        keys: Option<Result<Str, Str>>,
+    },
 }
 
 /// Declares the kinds that are indexed, each with its store.
@@ -55,6 +64,8 @@ macro_rules! kinds {
             $(#[doc = concat!("`", stringify!($ty), "`.")] $ty,)*
             /// Mesh-wide settings.
             MeshConfig,
+            /// Keys of an issuer of tokens, by issuer and place.
+            KeySet,
             /// A kind of which nothing is implemented, by its row in the list: only known so that people can be told.
             NotImplemented(&'static str, &'static str),
         }
@@ -82,14 +93,14 @@ macro_rules! kinds {
                         self.$field.insert(decoded.object);
                         Ok(decoded.unknown)
                     })*
-                    Kind::MeshConfig | Kind::NotImplemented(..) => Ok(Vec::new()),
+                    Kind::MeshConfig | Kind::KeySet | Kind::NotImplemented(..) => Ok(Vec::new()),
                 }
             }
 
             fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
                 match kind {
                     $(Kind::$ty => self.$field.remove(namespace, name),)*
-                    Kind::MeshConfig | Kind::NotImplemented(..) => {}
+                    Kind::MeshConfig | Kind::KeySet | Kind::NotImplemented(..) => {}
                 }
             }
         }
@@ -154,6 +165,7 @@ pub struct Snapshot {
     gateway_api: Arc<gateway_api::Model>,
     slices: Arc<SliceIndex>,
     problems: Arc<Problems>,
+    key_sets: Arc<BTreeMap<KeySource, Result<Str, Str>>>,
 }
 
 /// Collects the first objects of a [`Snapshot`].
@@ -236,6 +248,7 @@ impl Snapshot {
             gateway_api: Arc::default(),
             slices: Arc::default(),
             problems: Arc::default(),
+            key_sets: Arc::default(),
         }
     }
 
@@ -270,6 +283,7 @@ impl Snapshot {
                         keys.push(next.upsert(kind, &raw, &mut stale));
                     }
                 }
+                Change::Keys { source, keys: found } => keys.extend(next.keys_changed(source, found)),
                 Change::Delete { kind, namespace, name } => keys.push(next.delete(kind, namespace, name, &mut stale)),
             }
         }

@@ -8,6 +8,7 @@ pub use envoy_types::pb::envoy::config::listener::v3 as listener;
 pub use envoy_types::pb::envoy::config::rbac::v3 as rbac;
 pub use envoy_types::pb::envoy::config::route::v3 as route;
 pub use envoy_types::pb::envoy::config::trace::v3 as trace;
+pub use envoy_types::pb::envoy::service::auth::v3 as auth;
 pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub use envoy_types::pb::envoy::r#type::v3 as types;
@@ -27,8 +28,10 @@ pub mod http_filter {
     pub use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
     pub use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
     pub use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+    pub use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
     pub use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
     pub use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
+    pub use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
     pub use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as rbac;
     pub use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 }

@@ -2,23 +2,27 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use varka_engine::ir::{Listener, Str, Terminal, TrafficDirection};
+use varka_engine::ir::{Listener, NetworkFilter, PolicyAction, Rbac, Str, Terminal, TrafficDirection};
 use varka_engine::listener::choose_chain;
 use varka_engine::outcome::Outcome;
+use varka_engine::rbac::{self, Subject};
 use varka_engine::trace::Trace;
 
 use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::OriginalDst;
 use crate::conn::{Conn, Open, Seen};
+use crate::limit::TARGET;
 use crate::net::{Io, Socket};
 use crate::worker::Worker;
 use crate::{http, inspect, on_demand, tcp, tls};
 
 /// A TLS handshake takes at most so long where the chain does not say otherwise, as in Envoy.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+/// Most policies whose unmet conditions are told of one connection.
+const TOLD: usize = 4;
 
 /// Handles one connection until it ends.
 pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream, peer: SocketAddr) {
@@ -96,14 +100,18 @@ fn refuse(worker: &Worker, listener: &Listener, seen: &Seen, socket: &Socket, ou
     let (upstream, connection) = (UpstreamRecord::default(), seen.facts());
     let record = upstream.record(&connection, outcome, &worker.state);
     worker.state.logs.write(worker.state.config().logs(listener), &record);
-    tracing::debug!(
-        listener = %listener.name,
-        peer = %seen.peer,
-        original_dst = %seen.original_dst,
-        tls = seen.hello.is_some(),
-        "refused: {}",
-        outcome.details
-    );
+    if let Some(left_out) = worker.refusals.take(Instant::now()) {
+        let what = if seen.hello.is_some() { "TLS" } else { "plain text" };
+        tracing::info!(
+            target: TARGET,
+            listener = %listener.name,
+            peer = %seen.peer,
+            original_dst = %seen.original_dst,
+            details = &*outcome.details,
+            left_out,
+            "connection refused: no filter chain takes {what} here"
+        );
+    }
     socket.reset_on_close();
 }
 
@@ -140,8 +148,12 @@ async fn secure(mut conn: Conn, socket: Socket) {
 /// Network filters, then what the chain ends in.
 async fn dispatch(conn: Conn, io: Io, h2: bool) {
     let Some(chain) = conn.chain.chain() else { return };
+    note_policies(&conn);
     if let Some(details) = conn.denied() {
-        tracing::debug!(peer = %conn.seen.peer, "refused: {details}");
+        if let Some(left_out) = conn.worker.refusals.take(Instant::now()) {
+            let (peer, original_dst, why) = (conn.seen.peer, conn.seen.original_dst, why_denied(&conn));
+            tracing::info!(target: TARGET, %peer, %original_dst, left_out, "connection refused: {why}");
+        }
         tcp::deny(&conn, chain, details);
         return;
     }
@@ -149,6 +161,46 @@ async fn dispatch(conn: Conn, io: Io, h2: bool) {
         // Boxed each, so that neither pays for the other.
         Terminal::Http(_) => Box::pin(http::connection::serve(Rc::new(conn), io, h2)).await,
         Terminal::Tcp(_) => Box::pin(tcp::proxy(conn, io)).await,
+    }
+}
+
+/// Policies of a connection.
+fn policies(conn: &Conn) -> impl Iterator<Item = &Rbac> {
+    conn.chain.chain().into_iter().flat_map(|chain| &chain.filters).filter_map(|filter| match filter {
+        NetworkFilter::Rbac(rules) => Some(rules),
+        NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
+    })
+}
+
+/// What the first policy that denies it says.
+fn why_denied(conn: &Conn) -> String {
+    let facts = conn.facts();
+    let subject = Subject::connection(&facts);
+    let denies = policies(conn).find_map(|rules| {
+        let decision = rbac::evaluate(rules, &subject);
+        (!decision.allowed).then(|| rbac::why_denied(rules, &decision, &subject, TOLD))
+    });
+    denies.unwrap_or_default()
+}
+
+/// What policies that are not enforced say of a connection.
+fn note_policies(conn: &Conn) {
+    let facts = conn.facts();
+    let subject = Subject::connection(&facts);
+    for rules in policies(conn).filter(|rules| rules.shadow || rules.action == PolicyAction::Log) {
+        let decision = rbac::evaluate(rules, &subject);
+        if rules.action == PolicyAction::Log && decision.policy.is_none() {
+            continue;
+        }
+        let Some(left_out) = conn.worker.shadows.take(Instant::now()) else { return };
+        let policy = decision.policy.map_or("none", |name| name);
+        let what = match (rules.action, decision.would_allow) {
+            (PolicyAction::Log, _) => "audited",
+            (_, true) => "would be allowed",
+            (_, false) => "would be denied",
+        };
+        let (peer, original_dst) = (conn.seen.peer, conn.seen.original_dst);
+        tracing::info!(target: TARGET, policy, %peer, %original_dst, left_out, "connection {what}, as a policy says that is not enforced");
     }
 }
 

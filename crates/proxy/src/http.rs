@@ -4,10 +4,13 @@
 //! [`forward`] the part between here and an endpoint.
 
 mod body;
+mod call;
 pub(crate) mod connection;
 mod date;
 mod downstream;
 mod exchange;
+mod ext_authz;
+mod filters;
 mod forward;
 pub(crate) mod h1;
 pub(crate) mod h2;

@@ -22,6 +22,7 @@ mod deadline;
 mod error;
 mod http;
 mod inspect;
+mod limit;
 mod metrics;
 mod net;
 mod on_demand;

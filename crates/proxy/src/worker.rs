@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use varka_engine::ir::{Listener, Str, TrafficDirection};
 
 use crate::accept;
+use crate::limit::Limit;
 use crate::metrics::Series;
 use crate::pool::Pools;
 use crate::state::{Lifecycle, State};
@@ -33,12 +34,22 @@ pub(crate) struct Worker {
     pub pools: Pools,
     /// Istio's series that its requests counted in.
     pub series: Series,
+    /// How many lines about refused requests and connections it may still write.
+    pub refusals: Limit,
+    /// Likewise, about what policies that are not enforced would have done.
+    pub shadows: Limit,
 }
 
 impl Worker {
     /// A worker without connections.
     pub(crate) fn new(state: Arc<State>) -> Rc<Self> {
-        Rc::new(Self { state, pools: Pools::default(), series: Series::default() })
+        Rc::new(Self {
+            state,
+            pools: Pools::default(),
+            series: Series::default(),
+            refusals: Limit::default(),
+            shadows: Limit::default(),
+        })
     }
 
     /// Runs until the proxy stops.

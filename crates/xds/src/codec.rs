@@ -12,10 +12,13 @@ mod access_log;
 mod cluster;
 mod cluster_limits;
 mod endpoint;
+mod ext_authz;
 mod hcm;
 mod headers;
 mod http_filter;
+mod jwt;
 mod listener;
+mod metadata;
 mod network;
 mod rbac;
 mod refusal;
@@ -145,6 +148,11 @@ fn decode_kind(kind: ResourceType, bytes: &[u8], name: &mut Str) -> refusal::Dec
             Resource::VirtualHost(Str::clone(&host.name), Arc::new(host))
         }
     })
+}
+
+/// An address as Envoy writes it.
+pub(crate) fn socket(address: std::net::SocketAddr) -> varka_proto::envoy::core::Address {
+    value::address(address)
 }
 
 /// A version that is equal for equal resources and, but for one in 2^64, differs for different ones: the same in every

@@ -2,9 +2,11 @@
 //! configuration of a proxy and Envoy's messages.
 //!
 //! The protocol logic of either side is a state machine without IO (`client::state`, `server::watches`); the streams
-//! around them only move messages. What a resource means is no affair of this crate.
+//! around them only move messages. What a resource means is no affair of this crate. Beside it [`authz`], the messages of
+//! authorization services, which speak Envoy's language too.
 #![forbid(unsafe_code)]
 
+pub mod authz;
 pub mod client;
 pub mod codec;
 pub mod node;

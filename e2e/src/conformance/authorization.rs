@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use varka_api::istio::MeshConfig;
+use varka_api::istio::{ExtensionProvider, MeshConfig};
 use varka_engine::ir::{HeaderMatch, HeaderMatcher, PathMatch, Permission, PolicyAction, Principal, StringMatch};
 use varka_pilot::{Snapshot, authorization_rules};
 
 use super::{Report, cases, text};
+
+mod external;
 
 /// Policies by action and whether they are only reported; each policy as its set of alternatives on both sides.
 type Meaning = BTreeMap<(String, bool), BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>>;
@@ -28,15 +30,19 @@ fn one(case: &Value, dir: &Path) -> Result<(), String> {
     let mesh = MeshConfig {
         trust_domain: text(case, "trustDomain").to_owned(),
         trust_domain_aliases: aliases.filter_map(|a| a.as_str().map(str::to_owned)).collect(),
+        extension_providers: providers(text(case, "meshConfigVar"))?,
         ..MeshConfig::default()
     };
-    let snapshot = Snapshot::builder().mesh(mesh).objects(objects).build();
+    let (services, _) = varka_api::read("services", PROVIDER);
+    let snapshot = Snapshot::builder().mesh(mesh).objects(objects).objects(services).build();
     let proxy = case.get("proxy").cloned().unwrap_or_default();
     let labels = proxy.get("labels").and_then(Value::as_object).into_iter().flatten();
     let labels = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
     let tcp = text(case, "proto") == "tcp";
     let mut got = Meaning::new();
-    for filter in authorization_rules(&snapshot, text(&proxy, "namespace"), &labels, tcp).filters {
+    let ours = authorization_rules(&snapshot, text(&proxy, "namespace"), &labels, tcp);
+    let asks: Vec<Value> = ours.services.iter().map(external::ours).collect();
+    for filter in ours.filters {
         let action = match filter.action {
             PolicyAction::Allow => "ALLOW",
             PolicyAction::Deny => "DENY",
@@ -50,11 +56,13 @@ fn one(case: &Value, dir: &Path) -> Result<(), String> {
         }
     }
     let mut want = Meaning::new();
+    let mut wants = Vec::new();
     for file in case.get("want").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         let filter: Value = serde_saphyr::from_str(&read(file)?).map_err(|e| e.to_string())?;
         let config = filter.get("typedConfig").cloned().unwrap_or_default();
         if text(&filter, "name").ends_with("ext_authz") {
-            return Err("external authorization is not built".to_owned());
+            wants.push(external::theirs(&config));
+            continue;
         }
         for (key, shadow) in [("rules", false), ("shadowRules", true)] {
             let Some(rules) = config.get(key) else { continue };
@@ -68,7 +76,50 @@ fn one(case: &Value, dir: &Path) -> Result<(), String> {
             }
         }
     }
-    if got == want { Ok(()) } else { Err(format!("{got:?} instead of {want:?}")) }
+    match (got == want, asks == wants) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!("{got:?} instead of {want:?}")),
+        (true, false) => Err(format!("{asks:?} instead of {wants:?}")),
+    }
+}
+
+/// The service that the table's providers name.
+const PROVIDER: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: my-custom-ext-authz, namespace: foo}
+spec: {ports: [{name: grpc, port: 9000}]}
+";
+
+/// The table names its mesh configurations; these are the providers in them.
+fn providers(name: &str) -> Result<Vec<ExtensionProvider>, String> {
+    let host = "my-custom-ext-authz.foo.svc.cluster.local";
+    let value = match name {
+        "" => return Ok(Vec::new()),
+        "meshConfigGRPCNoNamespace" => json!({"envoyExtAuthzGrpc": {"service": host, "port": 9000, "failOpen": true,
+            "statusOnError": "403"}}),
+        "meshConfigGRPC" => json!({"envoyExtAuthzGrpc": {"service": format!("foo/{host}"), "port": 9000,
+            "timeout": "0.002s", "failOpen": true, "statusOnError": "403",
+            "includeRequestBodyInCheck": {"maxRequestBytes": 4096, "allowPartialMessage": true}}}),
+        "meshConfigHTTP" => json!({"envoyExtAuthzHttp": {"service": format!("foo/{host}"), "port": 9000,
+            "timeout": "10s", "failOpen": true, "statusOnError": "403", "pathPrefix": "/check",
+            "includeRequestHeadersInCheck": ["x-custom-id", "x-prefix-*", "*-suffix"],
+            "includeHeadersInCheck": ["should-not-include-when-IncludeRequestHeadersInCheck-is-set"],
+            "includeAdditionalHeadersInCheck": {"x-header-1": "value-1", "x-header-2": "value-2"},
+            "includeRequestBodyInCheck": {"maxRequestBytes": 2048, "allowPartialMessage": true, "packAsBytes": true},
+            "headersToUpstreamOnAllow": ["Authorization", "x-prefix-*", "*-suffix"],
+            "headersToDownstreamOnDeny": ["Set-cookie", "x-prefix-*", "*-suffix"],
+            "headersToDownstreamOnAllow": ["Set-cookie", "x-prefix-*", "*-suffix"]}}),
+        "meshConfigInvalid" => json!({"envoyExtAuthzHttp": {"service": "foo/my-custom-ext-authz", "port": 999_999,
+            "pathPrefix": "check", "statusOnError": "999"}}),
+        other => return Err(format!("the mesh configuration {other} is not known here")),
+    };
+    let mut provider = value;
+    if let Some(members) = provider.as_object_mut() {
+        members.insert("name".to_owned(), "default".into());
+    }
+    let mesh = json!({"extensionProviders": [provider]});
+    Ok(MeshConfig::from_value(mesh).map_err(|e| e.to_string())?.0.extension_providers)
 }
 
 /// The metadata matcher of a permission or principal, with another value to match.
@@ -80,7 +131,7 @@ fn with_value(matcher: &Value, value: &Value) -> Value {
 
 /// The same text for everything that means the same: alternatives sorted, single ones unwrapped, several values of one claim as
 /// alternatives.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     if let Some(list) =
         value.get("metadata").and_then(|m| m.pointer("/value/orMatch/valueMatchers")).and_then(Value::as_array)
     {
@@ -195,7 +246,7 @@ fn header(h: &HeaderMatcher) -> Value {
     }
 }
 
-fn string(m: &StringMatch) -> Value {
+pub(super) fn string(m: &StringMatch) -> Value {
     let case = |kind: &str, value: &str, ignore_case: bool| json!({kind: value, "ignoreCase": ignore_case});
     match m {
         StringMatch::Exact { value, ignore_case } => case("exact", value, *ignore_case),

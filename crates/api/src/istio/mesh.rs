@@ -131,14 +131,29 @@ messages! {
         status_on_error: String,
         /// Put in front of the path (HTTP).
         path_prefix: String,
-        /// Request headers that are sent along (HTTP).
+        /// Request headers that are sent along (HTTP); `*` at one end for any rest.
         include_request_headers_in_check: Vec<String>,
+        /// The same, older; only where the other is empty.
+        include_headers_in_check: Vec<String>,
+        /// What of the body is sent along.
+        include_request_body_in_check: Option<ExtAuthzBody>,
         /// Response headers that go to the application when allowed.
         headers_to_upstream_on_allow: Vec<String>,
-        /// Response headers that go to the client when denied.
+        /// Response headers that go to the client when denied; empty: all.
         headers_to_downstream_on_deny: Vec<String>,
+        /// Response headers that go to the client when allowed.
+        headers_to_downstream_on_allow: Vec<String>,
         /// Headers added to the check.
         include_additional_headers_in_check: BTreeMap<String, String>,
+    }
+    /// What of a body is sent to an authorization service.
+    ExtAuthzBody {
+        /// Most of it.
+        max_request_bytes: u32,
+        /// A longer one is cut; else the request is answered with 413.
+        allow_partial_message: bool,
+        /// As bytes, and not as text (gRPC).
+        pack_as_bytes: bool,
     }
     /// An access log file.
     FileAccessLog {

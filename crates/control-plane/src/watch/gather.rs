@@ -138,6 +138,7 @@ pub(crate) async fn run(
     }
     let mesh = Scope { namespace: Some(source.root_namespace.clone()), name: Some("istio".to_owned()) };
     watches.spawn(follow(client.clone(), CONFIG_MAP, mesh, KINDS.len(), into.clone()));
+    watches.spawn(super::keys::follow(publish.subscribe(), into.clone()));
     let mut gatherer = Gatherer {
         mesh_source: source,
         on_mesh,
@@ -214,6 +215,10 @@ impl Gatherer {
                 }
                 self.pending.extend(deletion(key));
                 changed
+            }
+            Update::Keys { source, keys } => {
+                self.pending.push(Change::Keys { source, keys });
+                false
             }
             Update::Synced(number) => {
                 self.unsynced.remove(&number);

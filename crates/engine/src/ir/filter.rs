@@ -5,13 +5,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HeaderMatcher, PathMatch, Str, StringMatch};
+use super::{ExtAuthz, HeaderMatcher, JwtAuthn, PathMatch, Str, StringMatch};
 
 /// An HTTP filter, in the order in which the connection manager runs them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum HttpFilter {
     /// `envoy.filters.http.rbac`.
     Rbac(Rbac),
+    /// `envoy.filters.http.ext_authz`.
+    ExtAuthz(Box<ExtAuthz>),
+    /// `envoy.filters.http.jwt_authn`.
+    Jwt(Box<JwtAuthn>),
     /// `envoy.filters.http.fault`; configured per route.
     Fault,
     /// `envoy.filters.http.cors`; configured per route.
@@ -55,7 +59,7 @@ pub struct Rbac {
     pub policies: Vec<RbacPolicy>,
     /// Only reported, never enforced (`istio.io/dry-run`, and `Log`).
     pub shadow: bool,
-    /// `istio-tcp-` or empty: prefix of statistics.
+    /// Prefix of statistics, and of what shadow rules note for later filters (`istio_ext_authz_`).
     pub stat_prefix: Str,
 }
 

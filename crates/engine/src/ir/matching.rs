@@ -161,6 +161,19 @@ pub enum HeaderMatch {
     },
 }
 
+/// `envoy.type.matcher.v3.MetadataMatcher` on what filters have found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetadataMatch {
+    /// Filter namespace.
+    pub filter: Str,
+    /// Keys.
+    pub path: Vec<Str>,
+    /// The value, or any element of a list.
+    pub value: StringMatch,
+    /// Negates the answer, also where there is no value.
+    pub invert: bool,
+}
+
 /// Path part of a route match; the query is never part of what is compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum PathMatch {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use super::{Cors, Fault, HashPolicy, HeaderMatcher, PathMatch, QueryMatcher, Rbac, Regex, Str};
+use super::{Cors, Fault, HashPolicy, HeaderMatcher, MetadataMatch, PathMatch, QueryMatcher, Rbac, Regex, Str};
 
 /// `envoy.config.route.v3.RouteConfiguration`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,8 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatcher>,
     /// All must match.
     pub query: Vec<QueryMatcher>,
+    /// All must match.
+    pub metadata: Vec<MetadataMatch>,
     /// `grpc`: only `application/grpc` requests.
     pub grpc: bool,
 }

@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 
 use super::{Blame, Flag, Outcome, ResetReason, ResponseFlags};
 use crate::ir::{DirectResponse, LocalReplyMapping};
+use crate::jwt::Failure;
 
 /// An answer of the proxy's own, before it is put on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,17 +156,34 @@ impl LocalReply {
 
     /// A token does not hold: 401, or 403 for a wrong audience. `reason` is `Jwt is expired` and the like. The challenge names the
     /// request's URL, of whose path at most 256 bytes.
-    pub fn jwt_denied(reason: &'static str, scheme: &str, authority: &str, path: &str) -> Self {
-        let status = if reason == "Audiences in Jwt are not allowed" { 403 } else { 401 };
-        let details = format!("jwt_authn_access_denied{{{}}}", reason.replace(' ', "_"));
-        let mut reply = Self::new(status, None, details, reason, Blame::Policy);
+    pub fn jwt_denied(reason: Failure, scheme: &str, authority: &str, path: &str) -> Self {
+        let status = if reason == Failure::AudienceNotAllowed { 403 } else { 401 };
+        let details = format!("jwt_authn_access_denied{{{}}}", reason.text().replace(' ', "_"));
+        let mut reply = Self::new(status, None, details, reason.text(), Blame::Policy);
         let end = (0..=path.len().min(256)).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
         let path = path.get(..end).unwrap_or_default();
-        let error = if reason == "Jwt is missing" { "" } else { ", error=\"invalid_token\"" };
+        let error = if reason == Failure::Missing { "" } else { ", error=\"invalid_token\"" };
         if let Ok(challenge) = HeaderValue::try_from(format!("Bearer realm=\"{scheme}://{authority}{path}\"{error}")) {
             reply.headers.insert(WWW_AUTHENTICATE, challenge);
         }
         reply
+    }
+
+    /// An authorization service denies: its status, headers and body, `UAEX`.
+    pub fn ext_authz_denied(status: u16, headers: HeaderMap, body: Bytes) -> Self {
+        let flag = Some(Flag::UnauthorizedExternalService);
+        let mut reply = Self::new(status, flag, "ext_authz_denied", "", Blame::Policy);
+        reply.headers = headers;
+        if body.is_empty() {
+            reply.headers.remove(CONTENT_TYPE);
+        }
+        reply.body = body;
+        reply
+    }
+
+    /// An authorization service says nothing: the configured status without body, `UAEX`.
+    pub fn ext_authz_error(status: u16) -> Self {
+        Self::new(status, Some(Flag::UnauthorizedExternalService), "ext_authz_error", "", Blame::Policy)
     }
 
     /// A redirect: no body.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::jwt::Failure;
 
 fn wire(reply: LocalReply) -> (u16, String, String) {
     let rendered = reply.render(false, false);
@@ -64,15 +65,15 @@ fn flags_and_details() {
 
 #[test]
 fn tokens() {
-    let expired = LocalReply::jwt_denied("Jwt is expired", "http", "was-service", "/");
+    let expired = LocalReply::jwt_denied(Failure::Expired, "http", "was-service", "/");
     assert_eq!(expired.outcome.details, "jwt_authn_access_denied{Jwt_is_expired}");
     assert_eq!(
         expired.headers[http::header::WWW_AUTHENTICATE],
         "Bearer realm=\"http://was-service/\", error=\"invalid_token\""
     );
     assert_eq!(wire(expired).0, 401);
-    assert_eq!(LocalReply::jwt_denied("Audiences in Jwt are not allowed", "http", "h", "/").outcome.status, 403);
-    let long = LocalReply::jwt_denied("Jwt is expired", "http", "was-service", &format!("/?{}", "é".repeat(200)));
+    assert_eq!(LocalReply::jwt_denied(Failure::AudienceNotAllowed, "http", "h", "/").outcome.status, 403);
+    let long = LocalReply::jwt_denied(Failure::Expired, "http", "was-service", &format!("/?{}", "é".repeat(200)));
     assert_eq!(
         long.headers[http::header::WWW_AUTHENTICATE].len(),
         "Bearer realm=\"http://was-service\", error=\"invalid_token\"".len() + 256

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::facts::split_query;
 use crate::ir::{HeaderMatch, HeaderMatcher, Permission, Principal, Rbac, StringMatch};
 
-use super::{Subject, permission, principal};
+use super::{Decision, Subject, permission, principal};
 
 /// One line for each policy that did not match: its name, and what kept it from matching.
 pub fn missing(rules: &Rbac, subject: &Subject<'_>) -> Vec<String> {
@@ -29,6 +29,21 @@ pub fn missing(rules: &Rbac, subject: &Subject<'_>) -> Vec<String> {
             Some(format!("{}: {why}", policy.name))
         })
         .collect()
+}
+
+/// Why a request was denied, in one line: the policy that matched it, or what kept each of up to `most` from matching.
+pub fn why_denied(rules: &Rbac, decision: &Decision<'_>, subject: &Subject<'_>, most: usize) -> String {
+    if let Some(policy) = decision.policy {
+        return format!("policy {policy} denies it");
+    }
+    let all = missing(rules, subject);
+    if all.is_empty() {
+        return "no ALLOW policy has a rule that could match it".to_owned();
+    }
+    let more = all.len().saturating_sub(most);
+    let told = all.into_iter().take(most).collect::<Vec<_>>().join(" | ");
+    let rest = if more > 0 { format!(" | and {more} more") } else { String::new() };
+    format!("no ALLOW policy matches it: {told}{rest}")
 }
 
 /// The first part of `p` that does not hold; `None` when `p` holds.
@@ -111,17 +126,22 @@ fn header_is(name: &str, s: &Subject<'_>) -> String {
         false
     });
     match found {
-        // A credential is named, never shown.
-        Some(_) if matches!(name, "authorization" | "cookie") => format!("header {name} is another"),
-        Some(_) => format!("{name} is {text}"),
+        Some(_) if is_shown(name) => format!("{name} is {text}"),
+        Some(_) => format!("header {name} is another"),
         None => format!("there is no {name}"),
     }
+}
+
+/// What a header holds may be a credential, and so may what is asked of it: both are named, never shown.
+fn is_shown(header: &str) -> bool {
+    header.starts_with(':') || header == "host"
 }
 
 fn metadata_is(filter: &str, path: &[crate::ir::Str], s: &Subject<'_>) -> String {
     let name = path.join(".");
     match s.request.and_then(|r| r.metadata.get(filter, path)) {
-        Some(value) => format!("{name} of {filter} is {value}"),
+        // Claims are about people, who need not be in a log.
+        Some(_) => format!("{name} of {filter} is another"),
         None => format!("{filter} found no {name} (no valid token?)"),
     }
 }
@@ -141,7 +161,8 @@ fn describe_header(h: &HeaderMatcher) -> String {
     match &h.matches {
         HeaderMatch::Present(true) => format!("{not}any {}", h.name),
         HeaderMatch::Present(false) => format!("{not}no {}", h.name),
-        HeaderMatch::Value(want) => format!("{not}{}", describe(want)),
+        HeaderMatch::Value(want) if is_shown(&h.name) => format!("{not}{}", describe(want)),
+        HeaderMatch::Value(_) => format!("{not}what the policy says"),
         HeaderMatch::Range { start, end } => format!("{not}a number from {start} to {end} (not included)"),
     }
 }

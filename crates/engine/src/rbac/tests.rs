@@ -173,6 +173,24 @@ fn a_denied_request_learns_what_it_lacked() {
     );
 }
 
+#[test]
+fn what_may_be_a_credential_is_not_told() {
+    let key = Principal::Header(HeaderMatcher {
+        name: "x-tok".into(),
+        matches: HeaderMatch::Value(exact("the right one")),
+        invert: false,
+        treat_missing_as_empty: false,
+    });
+    let path = vec!["payload".into(), "email".into()];
+    let claim = Principal::Metadata { filter: "jwt".into(), path, value: exact("staff") };
+    let mut metadata = Metadata::default();
+    metadata.set("jwt".into(), json!({"payload": {"email": "alice@example"}}));
+    let by = |principal| rules(PolicyAction::Allow, vec![policy("p", vec![Permission::Any], vec![principal])]);
+    let told = |rules: &Rbac| ask(None, "/", &metadata, |r| missing(rules, &Subject::request(r)).join(""));
+    assert_eq!(told(&by(key)), "p: header x-tok is another, asked for is what the policy says");
+    assert_eq!(told(&by(claim)), "p: payload.email of jwt is another, asked for is \"staff\"");
+}
+
 proptest! {
     #[test]
     fn and_or_not_are_what_they_say(bits in prop::collection::vec(any::<bool>(), 1..5), negate: bool) {

@@ -35,7 +35,7 @@ fn get<T>(path: &str, f: impl FnOnce(&Request<'_>) -> T) -> T {
 }
 
 fn matching(path: PathMatch) -> RouteMatch {
-    RouteMatch { path, case_sensitive: true, headers: vec![], query: vec![], grpc: false }
+    RouteMatch { path, case_sensitive: true, headers: vec![], query: vec![], metadata: vec![], grpc: false }
 }
 
 fn to(cluster: &str, weight: u32) -> WeightedRoute {

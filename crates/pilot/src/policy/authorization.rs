@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use varka_api::Object;
 use varka_api::istio::{AuthorizationAction, AuthorizationPolicy, Labels};
-use varka_engine::ir::{HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str};
+use varka_engine::ir::{
+    ExtAuthz, HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str,
+};
 
 use super::generate::{Aim, policy};
 use crate::context::{Ctx, s};
@@ -18,6 +20,8 @@ use crate::snapshot::{Kind, Snapshot, by_age};
 pub struct Rules {
     /// In order.
     pub filters: Vec<Rbac>,
+    /// Services that are asked about what the first of them note, of HTTP alone.
+    pub services: Vec<ExtAuthz>,
 }
 
 /// The rules of a workload, for anyone who asks outside a compilation; `tcp`: as an opaque port has them.
@@ -29,7 +33,15 @@ pub fn authorization_rules(snapshot: &Snapshot, namespace: &str, labels: &Labels
         std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     );
     proxy.labels = labels.clone();
-    Rules { filters: rules(&Ctx::new(snapshot, &proxy), if tcp { Layer::Tcp } else { Layer::Http }) }
+    let mut out = Rules::default();
+    for filter in rules(&Ctx::new(snapshot, &proxy), if tcp { Layer::Tcp } else { Layer::Http }) {
+        match filter {
+            HttpFilter::Rbac(rules) => out.filters.push(rules),
+            HttpFilter::ExtAuthz(service) => out.services.push(*service),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// What a chain is known to carry.
@@ -44,38 +56,37 @@ pub(crate) enum Layer {
     Undeclared,
 }
 
-/// As HTTP filters.
-pub(crate) fn http_filters(ctx: &Ctx<'_>) -> impl Iterator<Item = HttpFilter> + use<> {
-    report_tokens(ctx);
-    rules(ctx, Layer::Http).into_iter().map(HttpFilter::Rbac)
+/// As HTTP filters: services that are asked, tokens, then what policies say.
+pub(crate) fn http_filters(ctx: &Ctx<'_>) -> Vec<HttpFilter> {
+    let mut filters = rules(ctx, Layer::Http);
+    if let Some(tokens) = super::jwt::filter(ctx) {
+        // Tokens are read once those were asked who need none.
+        let asked = filters.iter().rposition(is_of_custom).map_or(0, |last| last + 1);
+        filters.insert(asked, tokens);
+    }
+    filters
 }
 
-/// Says of RequestAuthentications that nobody verifies tokens yet.
-fn report_tokens(ctx: &Ctx<'_>) {
-    let store = &ctx.snapshot.stores.request_authentications;
-    for namespace in [ctx.root_namespace(), &ctx.proxy.namespace] {
-        for object in ctx.namespace(Kind::RequestAuthentication, store, namespace) {
-            let selector = object.spec.selector.as_ref();
-            if selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels)) {
-                ctx.report(
-                    Severity::Error,
-                    "request-authentication",
-                    object,
-                    "spec.jwtRules",
-                    "tokens are not verified",
-                    "requests pass with any token or none, and rules that ask for a token's claims match nothing",
-                );
-            }
+/// Whether a filter is part of what CUSTOM policies become.
+fn is_of_custom(filter: &HttpFilter) -> bool {
+    match filter {
+        HttpFilter::ExtAuthz(_) => true,
+        HttpFilter::Rbac(rules) => {
+            rules.is_for_ext_authz() || rules.policies.iter().any(|p| p.name.ends_with(super::custom::BAD))
         }
+        _ => false,
     }
 }
 
 /// As network filters.
 pub(crate) fn network_filters(ctx: &Ctx<'_>, layer: Layer) -> impl Iterator<Item = NetworkFilter> + use<> {
-    rules(ctx, layer).into_iter().map(NetworkFilter::Rbac)
+    rules(ctx, layer).into_iter().filter_map(|filter| match filter {
+        HttpFilter::Rbac(rules) => Some(NetworkFilter::Rbac(rules)),
+        _ => None,
+    })
 }
 
-type Policy = Arc<Object<AuthorizationPolicy>>;
+pub(super) type Policy = Arc<Object<AuthorizationPolicy>>;
 
 /// Policies of the mesh, the namespace and the workload, which add up.
 fn applicable(ctx: &Ctx<'_>) -> Vec<Policy> {
@@ -107,11 +118,10 @@ fn is_dry_run(policy: &Policy) -> bool {
     policy.metadata.annotations.get("istio.io/dry-run").is_some_and(|v| v == "true")
 }
 
-fn rules(ctx: &Ctx<'_>, layer: Layer) -> Vec<Rbac> {
+fn rules(ctx: &Ctx<'_>, layer: Layer) -> Vec<HttpFilter> {
     ctx.read(ReadKey::Kind(Kind::MeshConfig));
     let policies = applicable(ctx);
-    let mut out = Vec::new();
-    custom(ctx, &policies, layer, &mut out);
+    let mut out = super::custom::filters(ctx, &policies, layer);
     for (action, meaning) in [
         (AuthorizationAction::Audit, PolicyAction::Log),
         (AuthorizationAction::Deny, PolicyAction::Deny),
@@ -126,18 +136,28 @@ fn rules(ctx: &Ctx<'_>, layer: Layer) -> Vec<Rbac> {
             for p in mine {
                 compiled.extend(compile(ctx, p, meaning, layer));
             }
-            out.push(Rbac { action: meaning, policies: compiled, shadow, stat_prefix: prefix(layer) });
+            let stat_prefix = if shadow { dry_run_prefix(meaning) } else { prefix(layer) };
+            out.push(HttpFilter::Rbac(Rbac { action: meaning, policies: compiled, shadow, stat_prefix }));
         }
     }
     out
 }
 
-fn prefix(layer: Layer) -> Str {
+/// Istio's prefix of what policies note that are tried out.
+fn dry_run_prefix(action: PolicyAction) -> Str {
+    s(match action {
+        PolicyAction::Allow => "istio_dry_run_allow_",
+        PolicyAction::Deny => "istio_dry_run_deny_",
+        PolicyAction::Log => "",
+    })
+}
+
+pub(super) fn prefix(layer: Layer) -> Str {
     s(if layer == Layer::Http { "" } else { "tcp." })
 }
 
 /// Rules of one policy. A policy without rules matches nothing, which an ALLOW policy turns into a denial of everything.
-fn compile(ctx: &Ctx<'_>, p: &Policy, action: PolicyAction, layer: Layer) -> Vec<RbacPolicy> {
+pub(super) fn compile(ctx: &Ctx<'_>, p: &Policy, action: PolicyAction, layer: Layer) -> Vec<RbacPolicy> {
     let name = |i: usize| s(format!("ns[{}]-policy[{}]-rule[{i}]", p.metadata.namespace, p.metadata.name));
     if p.spec.rules.is_empty() {
         return vec![RbacPolicy {
@@ -169,23 +189,4 @@ fn compile(ctx: &Ctx<'_>, p: &Policy, action: PolicyAction, layer: Layer) -> Vec
         }
     }
     out
-}
-
-/// CUSTOM policies ask a provider. Without one that can be asked, what they match is refused.
-fn custom(ctx: &Ctx<'_>, policies: &[Policy], layer: Layer, out: &mut Vec<Rbac>) {
-    let mut compiled = Vec::new();
-    for p in policies.iter().filter(|p| p.spec.action == AuthorizationAction::Custom) {
-        ctx.report(
-            Severity::Error,
-            "custom-provider",
-            p,
-            "spec.provider",
-            "external authorization is not available",
-            "every request that a rule of this policy matches is refused with 403",
-        );
-        compiled.extend(compile(ctx, p, PolicyAction::Deny, layer));
-    }
-    if !compiled.is_empty() {
-        out.push(Rbac { action: PolicyAction::Deny, policies: compiled, shadow: false, stat_prefix: prefix(layer) });
-    }
 }

@@ -17,7 +17,14 @@ use crate::registry::Protocol;
 pub(crate) fn plain_route(name: &str, path: PathMatch, action: Action) -> Route {
     Route {
         name: s(name),
-        matches: RouteMatch { path, case_sensitive: true, headers: Vec::new(), query: Vec::new(), grpc: false },
+        matches: RouteMatch {
+            path,
+            case_sensitive: true,
+            headers: Vec::new(),
+            query: Vec::new(),
+            metadata: Vec::new(),
+            grpc: false,
+        },
         action,
         request_headers: Vec::new(),
         response_headers: Vec::new(),

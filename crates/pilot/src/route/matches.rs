@@ -2,7 +2,7 @@
 
 use varka_api::istio::{HttpMatch, StringMatch as ApiMatch};
 use varka_engine::ir::{
-    HeaderMatch, HeaderMatcher, PathMatch, QueryMatch, QueryMatcher, Regex, RouteMatch, StringMatch,
+    HeaderMatch, HeaderMatcher, MetadataMatch, PathMatch, QueryMatch, QueryMatcher, Regex, RouteMatch, Str, StringMatch,
 };
 
 use crate::ProxyKey;
@@ -26,6 +26,7 @@ pub(super) fn route_match(m: Option<&HttpMatch>, by_element: bool) -> Result<Rou
         case_sensitive: true,
         headers: Vec::new(),
         query: Vec::new(),
+        metadata: Vec::new(),
         grpc: false,
     };
     let Some(m) = m else { return Ok(out) };
@@ -43,10 +44,10 @@ pub(super) fn route_match(m: Option<&HttpMatch>, by_element: bool) -> Result<Rou
     }
     out.case_sensitive = !m.ignore_uri_case;
     for (name, value) in &m.headers {
-        out.headers.push(header(name, value, false)?);
+        add_header(&mut out, name, value, false)?;
     }
     for (name, value) in &m.without_headers {
-        out.headers.push(header(name, value, true)?);
+        add_header(&mut out, name, value, true)?;
     }
     for (name, value) in [(":method", &m.method), (":authority", &m.authority), (":scheme", &m.scheme)] {
         if let Some(value) = value {
@@ -63,10 +64,36 @@ pub(super) fn route_match(m: Option<&HttpMatch>, by_element: bool) -> Result<Rou
     Ok(out)
 }
 
-fn header(name: &str, value: &ApiMatch, without: bool) -> Result<HeaderMatcher, String> {
-    if name.starts_with("@request.auth.claims") {
-        return Err(format!("`{name}`: routing by token claims is not supported"));
+/// A header, or what its name stands for: a claim of the request's token.
+fn add_header(out: &mut RouteMatch, name: &str, value: &ApiMatch, without: bool) -> Result<(), String> {
+    match claim(name) {
+        Some(path) => {
+            let value = match text(value)? {
+                Some(value) => value,
+                None => StringMatch::Regex(pattern(".+")?),
+            };
+            let filter = s(varka_engine::jwt::METADATA);
+            out.metadata.push(MetadataMatch { filter, path, value, invert: without });
+        }
+        None => out.headers.push(header(name, value, without)?),
     }
+    Ok(())
+}
+
+/// `@request.auth.claims.a.b` and `@request.auth.claims[a][b]`.
+fn claim(name: &str) -> Option<Vec<Str>> {
+    let start = "@request.auth.claims";
+    let rest = name.get(..start.len()).filter(|s| s.eq_ignore_ascii_case(start)).and(name.get(start.len()..))?;
+    let dotted = rest.strip_prefix('.').filter(|r| !r.is_empty()).map(|r| r.split('.').map(s).collect::<Vec<_>>());
+    let bracketed = || {
+        let inner = rest.strip_prefix('[')?.strip_suffix(']').filter(|r| !r.is_empty())?;
+        Some(inner.split("][").map(s).collect())
+    };
+    let path: Vec<Str> = dotted.or_else(bracketed)?;
+    Some(std::iter::once(s(crate::policy::PAYLOAD)).chain(path).collect())
+}
+
+fn header(name: &str, value: &ApiMatch, without: bool) -> Result<HeaderMatcher, String> {
     let matches = text(value)?.map_or(HeaderMatch::Present(true), HeaderMatch::Value);
     let treat_missing_as_empty = without && !matches!(matches, HeaderMatch::Present(_));
     Ok(HeaderMatcher { name: s(name.to_ascii_lowercase()), matches, invert: without, treat_missing_as_empty })
@@ -94,5 +121,8 @@ pub(crate) fn is_catch_all(m: &RouteMatch) -> bool {
         PathMatch::Regex(r) => r.source() == "*" || r.source() == ".*",
         PathMatch::Exact(_) | PathMatch::Template(_) => false,
     };
-    every_path && m.headers.is_empty() && m.query.is_empty() && !m.grpc
+    every_path && m.headers.is_empty() && m.query.is_empty() && m.metadata.is_empty() && !m.grpc
 }
+
+#[cfg(test)]
+mod tests;

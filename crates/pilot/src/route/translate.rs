@@ -71,7 +71,15 @@ fn route(
     let by_element = vs.object.metadata.annotations.contains_key(crate::ingress::SEMANTICS);
     let condition = matches::route_match(m, by_element);
     match condition {
-        Ok(condition) => out.matches = condition,
+        Ok(condition) => {
+            if !condition.metadata.is_empty() && !ctx.is_router() {
+                let message =
+                    "tokens are verified where a request arrives, and a sidecar's routes are for requests that leave";
+                let effect = "no claim is known there: `headers` match nothing, `withoutHeaders` everything; bind it to a gateway";
+                ctx.report(Severity::Warning, "claims-in-mesh", &vs.object, &path, message, effect);
+            }
+            out.matches = condition;
+        }
         Err(message) => {
             report("route-match", message, "the rule matches nothing");
             // A path that no request has.

@@ -38,6 +38,10 @@ const fn authorization(path: &'static str, effect: &'static str) -> NotImplement
     field(SECURITY, "AuthorizationPolicy", path, effect)
 }
 
+const fn request_authentication(path: &'static str, effect: &'static str) -> NotImplemented {
+    field(SECURITY, "RequestAuthentication", path, effect)
+}
+
 const fn mesh(path: &'static str, effect: &'static str) -> NotImplemented {
     field("", "MeshConfig", path, effect)
 }
@@ -67,7 +71,6 @@ impl NotImplemented {
 const ABSENT: &str = "the proxies behave as if it were absent";
 const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
 const NO_FILES: &str = "certificate files are not loaded, so TLS handshakes with these settings fail";
-const NO_CHECKS: &str = "requests that CUSTOM policies match are refused with 403";
 const LIKE_ALLOW_ANY: &str =
     "unknown hosts are not resolved: connections go where the client dialled, as with ALLOW_ANY";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
@@ -184,36 +187,19 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     field(
         SECURITY,
         "RequestAuthentication",
-        "spec",
-        "requests pass with any token or none, and rules that ask for a token's claims match nothing",
-    )
-    .error()
-    .by_compiler(),
-    field(
-        SECURITY,
-        "RequestAuthentication",
         "spec.jwtRules[].presence",
         "requests without a token pass, as with OPTIONAL; an AuthorizationPolicy can ask for request principals",
     )
     .only(&["REQUIRED"])
     .error(),
-    authorization("spec.action", "every request that a rule of this policy matches is refused with 403")
-        .only(&["CUSTOM"])
-        .error()
-        .by_compiler(),
-    authorization("spec.rules[].from[].source.requestPrincipals", "no token is verified, so this matches no request")
-        .error(),
-    authorization(
-        "spec.rules[].from[].source.notRequestPrincipals",
-        "no token is verified, so this matches every request",
-    )
-    .error(),
     authorization(
         "spec.rules[].when[].key",
         "there is nothing to compare: values match no request, notValues every one",
     )
-    .only(&["request.auth.*", "experimental.envoy.filters.*"])
+    .only(&["experimental.envoy.filters.*"])
     .error(),
+    request_authentication("spec.targetRef", "tokens are verified nowhere for it; use a selector").error(),
+    request_authentication("spec.targetRefs", "tokens are verified nowhere for it; use a selector").error(),
     authorization("spec.targetRef", "the policy is enforced nowhere; use a selector").error(),
     authorization("spec.targetRefs", "the policy is enforced nowhere; use a selector").error(),
     telemetry("spec.targetRef", "it applies to the whole namespace; use a selector"),
@@ -229,8 +215,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     mesh("mesh.defaultProviders.accessLogging", "what accessLogFile says is logged"),
     mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
     mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
-    mesh("mesh.extensionProviders[].envoyExtAuthzHttp", NO_CHECKS).error(),
-    mesh("mesh.extensionProviders[].envoyExtAuthzGrpc", NO_CHECKS).error(),
     mesh("mesh.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
     mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),
 ];

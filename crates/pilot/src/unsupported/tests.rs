@@ -90,10 +90,10 @@ metadata: {name: p, namespace: x}
 spec:
   rules:
   - from: [{source: {namespaces: [a]}}, {source: {requestPrincipals: ['*']}}]
-    when: [{key: source.ip, values: [10.0.0.0/8]}, {key: 'request.auth.claims[a]', values: [b]}]
+    when: [{key: source.ip, values: [10.0.0.0/8]}, {key: 'request.auth.claims[a]', values: [b]}, {key: 'experimental.envoy.filters.a[b]', values: [c]}]
 ";
     let paths: Vec<String> = one(text).into_iter().map(|(path, _)| path).collect();
-    assert_eq!(paths, ["spec.rules[0].from[1].source.requestPrincipals", "spec.rules[0].when[1].key"]);
+    assert_eq!(paths, ["spec.rules[0].when[2].key"]);
 }
 
 #[test]
@@ -118,8 +118,13 @@ fn a_snapshot_tells_for_as_long_as_the_object_is_there() {
 
 #[test]
 fn what_compiling_tells_is_not_told_twice() {
-    let text =
-        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: r, namespace: x}\nspec: {}\n";
+    let text = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g, namespace: x}
+spec:
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {verifyCertificateSpki: [a]}}]
+";
     assert_eq!(Snapshot::builder().objects(read(text)).build().problems().count(), 0);
     assert_eq!(one(text).len(), 1);
 }

@@ -20,6 +20,7 @@ mod matching;
 mod message;
 mod route;
 mod secret;
+mod security;
 mod tls;
 
 use message::Message;

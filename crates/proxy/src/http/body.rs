@@ -43,9 +43,28 @@ impl RequestBody {
         }
     }
 
+    /// Begins with what a filter has read already. Call before the first byte is read.
+    pub(crate) fn begin_with(&mut self, begun: Begun) {
+        self.received = begun.data.len() as u64;
+        self.too_large = self.limit.is_some_and(|most| self.received > most);
+        self.size = begun.data.len();
+        if !begun.data.is_empty() {
+            self.kept.push(begun.data);
+        }
+        if begun.ended {
+            self.end = Some(begun.trailers);
+        }
+    }
+
     /// Sends a copy of what comes to a mirror as well. Call before the first byte is read.
     pub(crate) fn mirror_to(&mut self, mirror: mpsc::Sender<Frame>) {
-        self.mirrors.push(mirror);
+        for data in &self.kept {
+            let _ = mirror.try_send(Frame::Data(data.clone()));
+        }
+        match &self.end {
+            Some(end) => drop(mirror.try_send(end.clone().map_or(Frame::End, Frame::Trailers))),
+            None => self.mirrors.push(mirror),
+        }
     }
 
     /// Whether all of it can be sent once more.
@@ -103,6 +122,17 @@ impl RequestBody {
     }
 }
 
+/// The beginning of a body that a filter has read, or all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    /// What came.
+    pub data: Bytes,
+    /// Nothing more comes.
+    pub ended: bool,
+    /// What came last.
+    pub trailers: Option<Box<HeaderMap>>,
+}
+
 /// The body as one attempt reads it: first what is kept, then what still comes.
 pub(crate) struct Attempt<'a> {
     /// The client.
@@ -115,6 +145,9 @@ pub(crate) struct Attempt<'a> {
 
 impl Source for Attempt<'_> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Broken>> {
+        if self.body.too_large {
+            return Poll::Ready(Err(Broken::Protocol));
+        }
         if let Some(data) = self.body.kept.get(*self.at) {
             *self.at += 1;
             return Poll::Ready(Ok(Frame::Data(data.clone())));

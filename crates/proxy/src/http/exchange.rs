@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+use tracing::Level;
+use varka_engine::ext_authz::Allowed;
+use varka_engine::facts::split_query;
 use varka_engine::facts::{Connection, Metadata, Request};
 use varka_engine::ir::{HttpConnectionManager, Str};
-use varka_engine::outcome::{LocalReply, Outcome, ResponseFlags};
+use varka_engine::outcome::{Blame, LocalReply, Outcome, ResponseFlags};
 use varka_telemetry::accesslog::Record;
 
+use super::body::Begun;
 use super::message::RequestHead;
 use crate::accesslog::UpstreamRecord;
 use crate::config::Config;
 use crate::conn::Conn;
+use crate::limit::TARGET;
 use crate::metrics::FinishedRequest;
 use crate::worker::Worker;
 
@@ -55,6 +60,14 @@ pub(crate) struct Exchange<'c> {
     pub head: RequestHead,
     /// The client's address as far as it is to be believed.
     pub client: SocketAddr,
+    /// What filters have found out.
+    pub metadata: Metadata,
+    /// Why a filter refused it, for people.
+    pub why: Option<String>,
+    /// What an authorization service wants of the response.
+    pub allowed: Option<Box<Allowed>>,
+    /// What of the body a filter has read.
+    pub begun: Option<Box<Begun>>,
     /// Flags that were set on the way.
     pub flags: ResponseFlags,
     /// Name of the route.
@@ -89,6 +102,10 @@ impl<'c> Exchange<'c> {
             client: conn.seen.peer,
             conn,
             head,
+            metadata: Metadata::default(),
+            why: None,
+            allowed: None,
+            begun: None,
             flags: ResponseFlags::NONE,
             route: None,
             upstream: UpstreamRecord::default(),
@@ -117,7 +134,7 @@ impl<'c> Exchange<'c> {
 
     /// As facts for the engine.
     pub(crate) fn facts<'a>(&'a self, connection: &'a Connection<'a>) -> Request<'a> {
-        request_facts(&self.head, connection, self.client)
+        request_facts(&self.head, connection, self.client, &self.metadata)
     }
 
     /// The last phase: writes what happened to the access log and the metrics, once.
@@ -127,6 +144,7 @@ impl<'c> Exchange<'c> {
         }
         let duration = self.started.elapsed();
         self.count(outcome, duration);
+        self.explain(outcome);
         let connection = self.conn.facts();
         let state = &self.conn.worker.state;
         let record = Record {
@@ -154,6 +172,38 @@ impl<'c> Exchange<'c> {
 }
 
 impl Exchange<'_> {
+    /// When it began, on the wall clock.
+    pub(crate) fn started_at(&self) -> SystemTime {
+        self.started_at
+    }
+
+    /// A request that was refused, or that got no answer, leaves a line that says why; the access log has the code for it alone.
+    fn explain(&self, outcome: &Outcome) {
+        if !matches!(outcome.blame, Blame::Policy | Blame::Upstream | Blame::Internal)
+            || !tracing::enabled!(target: TARGET, Level::INFO)
+        {
+            return;
+        }
+        let Some(left_out) = self.conn.worker.refusals.take(Instant::now()) else { return };
+        let what = if outcome.blame == Blame::Policy { "refused" } else { "failed" };
+        let failure = Some(&*self.upstream.failure).filter(|text| !text.is_empty());
+        let why = self.why.as_deref().or(failure).unwrap_or(&outcome.details);
+        tracing::info!(
+            target: TARGET,
+            method = self.head.method.as_str(),
+            authority = self.head.authority.as_str(),
+            path = split_query(self.head.path.as_str()).0,
+            peer = %self.conn.seen.peer,
+            client = self.conn.peer_identity.as_ref().and_then(|p| p.uri()),
+            status = outcome.status,
+            flags = %outcome.flags,
+            details = &*outcome.details,
+            cluster = self.upstream.cluster.as_deref(),
+            left_out,
+            "request {what}: {why}"
+        );
+    }
+
     fn count(&self, outcome: &Outcome, duration: Duration) {
         let worker = &self.conn.worker;
         let cluster = self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name));
@@ -188,6 +238,7 @@ pub(crate) fn request_facts<'a>(
     head: &'a RequestHead,
     connection: &'a Connection<'a>,
     client: SocketAddr,
+    metadata: &'a Metadata,
 ) -> Request<'a> {
     Request {
         method: head.method.as_str(),
@@ -197,7 +248,7 @@ pub(crate) fn request_facts<'a>(
         headers: &head.headers,
         connection,
         remote_address: client,
-        metadata: Metadata::EMPTY,
+        metadata,
         version: head.version,
     }
 }

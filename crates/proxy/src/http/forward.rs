@@ -95,9 +95,13 @@ pub(crate) async fn forward(
     let key = balance::hash_key(&to.action.hash_policy, &x.facts(facts));
     rewrite(x, facts, decision, to);
     let limit = decision.route.and_then(|r| r.max_request_bytes);
+    let mut body = RequestBody::new(to.action.retry.is_some(), limit, down.received());
+    if let Some(begun) = x.begun.take() {
+        body.begin_with(*begun);
+    }
     let mut f = Forwarding {
         pool: x.worker().pools.get(&cluster, &x.worker().state),
-        body: RequestBody::new(to.action.retry.is_some(), limit, down.received()),
+        body,
         deadlines: Deadlines::new(to.timeouts, x.manager().stream_idle_timeout, x.manager().request_timeout),
         decision,
         to,
@@ -133,7 +137,7 @@ fn rewrite(x: &mut Exchange<'_>, facts: &Connection<'_>, decision: &RouteDecisio
     }
     let before = x.head.clone();
     let mut map = std::mem::take(&mut x.head.headers);
-    let original = request_facts(&before, facts, x.client);
+    let original = request_facts(&before, facts, x.client, &x.metadata);
     let values = headers::RequestValues {
         request: &original,
         route_name: decision.route_name(),
@@ -431,6 +435,9 @@ fn prepare_response(
     }
     if let Some((policy, origin)) = &f.filtered.cors {
         cors::apply_response(policy, origin, &mut response.headers);
+    }
+    if let Some(allowed) = &x.allowed {
+        allowed.apply_response(&mut response.headers);
     }
     reply::finish_headers(&mut response.headers, &x.manager().server_name);
 }

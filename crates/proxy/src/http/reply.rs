@@ -21,6 +21,9 @@ pub(crate) async fn send(x: &mut Exchange<'_>, down: &mut Downstream, reply: Loc
         down.close_after();
     }
     let mut head = ResponseHead { status: rendered.status, headers: rendered.headers };
+    if let Some(allowed) = &x.allowed {
+        allowed.apply_response(&mut head.headers);
+    }
     finish_headers(&mut head.headers, &x.manager().server_name);
     x.status = head.status;
     let end = rendered.body.is_empty();

@@ -6,10 +6,9 @@
 use http::Method;
 use varka_engine::facts::Connection;
 use varka_engine::host::RouteIndex;
-use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PolicyAction, Rbac};
+use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, Route};
 use varka_engine::outcome::{LocalReply, Outcome};
 use varka_engine::path::Normalized;
-use varka_engine::rbac::{self, Subject};
 use varka_engine::route::{self, Decided, NoRoute, RouteDecision};
 use varka_engine::trace::Trace;
 use varka_engine::{cors, fault, headers, path, request_id, xfcc, xff};
@@ -17,7 +16,7 @@ use varka_engine::{cors, fault, headers, path, request_id, xfcc, xff};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
-use super::{forward, reply};
+use super::{ext_authz, filters, forward, reply};
 use crate::conn::Conn;
 use crate::on_demand;
 
@@ -47,14 +46,14 @@ async fn run(x: &mut Exchange<'_>, down: &mut Downstream) -> Result<Outcome, Hal
     let table = x.config.routes(&x.conn.chain);
     let facts = x.conn.facts();
     let asked;
-    let decision = match find_route(x, &facts, table.as_deref()) {
+    let (table, mut decision) = match find_route(x, &facts, table.as_deref()) {
         Err(NoRoute::NotAsked) => {
             asked = Box::pin(on_demand::routes(x)).await?;
-            find_route(x, &facts, asked.as_deref())
+            (asked.as_deref(), find_route(x, &facts, asked.as_deref()))
         }
-        known => known,
+        known => (table.as_deref(), known),
     };
-    let filtered = run_filters(x, &facts, decision.as_ref().ok()).await;
+    let filtered = run_filters(x, down, &facts, table, &mut decision).await;
     let Ok(decision) = decision else {
         filtered?;
         return Err(LocalReply::route_not_found().into());
@@ -164,20 +163,32 @@ pub(crate) struct Filtered<'a> {
     pub alpn: Option<&'a AlpnOverride>,
 }
 
-/// The connection manager's filters, in its order.
-async fn run_filters<'a, 'c: 'a>(
+/// The connection manager's filters, in its order. One that learns what routes ask for has the route looked for once more.
+async fn run_filters<'t, 'c: 't>(
     x: &mut Exchange<'c>,
+    down: &mut Downstream,
     facts: &Connection<'_>,
-    decision: Option<&RouteDecision<'a>>,
-) -> Result<Filtered<'a>, Halt> {
+    table: Option<&'t RouteIndex>,
+    decision: &mut Result<RouteDecision<'t>, NoRoute>,
+) -> Result<Filtered<'t>, Halt> {
     let mut filtered = Filtered::default();
-    let route = decision.and_then(|d| d.route);
     for filter in &x.manager().filters {
+        let route: Option<&'t Route> = decision.as_ref().ok().and_then(|d| d.route);
         match filter {
-            HttpFilter::Rbac(rules) => authorize(x, facts, route.and_then(|r| r.rbac.as_ref()).unwrap_or(rules))?,
+            // Without a route there is nothing to be authorized for: the answer is 404.
+            HttpFilter::ExtAuthz(_) if decision.is_err() => {}
+            HttpFilter::ExtAuthz(filter) => Box::pin(ext_authz::check(x, down, facts, filter)).await?,
+            HttpFilter::Jwt(config) => {
+                if filters::authenticate(x, facts, config)? {
+                    *decision = find_route(x, facts, table);
+                }
+            }
+            HttpFilter::Rbac(rules) => {
+                filters::authorize(x, facts, route.and_then(|r| r.rbac.as_ref()).unwrap_or(rules))?;
+            }
             HttpFilter::Fault => {
                 if let Some(fault) = route.and_then(|r| r.fault.as_ref()) {
-                    inject(x, &fault::decide(fault, [rand::random(), rand::random()])).await?;
+                    filters::inject(x, &fault::decide(fault, [rand::random(), rand::random()])).await?;
                 }
             }
             HttpFilter::Cors => {
@@ -196,34 +207,6 @@ async fn run_filters<'a, 'c: 'a>(
         }
     }
     Ok(filtered)
-}
-
-/// One RBAC filter: AUDIT, DENY or ALLOW.
-fn authorize(x: &Exchange<'_>, facts: &Connection<'_>, rules: &Rbac) -> Result<(), Halt> {
-    let request = x.facts(facts);
-    let subject = Subject::request(&request);
-    let decision = rbac::evaluate(rules, &subject);
-    if decision.allowed {
-        return Ok(());
-    }
-    if rules.action == PolicyAction::Allow {
-        for why in rbac::missing(rules, &subject) {
-            tracing::debug!(path = request.path, peer = %facts.peer, "denied: {why}");
-        }
-    }
-    Err(LocalReply::rbac_denied(decision.details()).into())
-}
-
-/// An injected fault: the delay, then the abort.
-async fn inject(x: &mut Exchange<'_>, injected: &fault::Injected) -> Result<(), Halt> {
-    if let Some(delay) = injected.delay {
-        tokio::time::sleep(delay).await;
-        x.flags.extend(injected.flags());
-    }
-    match injected.abort {
-        Some(abort) => Err(LocalReply::fault_abort(abort.status, abort.grpc_status).into()),
-        None => Ok(()),
-    }
 }
 
 /// What the proxy answers itself gets the route's response headers too.

@@ -117,6 +117,7 @@ pub(crate) fn route(action: RouteAction) -> Route {
             case_sensitive: true,
             headers: Vec::new(),
             query: Vec::new(),
+            metadata: Vec::new(),
             grpc: false,
         },
         action: Action::Forward(Box::new(action)),

@@ -16,5 +16,6 @@ mod mtls;
 mod on_demand;
 mod renewal;
 mod router;
+mod security;
 mod support;
 mod tcp;

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use varka_engine::ir::{AlpnOverride, Cors, Fault, FaultAbort, FaultDelay, HttpFilter, Rbac};
-use varka_proto::envoy::http_filter::{buffer, common_fault, cors, fault, grpc_stats, rbac as rbac_filter};
+use varka_proto::envoy::http_filter::{
+    buffer, common_fault, cors, ext_authz as authz_filter, fault, grpc_stats, jwt_authn, rbac as rbac_filter,
+};
 use varka_proto::envoy::network_filter::http_connection_manager::{self as pb, http_filter::ConfigType};
 use varka_proto::istio::alpn;
 use varka_proto::protobuf::{Any, Struct};
@@ -18,9 +20,11 @@ use super::value::{
     string_matcher, strings, strs, to_duration, to_millionths, to_runtime_millionths, to_string_match, u32_value,
 };
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, rbac};
+use super::{Reader, ext_authz, jwt, rbac};
 
 const RBAC: &str = "envoy.filters.http.rbac";
+const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+const JWT: &str = "envoy.filters.http.jwt_authn";
 const FAULT: &str = "envoy.filters.http.fault";
 const CORS: &str = "envoy.filters.http.cors";
 const GRPC_STATS: &str = "envoy.filters.http.grpc_stats";
@@ -48,6 +52,8 @@ pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
     Some(match (f, reader) {
         (HttpFilter::Alpn(_) | HttpFilter::PeerMetadata | HttpFilter::Stats, Reader::StockEnvoy) => return None,
         (HttpFilter::Rbac(r), _) => filter(RBAC, pack(&rbac::encode_http(r))),
+        (HttpFilter::ExtAuthz(a), _) => filter(EXT_AUTHZ, pack(&ext_authz::encode(a))),
+        (HttpFilter::Jwt(j), _) => filter(JWT, pack(&jwt::encode(j))),
         (HttpFilter::Fault, _) => filter(FAULT, pack(&fault::HttpFault::default())),
         (HttpFilter::Cors, _) => filter(CORS, pack(&cors::Cors::default())),
         (HttpFilter::GrpcStats, _) => {
@@ -69,6 +75,10 @@ pub(super) fn decode(at: &At<'_>, f: pb::HttpFilter) -> Decoded<HttpFilter> {
     let at_config = &at.field("typed_config");
     if holds::<rbac_filter::Rbac>(&config) {
         Ok(HttpFilter::Rbac(rbac::decode_http(at_config, unpack(at_config, &config)?)?))
+    } else if holds::<authz_filter::ExtAuthz>(&config) {
+        Ok(HttpFilter::ExtAuthz(Box::new(ext_authz::decode(at_config, unpack(at_config, &config)?)?)))
+    } else if holds::<jwt_authn::JwtAuthentication>(&config) {
+        Ok(HttpFilter::Jwt(Box::new(jwt::decode(at_config, unpack(at_config, &config)?)?)))
     } else if holds::<fault::HttpFault>(&config) {
         at.unset("a fault for all routes", &unpack::<fault::HttpFault>(at_config, &config)?)?;
         Ok(HttpFilter::Fault)

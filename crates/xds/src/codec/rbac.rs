@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
-use varka_engine::ir::{PathMatch, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str, StringMatch};
+use varka_engine::ir::{
+    MetadataMatch, PathMatch, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str, StringMatch,
+};
 use varka_proto::envoy::http_filter::rbac as http;
-use varka_proto::envoy::matcher::{self, list_matcher, metadata_matcher, path_matcher, value_matcher};
+use varka_proto::envoy::matcher::{self, path_matcher};
 use varka_proto::envoy::network_filter::rbac as network;
 use varka_proto::envoy::rbac::{self as pb, permission, principal, rbac::Action};
 
+use super::metadata;
 use super::refusal::{At, Decoded, open};
 use super::route_match::{decode_header, decode_template, encode_header, encode_template};
-use super::value::{cidr, member, port, string_matcher, strings, strs, to_cidr, to_string_match};
+use super::value::{cidr, member, port, string_matcher, to_cidr, to_string_match};
 
 /// Envoy asks network filters for a prefix; this one stands for none.
 const NO_PREFIX: &str = "tcp.";
@@ -252,22 +255,9 @@ fn decode_principal(at: &At<'_>, p: pb::Principal) -> Decoded<Principal> {
 
 /// Matches the text itself, or any element of a list.
 fn encode_metadata(filter: &Str, path: &[Str], value: &StringMatch) -> pb::SourcedMetadata {
-    let segment = |key: String| metadata_matcher::PathSegment {
-        segment: Some(metadata_matcher::path_segment::Segment::Key(key)),
-    };
-    let matches = |pattern| matcher::ValueMatcher { match_pattern: Some(pattern) };
-    let itself = || matches(value_matcher::MatchPattern::StringMatch(string_matcher(value)));
-    let any = matcher::ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(itself()))) };
-    let either = matcher::OrMatcher {
-        value_matchers: vec![itself(), matches(value_matcher::MatchPattern::ListMatch(Box::new(any)))],
-    };
+    let matches = MetadataMatch { filter: filter.clone(), path: path.to_vec(), value: value.clone(), invert: false };
     pb::SourcedMetadata {
-        metadata_matcher: Some(matcher::MetadataMatcher {
-            filter: filter.to_string(),
-            path: strings(path).into_iter().map(segment).collect(),
-            value: Some(matches(value_matcher::MatchPattern::OrMatch(either))),
-            invert: false,
-        }),
+        metadata_matcher: Some(metadata::encode(&matches)),
         metadata_source: pb::MetadataSource::Dynamic.into(),
     }
 }
@@ -285,25 +275,7 @@ fn decode_sourced_metadata(at: &At<'_>, m: pb::SourcedMetadata) -> Decoded<Metad
 }
 
 fn decode_metadata(at: &At<'_>, m: matcher::MetadataMatcher) -> Decoded<Metadata> {
-    use value_matcher::MatchPattern;
-    open!(at, m => matcher::MetadataMatcher { filter, path, value } refuse { invert });
-    let mut keys = Vec::with_capacity(path.len());
-    for segment in path {
-        let metadata_matcher::path_segment::Segment::Key(key) = at.need("key", segment.segment)?;
-        keys.push(key);
-    }
-    let at = &at.field("value");
-    let only_both = || at.not_implemented("a match other than or_match of a string_match and the same in a list");
-    let Some(MatchPattern::OrMatch(either)) = at.need("value", value)?.match_pattern else { return Err(only_both()) };
-    let [itself, any] = <[_; 2]>::try_from(either.value_matchers).map_err(|_| only_both())?;
-    let (Some(MatchPattern::StringMatch(m)), Some(MatchPattern::ListMatch(list))) =
-        (itself.match_pattern, any.match_pattern)
-    else {
-        return Err(only_both());
-    };
-    let Some(list_matcher::MatchPattern::OneOf(one)) = list.match_pattern else { return Err(only_both()) };
-    if one.match_pattern.as_ref() != Some(&MatchPattern::StringMatch(m.clone())) {
-        return Err(only_both());
-    }
-    Ok((filter.into(), strs(keys), to_string_match(at, m)?))
+    let MetadataMatch { filter, path, value, invert } = metadata::decode(at, m)?;
+    at.unset("invert", &invert)?;
+    Ok((filter, path, value))
 }

@@ -9,6 +9,7 @@ use varka_proto::envoy::route::{
 };
 use varka_proto::envoy::{core, types, uri_template};
 
+use super::metadata;
 use super::refusal::{At, Decoded, open};
 use super::value::{bool_or, bool_value, regex, string_matcher, to_regex, to_string_match};
 use super::wire::{holds, pack, unpack};
@@ -28,14 +29,15 @@ pub(super) fn encode(m: &RouteMatch) -> pb::RouteMatch {
         case_sensitive: (!m.case_sensitive).then(|| bool_value(false)),
         headers: m.headers.iter().map(encode_header).collect(),
         query_parameters: m.query.iter().map(encode_query).collect(),
+        dynamic_metadata: m.metadata.iter().map(metadata::encode).collect(),
         grpc: m.grpc.then(GrpcRouteMatchOptions::default),
         ..Default::default()
     }
 }
 
 pub(super) fn decode(at: &At<'_>, m: pb::RouteMatch) -> Decoded<RouteMatch> {
-    open!(at, m => pb::RouteMatch { case_sensitive, headers, query_parameters, grpc, path_specifier }
-        refuse { runtime_fraction, cookies, tls_context, dynamic_metadata, filter_state });
+    open!(at, m => pb::RouteMatch { case_sensitive, headers, query_parameters, grpc, dynamic_metadata, path_specifier }
+        refuse { runtime_fraction, cookies, tls_context, filter_state });
     let path = match at.need("path_specifier", path_specifier)? {
         PathSpecifier::Prefix(p) => PathMatch::Prefix(p.into()),
         PathSpecifier::PathSeparatedPrefix(p) => PathMatch::SeparatedPrefix(p.into()),
@@ -51,6 +53,7 @@ pub(super) fn decode(at: &At<'_>, m: pb::RouteMatch) -> Decoded<RouteMatch> {
         case_sensitive: bool_or(case_sensitive, true),
         headers: at.each("headers", headers, decode_header)?,
         query: at.each("query_parameters", query_parameters, decode_query)?,
+        metadata: at.each("dynamic_metadata", dynamic_metadata, metadata::decode)?,
         grpc: grpc.is_some(),
     })
 }

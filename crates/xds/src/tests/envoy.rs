@@ -401,6 +401,7 @@ fn route(path: PathMatch, action: Action) -> ir::Route {
                 ir::QueryMatcher { name: "q".into(), matches: ir::QueryMatch::Present },
                 ir::QueryMatcher { name: "v".into(), matches: ir::QueryMatch::Value(exact("1")) },
             ],
+            metadata: Vec::new(),
             grpc: false,
         },
         action,

@@ -149,6 +149,7 @@ pub(crate) fn routes(name: &str, cluster: &str) -> Resource {
             case_sensitive: true,
             headers: vec![],
             query: vec![],
+            metadata: Vec::new(),
             grpc: false,
         },
         action: ir::Action::Forward(Box::new(action)),

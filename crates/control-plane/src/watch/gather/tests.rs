@@ -66,11 +66,15 @@ fn a_secret_that_nobody_names_any_more_leaves_the_snapshot() {
 fn the_meshs_configuration_with_what_it_does_not_say() {
     let (mut gatherer, _, seen) = gatherer(0);
     let text = "enablePrometheusMerge: false\ntrustDomain: elsewhere\ndefaultConfig: {concurrency: 2}";
-    let root = json!({"namespace": "istio-system"});
-    let mesh = |text: &str| object("ConfigMap", "istio", json!({"metadata": root, "data": {"mesh": text}}));
-    gatherer.take(Update::Apply(mesh(text)));
-    gatherer.take(Update::Apply(mesh("- not a mapping")));
-    let key = ObjectKey { group: "", kind: "ConfigMap", namespace: "istio-system".to_owned(), name: "istio".to_owned() };
+    let written = |mesh: &str| {
+        let mut config_map = object("ConfigMap", "istio", json!({"data": {"mesh": mesh}}));
+        config_map.metadata.namespace = "istio-system".to_owned();
+        Update::Apply(config_map)
+    };
+    gatherer.take(written(text));
+    gatherer.take(written("- not a mapping"));
+    let namespace = "istio-system".to_owned();
+    let key = ObjectKey { group: "", kind: "ConfigMap", namespace, name: "istio".to_owned() };
     gatherer.take(Update::Delete(key));
     let seen = seen.lock().unwrap();
     // The trust domain of certificates that are out there cannot be changed by a file.

@@ -32,6 +32,7 @@ async fn what_a_new_listing_does_not_name_is_gone() {
                 format!("apply {}", object.metadata.name)
             }
             Update::Delete(key) => format!("delete {}/{}", key.namespace, key.name),
+            Update::Keys { source, .. } => panic!("a watch has no keys: {source}"),
             Update::Synced(number) => format!("synced {number}"),
         });
     }

@@ -8,6 +8,7 @@ use varka_engine::ir::{
 
 use super::matching::{cidr, header, string, uri_template};
 use super::message::{Message, duration, extension, millionths};
+use super::security::{ext_authz, jwt};
 
 /// The filters in order, the router last.
 pub(super) fn http_filters(filters: &[HttpFilter]) -> Vec<Message> {
@@ -22,6 +23,16 @@ fn http_filter(f: &HttpFilter) -> Message {
         HttpFilter::Rbac(policy) => {
             extension("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rbac(policy))
         }
+        HttpFilter::ExtAuthz(authz) => extension(
+            "envoy.filters.http.ext_authz",
+            "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            ext_authz(authz),
+        ),
+        HttpFilter::Jwt(tokens) => extension(
+            "envoy.filters.http.jwt_authn",
+            "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            jwt(tokens),
+        ),
         HttpFilter::Fault => plain("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault"),
         HttpFilter::Cors => plain("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors"),
         HttpFilter::Alpn(alpn) => {
@@ -52,7 +63,11 @@ pub(super) fn rbac(r: &Rbac) -> Message {
     };
     let policies = r.policies.iter().fold(Message::new(), |all, p| all.message(&p.name, policy(p)));
     let rules = Message::new().text("action", action).set("policies", policies.value());
-    Message::new().message(if r.shadow { "shadow_rules" } else { "rules" }, rules)
+    if r.shadow {
+        Message::new().message("shadow_rules", rules).text("shadow_rules_stat_prefix", &r.stat_prefix)
+    } else {
+        Message::new().message("rules", rules)
+    }
 }
 
 fn policy(p: &RbacPolicy) -> Message {
@@ -99,7 +114,7 @@ fn principal(p: &Principal) -> Message {
 }
 
 /// A string, or a list that holds it.
-fn metadata(filter: &str, path: &[Str], value: &StringMatch) -> Message {
+pub(super) fn metadata(filter: &str, path: &[Str], value: &StringMatch) -> Message {
     let value = string(value).value();
     let either = json!({"or_match": {"value_matchers": [
         {"string_match": value}, {"list_match": {"one_of": {"string_match": value}}}

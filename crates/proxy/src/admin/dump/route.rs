@@ -98,7 +98,11 @@ fn route_match(m: &RouteMatch) -> Message {
     let message = if m.case_sensitive { message } else { message.always("case_sensitive", false.into()) };
     let message = message
         .list("headers", m.headers.iter().map(matching::header))
-        .list("query_parameters", m.query.iter().map(matching::query));
+        .list("query_parameters", m.query.iter().map(matching::query))
+        .list(
+            "dynamic_metadata",
+            m.metadata.iter().map(|w| super::filter::metadata(&w.filter, &w.path, &w.value).flag("invert", w.invert)),
+        );
     if m.grpc { message.message("grpc", Message::new()) } else { message }
 }
 

@@ -1,6 +1,8 @@
 //! Values of every type of `engine::ir`, made from random bytes: all zero bytes make the simplest value, so that
 //! shrinking the bytes shrinks the value. Only what two proxies could not tell apart anyway is kept in one form.
 
+mod security;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,12 @@ use varka_engine::ir::{
     ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, DirectResponse, Discovery, DownstreamTls,
     Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch, HashKey, HashPolicy, HeaderAppend,
     HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
-    LbPolicy, Listener, LocalReplyMapping, Locality, LocalityEndpoints, Mirror, NetworkFilter, OutlierDetection,
-    PathMatch, PathNormalization, Permission, PolicyAction, Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy,
-    Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration,
-    RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive,
-    TcpProxy, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade,
-    UpstreamTls, VirtualHost, WeightedCluster, WeightedRoute,
+    LbPolicy, Listener, LocalReplyMapping, Locality, LocalityEndpoints, MetadataMatch, Mirror, NetworkFilter,
+    OutlierDetection, PathMatch, PathNormalization, Permission, PolicyAction, Principal, QueryMatch, QueryMatcher,
+    Rbac, RbacPolicy, Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str,
+    StringMatch, TcpKeepalive, TcpProxy, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol,
+    TransportSocketMatch, Upgrade, UpstreamTls, VirtualHost, WeightedCluster, WeightedRoute,
 };
 
 /// A value of a type, from random bytes.
@@ -186,8 +188,13 @@ fn route_match(g: &mut Gen) -> RouteMatch {
             name: g.text(),
             matches: if g.flag() { QueryMatch::Value(string_match(g)) } else { QueryMatch::Present },
         }),
+        metadata: g.vec(metadata_match),
         grpc: g.flag(),
     }
+}
+
+fn metadata_match(g: &mut Gen) -> MetadataMatch {
+    MetadataMatch { filter: g.text(), path: g.vec1(Gen::text), value: string_match(g), invert: g.flag() }
 }
 
 // --- routes
@@ -442,13 +449,15 @@ fn access_log(g: &mut Gen) -> AccessLog {
 }
 
 fn http_filter(g: &mut Gen) -> HttpFilter {
-    match g.pick(7) {
+    match g.pick(9) {
         0 => HttpFilter::Fault,
         1 => HttpFilter::Rbac(rbac(g)),
         2 => HttpFilter::Cors,
         3 => HttpFilter::Alpn(AlpnOverride { http11: g.vec(Gen::text), http2: g.vec(Gen::text) }),
         4 => HttpFilter::GrpcStats,
         5 => HttpFilter::PeerMetadata,
+        6 => HttpFilter::ExtAuthz(Box::new(security::ext_authz(g))),
+        7 => HttpFilter::Jwt(Box::new(security::jwt(g))),
         _ => HttpFilter::Stats,
     }
 }
