@@ -39,7 +39,7 @@ pub use route::{
     Action, DirectResponse, HeaderAppend, HeaderMutation, Mirror, Redirect, RetryBackOff, RetryOn, RetryPolicy,
     Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedRoute,
 };
-pub use tls::{DownstreamTls, Secret, SecretKind, TlsVersion, UpstreamTls};
+pub use tls::{CertificatePins, DownstreamTls, SYSTEM_ROOTS, Secret, SecretKind, TlsVersion, UpstreamTls};
 
 /// A name shared by many resources; cheap to clone.
 pub type Str = Arc<str>;
@@ -55,7 +55,7 @@ pub struct Proxy {
     pub clusters: HashMap<Str, Arc<Cluster>>,
     /// Endpoints by EDS service name.
     pub endpoints: HashMap<Str, Arc<ClusterLoadAssignment>>,
-    /// Certificates, keys and trust anchors that were sent by SDS (a gateway's; a sidecar makes its own).
+    /// Certificates, keys and trust anchors that were sent by SDS, or the files that hold them; the workload's own are not here.
     pub secrets: HashMap<Str, Arc<Secret>>,
     /// Virtual hosts that were asked for, by `ROUTE/AUTHORITY`: of tables that are [`RouteConfiguration::on_demand`].
     #[serde(default, skip_serializing_if = "HashMap::is_empty")]

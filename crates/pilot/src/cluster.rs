@@ -22,6 +22,7 @@ use crate::registry::{Port, Protocol, Resolution, Service};
 use crate::scope::{HostRule, destination_rule};
 
 pub(crate) use policy::effective as effective_policy;
+pub(crate) use tls::secrets;
 
 /// A cluster name taken apart: `outbound|PORT|SUBSET|HOST`.
 struct Outbound<'a> {
@@ -212,7 +213,8 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     }
     let policy = effective_policy(ctx.mesh(), rule.as_ref(), parts.port, subset);
     pools::apply(ctx, &mut cluster, &policy, port);
-    tls::apply(ctx, &mut cluster, &policy, &tls::Destination { service: &service, port, subset: parts.subset });
+    let to = tls::Destination { service: &service, port, subset: parts.subset, rule: rule.as_ref() };
+    tls::apply(ctx, &mut cluster, &policy, &to);
     Some(cluster)
 }
 

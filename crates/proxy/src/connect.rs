@@ -10,7 +10,7 @@ use varka_engine::ir::Cluster;
 use varka_engine::outcome::ResetReason;
 
 use crate::net::{Io, Socket};
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, NotSupplied};
 
 /// How a connection is to be made.
 #[derive(Debug)]
@@ -112,10 +112,16 @@ fn refused(e: &io::Error) -> ConnectError {
 }
 
 fn handshake_failed(e: &io::Error) -> ConnectError {
+    if let Some(missing) = e.get_ref().and_then(|inner| inner.downcast_ref::<NotSupplied>()) {
+        let transport = format!("TLS_error: {missing}");
+        return ConnectError { reason: ResetReason::RemoteConnectionFailure, transport };
+    }
     let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let transport = match tls {
         // What comes back is no TLS at all: Envoy names no reason either.
         Some(rustls::Error::InvalidMessage(_)) | None => String::new(),
+        // Ours, in its own words.
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => format!("TLS_error: {}", why.0),
         Some(error) => format!("TLS_error: {error}"),
     };
     ConnectError { reason: ResetReason::RemoteConnectionFailure, transport }

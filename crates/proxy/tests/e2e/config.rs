@@ -258,6 +258,8 @@ pub(crate) fn mesh_tls() -> DownstreamTls {
         validation: Some("ROOTCA".into()),
         require_client_certificate: true,
         subject_alt_names: Vec::new(),
+        pins: varka_engine::ir::CertificatePins::default(),
+        crl_file: None,
         alpn: vec!["h2".into(), "http/1.1".into()],
         min_version: None,
         max_version: None,
@@ -299,7 +301,7 @@ pub(crate) fn secrets(proxy: &mut Proxy, certificate: (String, String), ca: Stri
         proxy.secrets.insert(name.into(), Arc::new(Secret { name: name.into(), kind }));
     };
     put("default", SecretKind::Certificate { chain, key });
-    put("ROOTCA", SecretKind::Validation { ca });
+    put("ROOTCA", SecretKind::Validation { ca, crl: None });
 }
 
 /// An inbound side in front of an application: its one route table, on one listener `virtualInbound`.

@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 mod mtls;
 mod on_demand;
+mod originate;
 mod renewal;
 mod router;
 mod support;

@@ -19,6 +19,7 @@ use varka_proto::protobuf::Struct;
 use super::endpoint::TLS_MODE;
 use super::refusal::{At, Decoded, open};
 use super::route::ISTIO;
+use super::tls::ByHost;
 use super::value::{
     ads, as_list, as_object, as_text, duration, ip, is_ads, list_value, member, metadata, namespace, object,
     object_value, port, socket_address, string_value, to_duration, u32_or, u32_value, u64_value,
@@ -44,7 +45,7 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
         outlier_detection: c.outlier.as_ref().map(cluster_limits::encode_outlier),
         transport_socket_matches: c.transport_matches.iter().map(|m| encode_match(m, c.proxy_protocol)).collect(),
         transport_socket: tls::encode_upstream(c.tls.as_ref(), c.proxy_protocol),
-        typed_extension_protocol_options: upstream_http::encode(&c.http, has_auto_sni(c)),
+        typed_extension_protocol_options: upstream_http::encode(&c.http, by_host(c)),
         upstream_bind_config: c.bind_source.map(|ip| core::BindConfig {
             source_address: Some(core::SocketAddress {
                 address: ip.to_string(),
@@ -90,7 +91,7 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
             dns_lookup_family, wait_for_warm_on_init, cleanup_interval, ignore_health_on_host_removal, lrs_server,
             lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats });
     let http = upstream_http::decode(at, typed_extension_protocol_options)?;
-    let mut transport = Transport { auto_sni: http.auto_sni, proxy_protocol: None };
+    let mut transport = Transport { by_host: http.by_host, proxy_protocol: None };
     let transport_matches =
         at.each("transport_socket_matches", transport_socket_matches, |at, m| transport.decode_match(at, m))?;
     let tls = match transport_socket {
@@ -359,8 +360,10 @@ fn whole_percent(at: &At<'_>, percent: types::Percent) -> Decoded<u8> {
 
 // --- transport
 
-fn has_auto_sni(c: &Cluster) -> bool {
-    c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls).any(|tls| tls.auto_sni)
+fn by_host(c: &Cluster) -> ByHost {
+    let mut all = c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls);
+    let sni = all.clone().any(|tls| tls.auto_sni);
+    ByHost { sni, san: all.any(|tls| tls.auto_san) }
 }
 
 fn encode_match(m: &TransportSocketMatch, proxy_protocol: Option<u8>) -> parts::TransportSocketMatch {
@@ -374,13 +377,13 @@ fn encode_match(m: &TransportSocketMatch, proxy_protocol: Option<u8>) -> parts::
 
 /// The sockets of a cluster, which must agree on the PROXY header.
 struct Transport {
-    auto_sni: bool,
+    by_host: ByHost,
     proxy_protocol: Option<u8>,
 }
 
 impl Transport {
     fn decode(&mut self, at: &At<'_>, socket: core::TransportSocket) -> Decoded<Option<UpstreamTls>> {
-        let (tls, version) = tls::decode_upstream(at, socket, self.auto_sni)?;
+        let (tls, version) = tls::decode_upstream(at, socket, self.by_host)?;
         self.proxy_protocol = self.proxy_protocol.or(version);
         if self.proxy_protocol == version {
             Ok(tls)

@@ -14,6 +14,7 @@ use varka_proto::protobuf::Any;
 
 use super::hcm::decode_http2;
 use super::refusal::{At, Decoded, open};
+use super::tls::ByHost;
 use super::value::{duration, to_duration, u32_value};
 use super::wire::{pack, unpack};
 
@@ -23,12 +24,12 @@ const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 #[derive(Default)]
 pub(super) struct Decode {
     pub(super) options: HttpProtocolOptions,
-    /// SNI follows the request's Host, and the certificate is checked against it.
-    pub(super) auto_sni: bool,
+    /// What of its TLS follows each request's Host.
+    pub(super) by_host: ByHost,
 }
 
-pub(super) fn encode(o: &HttpProtocolOptions, auto_sni: bool) -> HashMap<String, Any> {
-    if *o == HttpProtocolOptions::default() && !auto_sni {
+pub(super) fn encode(o: &HttpProtocolOptions, by_host: ByHost) -> HashMap<String, Any> {
+    if *o == HttpProtocolOptions::default() && by_host == ByHost::default() {
         return HashMap::new();
     }
     let http2 = core::Http2ProtocolOptions {
@@ -54,9 +55,9 @@ pub(super) fn encode(o: &HttpProtocolOptions, auto_sni: bool) -> HashMap<String,
     };
     let options = pb::HttpProtocolOptions {
         common_http_protocol_options: Some(common).filter(|c| *c != core::HttpProtocolOptions::default()),
-        upstream_http_protocol_options: auto_sni.then(|| core::UpstreamHttpProtocolOptions {
-            auto_sni: true,
-            auto_san_validation: true,
+        upstream_http_protocol_options: (by_host != ByHost::default()).then(|| core::UpstreamHttpProtocolOptions {
+            auto_sni: by_host.sni,
+            auto_san_validation: by_host.san,
             ..Default::default()
         }),
         upstream_protocol_options: Some(protocol),
@@ -91,16 +92,17 @@ fn decode_options(at: &At<'_>, any: &Any) -> Decoded<Decode> {
         options.max_connection_duration = at.maybe("max_connection_duration", max_connection_duration, to_duration)?;
         options.max_requests_per_connection = max_requests_per_connection.map(|v| v.value);
     }
-    let mut auto_sni = false;
+    let mut by_host = ByHost::default();
     if let Some(upstream) = upstream_http_protocol_options {
         let at = &at.field("upstream_http_protocol_options");
-        let all = core::UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true, ..Default::default() };
-        auto_sni = upstream == all;
-        if !auto_sni && upstream != core::UpstreamHttpProtocolOptions::default() {
-            return Err(at.not_implemented("a choice other than both auto_sni and auto_san_validation"));
+        open!(at, upstream => core::UpstreamHttpProtocolOptions { auto_sni, auto_san_validation }
+            refuse { override_auto_sni_header });
+        if auto_san_validation && !auto_sni {
+            return Err(at.not_implemented("auto_san_validation without auto_sni"));
         }
+        by_host = ByHost { sni: auto_sni, san: auto_san_validation };
     }
-    Ok(Decode { options, auto_sni })
+    Ok(Decode { options, by_host })
 }
 
 fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(ClusterProtocol, Option<u32>)> {

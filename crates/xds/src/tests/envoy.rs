@@ -148,7 +148,7 @@ fn secrets() -> Vec<Resource> {
     let certificate = rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap().self_signed(&key).unwrap();
     let kinds = [
         ("default", ir::SecretKind::Certificate { chain: certificate.pem(), key: key.serialize_pem() }),
-        ("ROOTCA", ir::SecretKind::Validation { ca: certificate.pem() }),
+        ("ROOTCA", ir::SecretKind::Validation { ca: certificate.pem(), crl: None }),
     ];
     kinds.map(|(name, kind)| Resource::Secret(Arc::new(ir::Secret { name: name.into(), kind }))).into()
 }
@@ -277,6 +277,8 @@ fn downstream_tls() -> ir::DownstreamTls {
         validation: Some("ROOTCA".into()),
         require_client_certificate: true,
         subject_alt_names: vec![StringMatch::Prefix { value: "spiffe://cluster.local/".into(), ignore_case: false }],
+        pins: ir::CertificatePins::default(),
+        crl_file: None,
         alpn: vec!["istio-peer-exchange".into(), "h2".into(), "http/1.1".into()],
         min_version: Some(ir::TlsVersion::V1_2),
         max_version: Some(ir::TlsVersion::V1_3),
@@ -548,7 +550,9 @@ fn upstream_tls() -> ir::UpstreamTls {
             StringMatch::Suffix { value: "/sa/was".into(), ignore_case: false },
         ],
         sni: Some("outbound_.8080_._.was".into()),
+        crl_file: None,
         auto_sni: false,
+        auto_san: false,
         alpn: vec!["istio-peer-exchange".into(), "istio".into()],
         min_version: Some(ir::TlsVersion::V1_2),
         max_version: None,
@@ -622,7 +626,7 @@ fn clusters() -> Vec<ir::Cluster> {
     };
     let names = ir::Discovery::Dns { assignment: assignment("dns", Some("localhost")), logical: false };
     let dns = ir::Cluster {
-        tls: Some(ir::UpstreamTls { sni: None, auto_sni: true, subject_alt_names: vec![], ..upstream_tls() }),
+        tls: Some(ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, subject_alt_names: vec![], ..upstream_tls() }),
         dns_refresh: Some(Duration::from_secs(60)),
         ..plain_cluster("dns", names, ir::LbPolicy::Maglev { table_size: 65537 })
     };

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use proptest::prelude::{Strategy, any};
 use varka_engine::ir::{
-    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CircuitBreakers, ClientCertForwarding, Cluster,
+    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers, ClientCertForwarding, Cluster,
     ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, DirectResponse, Discovery, DownstreamTls,
     Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch, HashKey, HashPolicy, HeaderAppend,
     HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
@@ -598,6 +598,12 @@ fn downstream_tls(g: &mut Gen) -> DownstreamTls {
     DownstreamTls {
         certificates: g.vec(Gen::text),
         subject_alt_names: if validation.is_some() { g.vec(san) } else { Vec::new() },
+        pins: if validation.is_some() {
+            CertificatePins { spki: g.vec(Gen::text), hashes: g.vec(Gen::text) }
+        } else {
+            CertificatePins::default()
+        },
+        crl_file: if validation.is_some() { g.opt(Gen::text) } else { None },
         validation,
         require_client_certificate: g.flag(),
         alpn: g.vec(Gen::text),
@@ -607,14 +613,16 @@ fn downstream_tls(g: &mut Gen) -> DownstreamTls {
     }
 }
 
-fn upstream_tls(g: &mut Gen, auto_sni: bool) -> UpstreamTls {
+fn upstream_tls(g: &mut Gen, (auto_sni, auto_san): (bool, bool)) -> UpstreamTls {
     let validation = g.opt(Gen::text);
     UpstreamTls {
         certificate: g.opt(Gen::text),
         subject_alt_names: if validation.is_some() { g.vec(san) } else { Vec::new() },
+        crl_file: if validation.is_some() { g.opt(Gen::text) } else { None },
         validation,
         sni: g.opt(Gen::text),
         auto_sni,
+        auto_san,
         alpn: g.vec(Gen::text),
         min_version: g.opt(version),
         max_version: g.opt(version),
@@ -625,10 +633,14 @@ fn upstream_tls(g: &mut Gen, auto_sni: bool) -> UpstreamTls {
 pub(crate) fn secret(g: &mut Gen) -> Secret {
     Secret {
         name: g.text(),
-        kind: if g.flag() {
-            SecretKind::Validation { ca: g.any_text().to_string() }
-        } else {
-            SecretKind::Certificate { chain: g.any_text().to_string(), key: g.any_text().to_string() }
+        kind: match g.pick(4) {
+            0 => SecretKind::Validation {
+                ca: g.any_text().to_string(),
+                crl: if g.flag() { Some(g.any_text().to_string()) } else { None },
+            },
+            1 => SecretKind::ValidationFile { ca: g.text() },
+            2 => SecretKind::CertificateFiles { chain: g.text(), key: g.text() },
+            _ => SecretKind::Certificate { chain: g.any_text().to_string(), key: g.any_text().to_string() },
         },
     }
 }
@@ -690,16 +702,18 @@ pub(crate) fn cluster(g: &mut Gen) -> Cluster {
     };
     let lb = if matches!(discovery, Discovery::OriginalDst { .. }) { LbPolicy::ClusterProvided } else { lb(g) };
     let slow_start = matches!(lb, LbPolicy::RoundRobin | LbPolicy::LeastRequest { .. });
-    let tls = g.opt(|g| upstream_tls(g, false));
+    let tls = g.opt(|g| upstream_tls(g, (false, false)));
     let mut matches = g.vec(|g| TransportSocketMatch {
         name: g.text(),
         tls_mode: g.opt(Gen::text),
-        tls: g.opt(|g| upstream_tls(g, false)),
+        tls: g.opt(|g| upstream_tls(g, (false, false))),
     });
     let mut tls = tls;
     let auto_sni = g.flag();
+    let auto_san = auto_sni && g.flag();
     for socket in matches.iter_mut().filter_map(|m| m.tls.as_mut()).chain(&mut tls) {
         socket.auto_sni = auto_sni;
+        socket.auto_san = auto_san;
     }
     Cluster {
         name: g.text(),
