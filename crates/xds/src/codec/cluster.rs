@@ -35,6 +35,9 @@ const DEFAULT_CHOICES: u32 = 2;
 /// Envoy wants a name for what the runtime could override.
 const AGGRESSION_KEY: &str = "slow_start.aggression";
 const SERVICES: &str = "services";
+const ALPN_OVERRIDE: &str = "alpn_override";
+/// Trust anchors of the mesh.
+const MESH_ROOTS: &str = "ROOTCA";
 
 #[expect(deprecated, reason = "the successor of the DNS refresh rate needs a cluster type of its own")]
 pub(super) fn encode(c: &Cluster) -> pb::Cluster {
@@ -64,7 +67,7 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
                 .then(|| LocalityConfigSpecifier::LocalityWeightedLbConfig(Default::default())),
             ..Default::default()
         }),
-        metadata: encode_services(&c.services),
+        metadata: encode_metadata(c),
         dns_refresh_rate: c.dns_refresh.map(duration),
         ..Default::default()
     };
@@ -110,6 +113,7 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
     )?;
     let common = at.maybe("common_lb_config", common_lb_config, decode_common_lb)?;
     let (panic_threshold, locality_weighted) = common.unwrap_or((DEFAULT_PANIC_THRESHOLD, false));
+    let services = decode_metadata(at, metadata.as_ref(), tls.as_ref())?;
     Ok(Cluster {
         name: name.into(),
         discovery,
@@ -129,7 +133,7 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
         slow_start,
         proxy_protocol: transport.proxy_protocol,
         retry_budget,
-        services: decode_services(at, metadata.as_ref())?,
+        services,
         dns_refresh: at.maybe("dns_refresh_rate", dns_refresh_rate, to_duration)?,
     })
 }
@@ -453,7 +457,8 @@ fn decode_bind(at: &At<'_>, b: core::BindConfig) -> Decoded<std::net::IpAddr> {
 
 // --- metadata
 
-fn encode_services(services: &[(Str, Str, Str)]) -> Option<core::Metadata> {
+/// What it is called, and whether the ALPN of the mesh is offered: only with the mesh's TLS.
+fn encode_metadata(c: &Cluster) -> Option<core::Metadata> {
     let service = |(host, name, namespace): &(Str, Str, Str)| {
         object_value(object([
             ("host", string_value(host)),
@@ -461,13 +466,26 @@ fn encode_services(services: &[(Str, Str, Str)]) -> Option<core::Metadata> {
             ("namespace", string_value(namespace)),
         ]))
     };
-    (!services.is_empty())
-        .then(|| metadata(ISTIO, object([(SERVICES, list_value(services.iter().map(service).collect()))])))
+    let services = (!c.services.is_empty()).then(|| (SERVICES, list_value(c.services.iter().map(service).collect())));
+    let alpn = is_own_tls(c.tls.as_ref()).then(|| (ALPN_OVERRIDE, string_value("false")));
+    let mut fields = services.into_iter().chain(alpn).peekable();
+    fields.peek().is_some().then(|| metadata(ISTIO, object(fields)))
 }
 
-fn decode_services(at: &At<'_>, metadata: Option<&core::Metadata>) -> Decoded<Vec<(Str, Str, Str)>> {
+/// TLS that is not the mesh's.
+fn is_own_tls(tls: Option<&UpstreamTls>) -> bool {
+    tls.is_some_and(|tls| tls.validation.as_deref() != Some(MESH_ROOTS))
+}
+
+fn decode_metadata(
+    at: &At<'_>,
+    metadata: Option<&core::Metadata>,
+    tls: Option<&UpstreamTls>,
+) -> Decoded<Vec<(Str, Str, Str)>> {
     let Some(istio) = namespace(metadata, ISTIO) else { return Ok(Vec::new()) };
-    if istio.contains_key("alpn_override") {
+    if istio.contains_key(ALPN_OVERRIDE)
+        && !(is_own_tls(tls) && as_text(istio.get(ALPN_OVERRIDE)) == Some("false"))
+    {
         return Err(at.field("metadata").not_implemented("istio.alpn_override"));
     }
     let at = &at.field("metadata");
