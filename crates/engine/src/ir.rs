@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ClusterProtocol, Discovery, Endpoint, HashKey, HashPolicy,
-    HealthStatus, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, SlowStart,
+    HealthStatus, Http2Keepalive, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, SlowStart,
     TcpKeepalive, TransportSocketMatch,
 };
 pub use filter::{
@@ -31,7 +31,7 @@ pub use http::{
     ISTIO_TEXT, LocalReplyMapping, PathNormalization, RouteSource, SlashesAction, Tracing,
 };
 pub use listener::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, Terminal, TrafficDirection,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, TcpTunnel, Terminal, TrafficDirection,
     TransportProtocol, WeightedCluster,
 };
 pub use matching::{HeaderMatch, HeaderMatcher, PathMatch, QueryMatch, QueryMatcher, Regex, StringMatch};

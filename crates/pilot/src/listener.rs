@@ -108,6 +108,7 @@ pub(crate) fn tcp_proxy(ctx: &Ctx<'_>, cluster: &str, side: Side) -> TcpProxy {
         max_connection_duration: None,
         access_log: crate::policy::access_logs(ctx, side),
         hash_policy: Vec::new(),
+        tunnel: None,
     }
 }
 

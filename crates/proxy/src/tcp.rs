@@ -1,7 +1,8 @@
 //! Connections of any protocol, passed on byte by byte.
 
+mod tunnel;
+
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use varka_engine::ir::{FilterChain, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{ClusterProtocol, FilterChain, TcpProxy, Terminal, WeightedCluster};
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
+use crate::connect::Header;
 use crate::net::Io;
 use crate::on_demand;
 use crate::pool::{NoConnection, Target};
@@ -117,10 +119,36 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     };
     ending.upstream.host = Some(picked.address);
     ending.upstream.workload.clone_from(&picked.workload);
-    let target =
-        Target { address: picked.address, tls_mode: picked.tls_mode.as_deref(), http2: false, alpn: None, host: "" };
-    let preamble = cluster.config.proxy_protocol.map(|v| proxy_header(v, conn.seen.peer, conn.seen.original_dst));
-    let (upstream, _permit) = match worker.pools.get(&cluster, &worker.state).dial_raw(&target, preamble).await {
+    let target = Target {
+        address: picked.address,
+        tls_mode: picked.tls_mode.as_deref(),
+        http2: tcp.tunnel.is_some() && cluster.config.http.protocol == ClusterProtocol::Http2,
+        alpn: None,
+        host: "",
+        proxy: Some(Header::for_client(&conn)),
+    };
+    let pool = worker.pools.get(&cluster, &worker.state);
+    let mut client = Raw::new(io);
+    let limits = (tcp.idle_timeout, tcp.max_connection_duration);
+    if let Some(tunnel) = &tcp.tunnel {
+        let mut server = match tunnel::open(&pool, &target, tunnel).await {
+            Ok(server) => server,
+            Err(e) => {
+                picked.report(Err(e.reason()));
+                ending.flags.insert(e.flag());
+                ending.upstream.failure = e.transport();
+                client.io.socket().reset_on_close();
+                return;
+            }
+        };
+        worker.series.connection(&conn, &ending.upstream, Some(&cluster), ResponseFlags::NONE).opened.inc();
+        ending.upstream.local = server.local_addr();
+        if copy(&mut client, &mut server, limits, &mut ending).await {
+            client.io.socket().reset_on_close();
+        }
+        return;
+    }
+    let (upstream, _permit) = match pool.dial_raw(&target).await {
         Ok(dialled) => dialled,
         Err(NoConnection::Overflow) => {
             ending.flags.insert(Flag::UpstreamOverflow);
@@ -130,14 +158,13 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
             picked.report(Err(e.reason));
             ending.flags.insert(Flag::UpstreamConnectionFailure);
             ending.upstream.failure = e.transport;
-            io.socket().reset_on_close();
+            client.io.socket().reset_on_close();
             return;
         }
     };
     worker.series.connection(&conn, &ending.upstream, Some(&cluster), ResponseFlags::NONE).opened.inc();
     ending.upstream.local = upstream.socket().tcp().local_addr().ok();
-    let (mut client, mut server) = (Raw::new(io), Raw::new(upstream));
-    let limits = (tcp.idle_timeout, tcp.max_connection_duration);
+    let mut server = Raw::new(upstream);
     let reset = copy(&mut client, &mut server, limits, &mut ending).await;
     if reset {
         client.io.socket().reset_on_close();
@@ -146,9 +173,9 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
 }
 
 /// Moves bytes both ways. `true`: an end broke, and the other is to be told by a reset.
-async fn copy(
+async fn copy<S: Source + Sink>(
     client: &mut Raw,
-    server: &mut Raw,
+    server: &mut S,
     (idle, longest): (Option<Duration>, Option<Duration>),
     ending: &mut Ending<'_>,
 ) -> bool {
@@ -281,36 +308,4 @@ fn weighted(clusters: &[WeightedCluster], random: u64) -> Option<&WeightedCluste
 fn hash(conn: &Conn, tcp: &TcpProxy) -> Option<u64> {
     let by_source = tcp.hash_policy.iter().any(|p| p.key == varka_engine::ir::HashKey::SourceIp);
     by_source.then(|| varka_engine::balance::xxhash64(conn.seen.peer.ip().to_string().as_bytes()))
-}
-
-/// A PROXY protocol header that says whose connection it is.
-fn proxy_header(version: u8, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    if version != 2 {
-        let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
-        let (s, d) = (source, destination);
-        return format!("PROXY {family} {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port()).into_bytes();
-    }
-    let mut out = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
-    let mut addresses = Vec::with_capacity(36);
-    match (source, destination) {
-        (SocketAddr::V4(s), SocketAddr::V4(d)) => {
-            out.push(0x11);
-            addresses.extend(s.ip().octets());
-            addresses.extend(d.ip().octets());
-        }
-        (s, d) => {
-            out.push(0x21);
-            let v6 = |a: SocketAddr| match a.ip() {
-                std::net::IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
-                std::net::IpAddr::V6(a) => a.octets(),
-            };
-            addresses.extend(v6(s));
-            addresses.extend(v6(d));
-        }
-    }
-    addresses.extend(source.port().to_be_bytes());
-    addresses.extend(destination.port().to_be_bytes());
-    out.extend(u16::try_from(addresses.len()).unwrap_or(0).to_be_bytes());
-    out.extend(addresses);
-    out
 }

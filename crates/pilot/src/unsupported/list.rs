@@ -105,22 +105,12 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     field(GATEWAY_API, "TLSRoute", "spec.useDefaultGateways", NAMED_ONLY),
     field(GATEWAY_API, "TCPRoute", "spec.useDefaultGateways", NAMED_ONLY),
     virtual_service("spec.http[].match[].statPrefix", "there are no statistics under this prefix"),
-    virtual_service("spec.http[].fault.abort.http2Error", "requests are answered with a status instead of a reset"),
+    virtual_service("spec.http[].fault.abort.http2Error", "no request is aborted by it, as in Istio"),
     virtual_service("spec.tcp[].match[].sourceSubnet", "the rule matches clients of every address, as in Istio"),
-    destination_rule("spec.trafficPolicy.tunnel", "connections are made without a tunnel"),
     destination_rule("spec.trafficPolicy.loadBalancer.zoneAwareLbSetting", "endpoints of all zones are used alike"),
-    destination_rule(
-        "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes",
-        "the cookie is made without them",
-    ),
-    destination_rule("spec.trafficPolicy.connectionPool.http.http2KeepAlive", "no pings are sent"),
     destination_rule(
         "spec.trafficPolicy.outlierDetection.consecutiveErrors",
         "errors are counted as by the other fields",
-    ),
-    destination_rule(
-        "spec.trafficPolicy.proxyProtocol",
-        "the header is sent on TCP connections, and not on those of HTTP",
     ),
     gateway("spec.servers[].defaultEndpoint", "it is ignored, as by Istio"),
     field(

@@ -79,6 +79,7 @@ fn listener(name: &str, address: &str) -> ir::Listener {
         max_connection_duration: None,
         access_log: vec![],
         hash_policy: vec![],
+        tunnel: None,
     };
     ir::Listener {
         name: name.into(),

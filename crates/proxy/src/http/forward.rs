@@ -21,6 +21,7 @@ use super::exchange::{Exchange, Halt, request_facts};
 use super::message::ResponseHead;
 use super::request::Filtered;
 use super::{mirror, reply};
+use crate::connect::Header;
 use crate::cluster::{ClusterState, Picked, Want};
 use crate::deadline::Deadlines;
 use crate::on_demand;
@@ -305,6 +306,7 @@ async fn attempt(
         http2,
         alpn: alpn(f, &picked, http2),
         host: host::without_port(x.head.authority.as_str()),
+        proxy: Some(Header::for_client(x.conn)),
     };
     f.deadlines.begin_attempt(f.body.ended());
     let no_body = f.body.is_empty() && x.head.upgrade.is_none();

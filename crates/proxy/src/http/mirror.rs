@@ -105,7 +105,7 @@ async fn send(
     frames: Option<mpsc::Receiver<Frame>>,
 ) {
     let host = varka_engine::host::without_port(head.authority.as_str());
-    let target = Target { address, tls_mode, http2, alpn: None, host };
+    let target = Target { address, tls_mode, http2, alpn: None, host, proxy: None };
     let Ok(mut upstream) = pool.acquire(&target).await else { return };
     if upstream.start(head, frames.is_none()).is_err() {
         return;

@@ -171,6 +171,7 @@ pub(crate) fn tcp(cluster: &str) -> Terminal {
         max_connection_duration: None,
         access_log: log(),
         hash_policy: Vec::new(),
+        tunnel: None,
     })
 }
 

@@ -19,3 +19,4 @@ mod renewal;
 mod router;
 mod support;
 mod tcp;
+mod upstream;

@@ -1,6 +1,6 @@
 //! Network filters: RBAC, Istio's two, and the terminal ones.
 
-use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, TcpTunnel, Terminal, WeightedCluster};
 use varka_proto::envoy::listener::{Filter, filter::ConfigType};
 use varka_proto::envoy::network_filter::{http_connection_manager, rbac as rbac_filter, tcp_proxy as pb};
 use varka_proto::envoy::types;
@@ -107,6 +107,11 @@ fn encode_tcp(t: &TcpProxy) -> pb::TcpProxy {
         idle_timeout: Some(duration(t.idle_timeout.unwrap_or_default())),
         max_downstream_connection_duration: t.max_connection_duration.map(duration),
         access_log: t.access_log.iter().map(access_log::encode).collect(),
+        tunneling_config: t.tunnel.as_ref().map(|t| pb::tcp_proxy::TunnelingConfig {
+            hostname: t.hostname.to_string(),
+            use_post: t.post,
+            ..Default::default()
+        }),
         hash_policy: by_source.then_some(types::HashPolicy { policy_specifier: Some(policy) }).into_iter().collect(),
         ..Default::default()
     }
@@ -117,9 +122,9 @@ const DEFAULT_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_hour
 
 fn decode_tcp(at: &At<'_>, t: pb::TcpProxy) -> Decoded<TcpProxy> {
     open!(at, t => pb::TcpProxy { stat_prefix, cluster_specifier, idle_timeout, max_downstream_connection_duration,
-            access_log, hash_policy, max_connect_attempts, check_drain_close }
+            access_log, hash_policy, max_connect_attempts, check_drain_close, tunneling_config }
         refuse { on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, backoff_options,
-            tunneling_config, max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
+            max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
             flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
             proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes });
     if max_connect_attempts.is_some_and(|n| n.value != 1) {
@@ -155,5 +160,16 @@ fn decode_tcp(at: &At<'_>, t: pb::TcpProxy) -> Decoded<TcpProxy> {
             }
             _ => Err(at.not_implemented("a key other than source_ip")),
         })?,
+        tunnel: at.maybe("tunneling_config", tunneling_config, decode_tunnel)?,
     })
+}
+
+fn decode_tunnel(at: &At<'_>, t: pb::tcp_proxy::TunnelingConfig) -> Decoded<TcpTunnel> {
+    open!(at, t => pb::tcp_proxy::TunnelingConfig { hostname, use_post }
+        refuse { headers_to_add, propagate_response_headers, post_path, propagate_response_trailers,
+            request_id_extension, request_id_header, request_id_metadata_key, formatters });
+    if hostname.contains('%') {
+        return Err(at.not_implemented("a hostname with command operators"));
+    }
+    Ok(TcpTunnel { hostname: hostname.into(), post: use_post })
 }

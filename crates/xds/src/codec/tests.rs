@@ -137,6 +137,7 @@ fn plain_listener() -> ir::Listener {
                 max_connection_duration: None,
                 access_log: Vec::new(),
                 hash_policy: Vec::new(),
+                tunnel: None,
             }),
             handshake_timeout: None,
         }],

@@ -12,7 +12,7 @@ use varka_proto::envoy::upstream_http::{
 };
 use varka_proto::protobuf::Any;
 
-use super::hcm::decode_http2;
+use super::hcm::{Http2, decode_http2};
 use super::refusal::{At, Decoded, open};
 use super::tls::ByHost;
 use super::value::{duration, to_duration, u32_value};
@@ -34,6 +34,11 @@ pub(super) fn encode(o: &HttpProtocolOptions, by_host: ByHost) -> HashMap<String
     }
     let http2 = core::Http2ProtocolOptions {
         max_concurrent_streams: o.max_concurrent_streams.map(u32_value),
+        connection_keepalive: o.keepalive.map(|k| core::KeepaliveSettings {
+            interval: Some(duration(k.interval)),
+            timeout: Some(duration(k.timeout)),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let explicit =
@@ -79,9 +84,13 @@ fn decode_options(at: &At<'_>, any: &Any) -> Decoded<Decode> {
             upstream_http_protocol_options, upstream_protocol_options }
         refuse { http_filters, header_validation_config, outlier_detection, request_mirror_policies, hash_policy,
             retry_policy });
-    let (protocol, max_concurrent_streams) =
-        decode_protocol(at, at.need("upstream_protocol_options", upstream_protocol_options)?)?;
-    let mut options = HttpProtocolOptions { protocol, max_concurrent_streams, ..Default::default() };
+    let (protocol, http2) = decode_protocol(at, at.need("upstream_protocol_options", upstream_protocol_options)?)?;
+    let mut options = HttpProtocolOptions {
+        protocol,
+        max_concurrent_streams: http2.streams,
+        keepalive: http2.keepalive,
+        ..Default::default()
+    };
     if let Some(common) = common_http_protocol_options {
         let at = &at.field("common_http_protocol_options");
         open!(at, common => core::HttpProtocolOptions { idle_timeout, max_connection_duration,
@@ -105,14 +114,14 @@ fn decode_options(at: &At<'_>, any: &Any) -> Decoded<Decode> {
     Ok(Decode { options, by_host })
 }
 
-fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(ClusterProtocol, Option<u32>)> {
+fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(ClusterProtocol, Http2)> {
     match protocol {
         UpstreamProtocolOptions::ExplicitHttpConfig(explicit) => {
             let at = &at.field("explicit_http_config");
             match at.need("protocol_config", explicit.protocol_config)? {
                 ProtocolConfig::HttpProtocolOptions(options) => {
                     decode_http1(&at.field("http_protocol_options"), options)?;
-                    Ok((ClusterProtocol::Http1, None))
+                    Ok((ClusterProtocol::Http1, Http2::default()))
                 }
                 ProtocolConfig::Http2ProtocolOptions(options) => {
                     Ok((ClusterProtocol::Http2, decode_http2(&at.field("http2_protocol_options"), options)?))
@@ -125,8 +134,8 @@ fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(C
             open!(at, config => UseDownstreamHttpConfig { http_protocol_options, http2_protocol_options }
                 refuse { http3_protocol_options });
             at.maybe("http_protocol_options", http_protocol_options, decode_http1)?;
-            let streams = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?;
-            Ok((ClusterProtocol::Downstream, streams.flatten()))
+            let http2 = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?;
+            Ok((ClusterProtocol::Downstream, http2.unwrap_or_default()))
         }
         UpstreamProtocolOptions::AutoConfig(_) => Err(at.not_implemented("auto_config")),
     }

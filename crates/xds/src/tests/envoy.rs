@@ -362,6 +362,7 @@ fn tcp(clusters: &[&str]) -> ir::Terminal {
         max_connection_duration: Some(Duration::from_secs(3600)),
         access_log: vec![text_log()],
         hash_policy: vec![ir::HashPolicy { key: ir::HashKey::SourceIp, terminal: false }],
+        tunnel: Some(ir::TcpTunnel { hostname: "db.example.com:3306".into(), post: false }),
     })
 }
 
@@ -541,7 +542,7 @@ fn forward() -> ir::RouteAction {
         hash_policy: vec![
             ir::HashPolicy { key: ir::HashKey::Header("x-user".into()), terminal: true },
             ir::HashPolicy {
-                key: ir::HashKey::Cookie { name: "s".into(), path: "/".into(), ttl: Some(Duration::ZERO) },
+                key: ir::HashKey::Cookie { name: "s".into(), path: "/".into(), ttl: Some(Duration::ZERO), attributes: vec![("SameSite".into(), "Lax".into())] },
                 terminal: false,
             },
             ir::HashPolicy { key: ir::HashKey::SourceIp, terminal: false },
@@ -668,6 +669,7 @@ fn clusters() -> Vec<ir::Cluster> {
             max_requests_per_connection: Some(10),
             max_connection_duration: Some(Duration::from_secs(600)),
             max_concurrent_streams: Some(100),
+            keepalive: Some(ir::Http2Keepalive { interval: Duration::from_secs(30), timeout: Duration::from_secs(5) }),
         },
         tcp_keepalive: Some(ir::TcpKeepalive { probes: Some(3), time: Some(Duration::from_secs(60)), interval: None }),
         panic_threshold: 30,

@@ -12,12 +12,12 @@ use varka_engine::ir::{
     AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers, ClientCertForwarding, Cluster,
     ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, DirectResponse, Discovery, DownstreamTls,
     Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch, HashKey, HashPolicy, HeaderAppend,
-    HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
+    HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, Http2Keepalive, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
     LbPolicy, Listener, LocalReplyMapping, Locality, LocalityEndpoints, Mirror, NetworkFilter, OutlierDetection,
     PathMatch, PathNormalization, Permission, PolicyAction, Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy,
     Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration,
     RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive,
-    TcpProxy, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade,
+    TcpProxy, TcpTunnel, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade,
     UpstreamTls, VirtualHost, WeightedCluster, WeightedRoute,
 };
 
@@ -210,7 +210,12 @@ fn hash_policy(g: &mut Gen) -> HashPolicy {
     HashPolicy {
         key: match g.pick(4) {
             0 => HashKey::Header(g.text()),
-            1 => HashKey::Cookie { name: g.text(), path: g.any_text(), ttl: g.opt(Gen::duration) },
+            1 => HashKey::Cookie {
+                name: g.text(),
+                path: g.any_text(),
+                ttl: g.opt(Gen::duration),
+                attributes: g.vec(|g| (g.text(), g.any_text())),
+            },
             2 => HashKey::SourceIp,
             _ => HashKey::Query(g.text()),
         },
@@ -519,6 +524,7 @@ fn tcp_proxy(g: &mut Gen) -> TcpProxy {
         max_connection_duration: g.opt(Gen::duration),
         access_log: g.vec(access_log),
         hash_policy: g.opt(|_| HashPolicy { key: HashKey::SourceIp, terminal: false }).into_iter().collect(),
+        tunnel: g.opt(|g| TcpTunnel { hostname: g.text(), post: g.flag() }),
     }
 }
 
@@ -689,6 +695,11 @@ fn http_options(g: &mut Gen) -> HttpProtocolOptions {
         max_connection_duration: g.opt(Gen::duration),
         // HTTP/1 has no streams.
         max_concurrent_streams: if protocol == ClusterProtocol::Http1 { None } else { g.opt(Gen::u32) },
+        keepalive: if protocol == ClusterProtocol::Http1 {
+            None
+        } else {
+            g.opt(|g| Http2Keepalive { interval: g.duration(), timeout: g.duration() })
+        },
     }
 }
 
