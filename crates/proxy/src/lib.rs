@@ -23,6 +23,7 @@ mod error;
 mod http;
 mod inspect;
 mod metrics;
+mod names;
 mod net;
 mod on_demand;
 mod own_server;

@@ -3,6 +3,7 @@
 mod tunnel;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use varka_engine::ir::{ClusterProtocol, FilterChain, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{
+    ClusterProtocol, Discovery, FilterChain, NetworkFilter, TcpProxy, Terminal, WeightedCluster,
+};
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 
 use crate::accesslog::UpstreamRecord;
@@ -112,6 +115,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         leave_priorities: false,
         original_dst: conn.seen.original_dst,
         request: None,
+        resolved: resolve(&conn, &cluster).await,
     };
     let Some(picked) = cluster.pick(&want) else {
         ending.flags.insert(Flag::NoHealthyUpstream);
@@ -303,6 +307,19 @@ fn weighted(clusters: &[WeightedCluster], random: u64) -> Option<&WeightedCluste
         }
         None => true,
     })
+}
+
+/// The address of the client's server name, where a filter has it resolved for a cluster that wants it.
+async fn resolve(conn: &Conn, cluster: &ClusterState) -> Option<SocketAddr> {
+    if !matches!(cluster.config.discovery, Discovery::DynamicForwardProxy) {
+        return None;
+    }
+    let port = conn.chain.chain()?.filters.iter().find_map(|filter| match filter {
+        NetworkFilter::SniDynamicForwardProxy(port) => Some(*port),
+        _ => None,
+    })?;
+    let name = conn.seen.hello.as_ref()?.sni.as_deref()?;
+    conn.worker.names.resolve(name, port).await
 }
 
 fn hash(conn: &Conn, tcp: &TcpProxy) -> Option<u64> {

@@ -14,6 +14,7 @@ use varka_engine::ir::{Listener, Str, TrafficDirection};
 
 use crate::accept;
 use crate::metrics::Series;
+use crate::names::Names;
 use crate::pool::Pools;
 use crate::state::{Lifecycle, State};
 
@@ -33,12 +34,14 @@ pub(crate) struct Worker {
     pub pools: Pools,
     /// Istio's series that its requests counted in.
     pub series: Series,
+    /// Addresses of hosts that requests and connections named.
+    pub names: Names,
 }
 
 impl Worker {
     /// A worker without connections.
     pub(crate) fn new(state: Arc<State>) -> Rc<Self> {
-        Rc::new(Self { state, pools: Pools::default(), series: Series::default() })
+        Rc::new(Self { state, pools: Pools::default(), series: Series::default(), names: Names::default() })
     }
 
     /// Runs until the proxy stops.

@@ -65,6 +65,10 @@ pub enum Discovery {
         /// `LOGICAL_DNS`.
         logical: bool,
     },
+    /// The host that a request asks for, or a connection's server name, is resolved when it comes (`dynamic_forward_proxy`).
+    /// Filters of the listener have it resolved: [`HttpFilter`](super::HttpFilter)'s and
+    /// [`NetworkFilter`](super::NetworkFilter)'s of that name.
+    DynamicForwardProxy,
     /// The connection's original destination (`PassthroughCluster`).
     OriginalDst {
         /// Take `x-envoy-original-dst-host` instead, where the client sent it.

@@ -37,7 +37,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, cluster: &mut Cluster, policy: &TrafficPolicy
         cluster.panic_threshold = u8::try_from(outlier.min_health_percent.clamp(0, 100)).unwrap_or(0);
     }
     load_balancer(ctx, cluster, policy.load_balancer.as_ref());
-    if matches!(cluster.discovery, Discovery::OriginalDst { .. }) {
+    if matches!(cluster.discovery, Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy) {
         cluster.lb = LbPolicy::ClusterProvided;
     }
 }

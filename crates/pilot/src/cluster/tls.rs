@@ -30,7 +30,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, cluster: &mut Cluster, policy: &TrafficPolicy
         None => {
             let off = ctx.mesh().enable_auto_mtls == Some(false)
                 || to.service.mesh_external
-                || to.service.resolution == Resolution::Passthrough;
+                || matches!(to.service.resolution, Resolution::Passthrough | Resolution::DynamicDns);
             if !off {
                 cluster.transport_matches = vec![
                     TransportSocketMatch {

@@ -71,7 +71,7 @@ fn tls(ctx: &Ctx<'_>, on: &Opaque<'_>) -> Vec<Draft> {
         let bind_is_wildcard = on.bind.is_unspecified();
         let no_address = on.service.addresses.is_empty() || on.service.has_cidr();
         // Without an address of its own only the SNI tells the service.
-        let by_name = !on.cidrs.is_empty() || (no_address && bind_is_wildcard);
+        let by_name = !on.cidrs.is_empty() || (no_address && bind_is_wildcard) || on.service.is_dynamic();
         let mut sni: Vec<Str> = Vec::new();
         if by_name {
             sni.push(on.service.host.clone());

@@ -62,8 +62,6 @@ impl NotImplemented {
 const ABSENT: &str = "the proxies behave as if it were absent";
 const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
 const NO_CHECKS: &str = "requests that CUSTOM policies match are refused with 403";
-const LIKE_ALLOW_ANY: &str =
-    "unknown hosts are not resolved: connections go where the client dialled, as with ALLOW_ANY";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
 const NAMED_ONLY: &str = "routes attach only to the parents that they name";
 const NO_SESSIONS: &str = "requests of one client go to any endpoint";
@@ -113,13 +111,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
         "errors are counted as by the other fields",
     ),
     gateway("spec.servers[].defaultEndpoint", "it is ignored, as by Istio"),
-    field(
-        NETWORKING,
-        "ServiceEntry",
-        "spec.resolution",
-        "the host is not resolved: connections go where the client dialled",
-    )
-    .only(&["DYNAMIC_DNS"]),
     field(NETWORKING, "ServiceEntry", "spec.endpoints[].network", NO_NETWORKS),
     field(NETWORKING, "WorkloadEntry", "spec.network", NO_NETWORKS),
     field(NETWORKING, "Sidecar", "spec.ingress[].defaultEndpoint", "connections go to the address that was dialled")
@@ -128,7 +119,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     field(NETWORKING, "Sidecar", "spec.egress[].bind", "no socket is opened; the listener is as without an address")
         .only(&["unix://*"])
         .error(),
-    field(NETWORKING, "Sidecar", "spec.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
     field(
         SECURITY,
         "RequestAuthentication",
@@ -179,6 +169,5 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
     mesh("mesh.extensionProviders[].envoyExtAuthzHttp", NO_CHECKS).error(),
     mesh("mesh.extensionProviders[].envoyExtAuthzGrpc", NO_CHECKS).error(),
-    mesh("mesh.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
     mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),
 ];

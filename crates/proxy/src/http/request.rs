@@ -162,6 +162,8 @@ pub(crate) struct Filtered<'a> {
     pub cors: Option<(&'a Cors, http::HeaderValue)>,
     /// Protocols to offer to mesh endpoints.
     pub alpn: Option<&'a AlpnOverride>,
+    /// Hosts may be resolved for clusters that want it.
+    pub dynamic: bool,
 }
 
 /// The connection manager's filters, in its order.
@@ -192,6 +194,7 @@ async fn run_filters<'a, 'c: 'a>(
                 }
             }
             HttpFilter::Alpn(alpn) => filtered.alpn = Some(alpn),
+            HttpFilter::DynamicForwardProxy => filtered.dynamic = true,
             HttpFilter::GrpcStats | HttpFilter::PeerMetadata | HttpFilter::Stats => {}
         }
     }

@@ -10,6 +10,7 @@
 
 mod config;
 mod control;
+mod dynamic;
 mod http1;
 mod http2;
 mod mtls;

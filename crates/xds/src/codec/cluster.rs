@@ -24,7 +24,7 @@ use super::value::{
     ads, as_list, as_object, as_text, duration, ip, is_ads, list_value, member, metadata, namespace, object,
     object_value, port, socket_address, string_value, to_duration, u32_or, u32_value, u64_value,
 };
-use super::{cluster_limits, endpoint, tls, upstream_http};
+use super::{cluster_limits, dynamic_forward_proxy, endpoint, tls, upstream_http};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Percent.
@@ -72,7 +72,7 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
         ..Default::default()
     };
     encode_lb(c, &mut out);
-    encode_discovery(&c.discovery, &mut out);
+    encode_discovery(c, &mut out);
     out
 }
 
@@ -140,8 +140,8 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
 
 // --- discovery
 
-fn encode_discovery(d: &Discovery, out: &mut pb::Cluster) {
-    let kind = match d {
+fn encode_discovery(c: &Cluster, out: &mut pb::Cluster) {
+    let kind = match &c.discovery {
         Discovery::Eds { service_name } => {
             out.eds_cluster_config =
                 Some(EdsClusterConfig { eds_config: Some(ads()), service_name: service_name.to_string() });
@@ -155,6 +155,11 @@ fn encode_discovery(d: &Discovery, out: &mut pb::Cluster) {
             out.load_assignment = Some(endpoint::encode(assignment));
             out.dns_lookup_family = parts::DnsLookupFamily::V4Preferred.into();
             if *logical { DiscoveryType::LogicalDns } else { DiscoveryType::StrictDns }
+        }
+        Discovery::DynamicForwardProxy => {
+            let custom = dynamic_forward_proxy::encode_cluster(by_host(c));
+            out.cluster_discovery_type = Some(ClusterDiscoveryType::ClusterType(custom));
+            return;
         }
         Discovery::OriginalDst { use_http_header, port } => {
             let config = parts::OriginalDstLbConfig {
@@ -188,7 +193,8 @@ fn decode_discovery(
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => member(&at.field("type"), kind)?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return Err(at.not_implemented(format!("cluster_type {}", custom.name)));
+            return dynamic_forward_proxy::decode_cluster(&at.field("cluster_type"), custom)
+                .map(|()| Discovery::DynamicForwardProxy);
         }
     };
     let Sources { eds, assignment, lb } = sources;

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use varka_engine::ir::{AlpnOverride, Cors, Fault, FaultAbort, FaultDelay, HttpFilter, Rbac};
-use varka_proto::envoy::http_filter::{buffer, common_fault, cors, fault, grpc_stats, rbac as rbac_filter};
+use varka_proto::envoy::http_filter::{
+    buffer, common_fault, cors, dynamic_forward_proxy as pb_dynamic, fault, grpc_stats, rbac as rbac_filter,
+};
 use varka_proto::envoy::network_filter::http_connection_manager::{self as pb, http_filter::ConfigType};
 use varka_proto::istio::alpn;
 use varka_proto::protobuf::{Any, Struct};
@@ -18,7 +20,7 @@ use super::value::{
     string_matcher, strings, strs, to_duration, to_millionths, to_runtime_millionths, to_string_match, u32_value,
 };
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, rbac};
+use super::{Reader, dynamic_forward_proxy, rbac};
 
 const RBAC: &str = "envoy.filters.http.rbac";
 const FAULT: &str = "envoy.filters.http.fault";
@@ -57,6 +59,7 @@ pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
         (HttpFilter::Alpn(a), Reader::Istio) => filter(ALPN, pack(&encode_alpn(a))),
         (HttpFilter::PeerMetadata, Reader::Istio) => filter(PEER_METADATA, peer_metadata_config()),
         (HttpFilter::Stats, Reader::Istio) => filter(STATS, stats_config()),
+        (HttpFilter::DynamicForwardProxy, _) => filter(dynamic_forward_proxy::HTTP, dynamic_forward_proxy::encode_http()),
     })
 }
 
@@ -81,6 +84,9 @@ pub(super) fn decode(at: &At<'_>, f: pb::HttpFilter) -> Decoded<HttpFilter> {
             refuse { enable_upstream_stats }
             harmless { emit_filter_state, replace_dots_in_grpc_service_name, per_method_stat_specifier });
         Ok(HttpFilter::GrpcStats)
+    } else if holds::<pb_dynamic::FilterConfig>(&config) {
+        dynamic_forward_proxy::decode_http(at_config, unpack(at_config, &config)?)?;
+        Ok(HttpFilter::DynamicForwardProxy)
     } else if holds::<alpn::FilterConfig>(&config) {
         Ok(HttpFilter::Alpn(decode_alpn(at_config, unpack(at_config, &config)?)?))
     } else if holds::<TypedStruct>(&config) {

@@ -2,7 +2,9 @@
 
 use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, TcpTunnel, Terminal, WeightedCluster};
 use varka_proto::envoy::listener::{Filter, filter::ConfigType};
-use varka_proto::envoy::network_filter::{http_connection_manager, rbac as rbac_filter, tcp_proxy as pb};
+use varka_proto::envoy::network_filter::{
+    http_connection_manager, rbac as rbac_filter, sni_dynamic_forward_proxy, tcp_proxy as pb,
+};
 use varka_proto::envoy::types;
 use varka_proto::protobuf::Any;
 use varka_proto::udpa::TypedStruct;
@@ -10,7 +12,7 @@ use varka_proto::udpa::TypedStruct;
 use super::refusal::{At, Decoded, open};
 use super::value::{duration, object, string_value, to_duration};
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, access_log, hcm, http_filter, rbac};
+use super::{Reader, access_log, dynamic_forward_proxy, hcm, http_filter, rbac};
 
 const RBAC: &str = "envoy.filters.network.rbac";
 const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
@@ -26,6 +28,9 @@ fn filter(name: &str, config: Any) -> Filter {
 pub(super) fn encode(f: &NetworkFilter, reader: Reader) -> Option<Filter> {
     match (f, reader) {
         (NetworkFilter::Rbac(r), _) => Some(filter(RBAC, pack(&rbac::encode_network(r)))),
+        (NetworkFilter::SniDynamicForwardProxy(port), _) => {
+            Some(filter(dynamic_forward_proxy::SNI, dynamic_forward_proxy::encode_sni(*port)))
+        }
         (NetworkFilter::MetadataExchange | NetworkFilter::Stats, Reader::StockEnvoy) => None,
         (NetworkFilter::MetadataExchange, Reader::Istio) => {
             let value = object([("protocol", string_value("istio-peer-exchange"))]);
@@ -49,6 +54,10 @@ pub(super) fn decode(at: &At<'_>, f: Filter) -> Decoded<NetworkFilter> {
     let at_config = &at.field("typed_config");
     if holds::<rbac_filter::Rbac>(&config) {
         return Ok(NetworkFilter::Rbac(rbac::decode_network(at_config, unpack(at_config, &config)?)?));
+    }
+    if holds::<sni_dynamic_forward_proxy::FilterConfig>(&config) {
+        let port = dynamic_forward_proxy::decode_sni(at_config, unpack(at_config, &config)?)?;
+        return Ok(NetworkFilter::SniDynamicForwardProxy(port));
     }
     if holds::<TypedStruct>(&config) {
         let typed: TypedStruct = unpack(at_config, &config)?;

@@ -87,7 +87,7 @@ proptest! {
 }
 
 fn without_istio(chain: &mut FilterChain) {
-    chain.filters.retain(|f| matches!(f, NetworkFilter::Rbac(_)));
+    chain.filters.retain(|f| matches!(f, NetworkFilter::Rbac(_) | NetworkFilter::SniDynamicForwardProxy(_)));
     if let Terminal::Http(manager) = &mut chain.terminal {
         manager.filters.retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata | HttpFilter::Stats));
     }

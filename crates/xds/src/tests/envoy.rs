@@ -299,6 +299,7 @@ fn manager(routes: ir::RouteSource) -> ir::HttpConnectionManager {
             }),
             HttpFilter::Fault,
             HttpFilter::Cors,
+            HttpFilter::DynamicForwardProxy,
             HttpFilter::Stats,
         ],
         server_name: "istio-envoy".into(),
@@ -369,7 +370,12 @@ fn tcp(clusters: &[&str]) -> ir::Terminal {
 fn inbound() -> ir::Listener {
     let mtls = ir::FilterChain {
         tls: Some(downstream_tls()),
-        filters: vec![NetworkFilter::MetadataExchange, NetworkFilter::Rbac(network_rbac()), NetworkFilter::Stats],
+        filters: vec![
+            NetworkFilter::MetadataExchange,
+            NetworkFilter::Rbac(network_rbac()),
+            NetworkFilter::Stats,
+            NetworkFilter::SniDynamicForwardProxy(443),
+        ],
         handshake_timeout: Some(Duration::from_secs(15)),
         ..chain(
             "0.0.0.0_8080",
@@ -708,5 +714,8 @@ fn clusters() -> Vec<ir::Cluster> {
         cluster_name: "BlackHoleCluster".into(),
         localities: vec![],
     });
-    vec![eds, fixed, dns, original, plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random)]
+    let dynamic = plain_cluster("dynamic", ir::Discovery::DynamicForwardProxy, ir::LbPolicy::ClusterProvided);
+    let follows = ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, ..upstream_tls() };
+    let dynamic_tls = ir::Cluster { name: "dynamic-tls".into(), tls: Some(follows), ..dynamic.clone() };
+    vec![eds, fixed, dns, original, dynamic, dynamic_tls, plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random)]
 }

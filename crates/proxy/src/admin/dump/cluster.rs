@@ -6,7 +6,7 @@ use varka_engine::ir::{
     LocalityEndpoints, OutlierDetection, TransportSocketMatch,
 };
 
-use super::message::{Message, socket_address};
+use super::message::{Message, extension, socket_address};
 use super::tls;
 
 pub(super) fn cluster(c: &Cluster) -> Message {
@@ -55,6 +55,15 @@ fn discovery(c: &Cluster, message: Message) -> Message {
             .text("type", if *logical { "LOGICAL_DNS" } else { "STRICT_DNS" })
             .message("load_assignment", assignment(inline))
             .duration("dns_refresh_rate", c.dns_refresh),
+        Discovery::DynamicForwardProxy => message.set(
+            "cluster_type",
+            extension(
+                "envoy.clusters.dynamic_forward_proxy",
+                "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+                Message::new().set("dns_cache_config", json!({"name": "dynamic_dns", "dns_lookup_family": "V4_PREFERRED"})),
+            )
+            .value(),
+        ),
         Discovery::OriginalDst { use_http_header, port } => message.text("type", "ORIGINAL_DST").set(
             "original_dst_lb_config",
             Message::new()

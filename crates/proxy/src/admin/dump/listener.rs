@@ -108,6 +108,11 @@ fn network_filter(f: &NetworkFilter) -> Message {
             Message::new().text("protocol", "istio-peer-exchange"),
         ),
         NetworkFilter::Stats => extension("istio.stats", "stats.PluginConfig", Message::new()),
+        NetworkFilter::SniDynamicForwardProxy(port) => extension(
+            "envoy.filters.network.sni_dynamic_forward_proxy",
+            "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig",
+            Message::new().number("port_value", (*port).into()),
+        ),
     }
 }
 

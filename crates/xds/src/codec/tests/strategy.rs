@@ -447,7 +447,8 @@ fn access_log(g: &mut Gen) -> AccessLog {
 }
 
 fn http_filter(g: &mut Gen) -> HttpFilter {
-    match g.pick(7) {
+    match g.pick(8) {
+        7 => HttpFilter::DynamicForwardProxy,
         0 => HttpFilter::Fault,
         1 => HttpFilter::Rbac(rbac(g)),
         2 => HttpFilter::Cors,
@@ -524,12 +525,13 @@ fn tcp_proxy(g: &mut Gen) -> TcpProxy {
         max_connection_duration: g.opt(Gen::duration),
         access_log: g.vec(access_log),
         hash_policy: g.opt(|_| HashPolicy { key: HashKey::SourceIp, terminal: false }).into_iter().collect(),
-        tunnel: g.opt(|g| TcpTunnel { hostname: g.text(), post: g.flag() }),
+        tunnel: g.opt(|g| TcpTunnel { hostname: g.host(), post: g.flag() }),
     }
 }
 
 fn network_filter(g: &mut Gen) -> NetworkFilter {
-    match g.pick(3) {
+    match g.pick(4) {
+        3 => NetworkFilter::SniDynamicForwardProxy(g.u16()),
         0 => NetworkFilter::MetadataExchange,
         1 => NetworkFilter::Stats,
         _ => NetworkFilter::Rbac(rbac(g)),
@@ -705,13 +707,15 @@ fn http_options(g: &mut Gen) -> HttpProtocolOptions {
 
 /// A cluster. Slow start is for two policies only; SNI follows the request for all sockets or none.
 pub(crate) fn cluster(g: &mut Gen) -> Cluster {
-    let discovery = match g.pick(4) {
+    let discovery = match g.pick(5) {
+        4 => Discovery::DynamicForwardProxy,
         0 => Discovery::Eds { service_name: g.text() },
         1 => Discovery::Static(assignment(g)),
         2 => Discovery::Dns { assignment: assignment(g), logical: g.flag() },
         _ => Discovery::OriginalDst { use_http_header: g.flag(), port: g.opt(Gen::u16) },
     };
-    let lb = if matches!(discovery, Discovery::OriginalDst { .. }) { LbPolicy::ClusterProvided } else { lb(g) };
+    let given = matches!(discovery, Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy);
+    let lb = if given { LbPolicy::ClusterProvided } else { lb(g) };
     let slow_start = matches!(lb, LbPolicy::RoundRobin | LbPolicy::LeastRequest { .. });
     let tls = g.opt(|g| upstream_tls(g, (false, false)));
     let mut matches = g.vec(|g| TransportSocketMatch {
