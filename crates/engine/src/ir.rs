@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ClusterProtocol, Discovery, Endpoint, HashKey, HashPolicy,
-    HealthStatus, Http2Keepalive, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, SlowStart,
-    TcpKeepalive, TransportSocketMatch,
+    HealthStatus, Http2Keepalive, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection,
+    SlowStart, TcpKeepalive, TransportSocketMatch,
 };
 pub use filter::{
     AlpnOverride, Cors, CorsOrigin, Fault, FaultAbort, FaultDelay, HttpFilter, NetworkFilter, Permission, PolicyAction,
@@ -31,8 +31,8 @@ pub use http::{
     ISTIO_TEXT, LocalReplyMapping, PathNormalization, RouteSource, SlashesAction, Tracing,
 };
 pub use listener::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, TcpTunnel, Terminal, TrafficDirection,
-    TransportProtocol, WeightedCluster,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, TcpTunnel, Terminal,
+    TrafficDirection, TransportProtocol, WeightedCluster,
 };
 pub use matching::{HeaderMatch, HeaderMatcher, PathMatch, QueryMatch, QueryMatcher, Regex, StringMatch};
 pub use route::{

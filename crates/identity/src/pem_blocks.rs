@@ -24,7 +24,8 @@ pub(crate) fn roots_from_pem(text: &str) -> Result<Vec<CertificateDer<'static>>,
 
 fn at_most(text: &str, most: usize, too_many: &'static str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fail = |reason| Error::Material { what: "the PEM text of certificates", reason };
-    let certificates: Vec<_> = blocks(text, "CERTIFICATE", "the PEM text of certificates")?.map(CertificateDer::from).collect();
+    let certificates: Vec<_> =
+        blocks(text, "CERTIFICATE", "the PEM text of certificates")?.map(CertificateDer::from).collect();
     match certificates.len() {
         0 => Err(fail("it holds no CERTIFICATE block")),
         n if n > most => Err(fail(too_many)),

@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use varka_engine::ir::Cluster;
 use varka_engine::outcome::ResetReason;
 
-use crate::conn::Conn;
+use crate::conn::Seen;
 use crate::net::{Io, Socket};
 use crate::tls::{ClientTls, NotSupplied};
 
@@ -27,21 +27,7 @@ pub(crate) struct Dial<'a> {
     /// Socket mark of our own connections.
     pub mark: Option<u32>,
     /// Whose connection a PROXY header speaks of, where the cluster has one; `None`: our own.
-    pub proxy: Option<Header>,
-}
-
-/// The addresses of a PROXY header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Header {
-    source: SocketAddr,
-    destination: SocketAddr,
-}
-
-impl Header {
-    /// Those of a client's connection.
-    pub(crate) fn for_client(conn: &Conn) -> Self {
-        Self { source: conn.seen.peer, destination: conn.seen.original_dst }
-    }
+    pub proxy: Option<&'a Seen>,
 }
 
 /// Why there is no connection.
@@ -70,7 +56,7 @@ async fn establish(dial: &Dial<'_>) -> Result<Io, ConnectError> {
     let mut socket = Socket::new(stream);
     if let Some(version) = dial.cluster.proxy_protocol {
         use tokio::io::AsyncWriteExt as _;
-        let header = proxy_header(version, dial.proxy.as_ref(), &socket).map_err(|e| refused(&e))?;
+        let header = proxy_header(version, dial.proxy, &socket).map_err(|e| refused(&e))?;
         socket.write_all(&header).await.map_err(|e| refused(&e))?;
     }
     let Some(tls) = dial.tls else { return Ok(Io::Plain(socket)) };
@@ -137,16 +123,18 @@ fn handshake_failed(e: &io::Error) -> ConnectError {
         // What comes back is no TLS at all: Envoy names no reason either.
         Some(rustls::Error::InvalidMessage(_)) | None => String::new(),
         // Ours, in its own words.
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => format!("TLS_error: {}", why.0),
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => {
+            format!("TLS_error: {}", why.0)
+        }
         Some(error) => format!("TLS_error: {error}"),
     };
     ConnectError { reason: ResetReason::RemoteConnectionFailure, transport }
 }
 
 /// A PROXY protocol header. A connection that nobody asked for is our own: by version 2 without addresses.
-fn proxy_header(version: u8, whose: Option<&Header>, socket: &Socket) -> io::Result<Vec<u8>> {
+fn proxy_header(version: u8, whose: Option<&Seen>, socket: &Socket) -> io::Result<Vec<u8>> {
     let (source, destination) = match whose {
-        Some(header) => (header.source, header.destination),
+        Some(client) => (client.peer, client.original_dst),
         None if version == 2 => return Ok(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec()),
         None => (socket.tcp().local_addr()?, socket.tcp().peer_addr()?),
     };

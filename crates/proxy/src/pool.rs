@@ -19,7 +19,8 @@ use varka_engine::ir::{Str, UpstreamTls};
 use varka_engine::outcome::ResetReason;
 
 use crate::cluster::{ClusterState, RequestPermit};
-use crate::connect::{self, ConnectError, Dial, Header};
+use crate::conn::Seen;
+use crate::connect::{self, ConnectError, Dial};
 use crate::http::{RequestHead, ResponseHead};
 use crate::net::Io;
 use crate::pump::{Broken, Frame, Sink, Source};
@@ -84,8 +85,8 @@ struct Key {
     transport: Option<usize>,
     /// Server name taken from the request.
     host: Option<Box<str>>,
-    /// Whom a PROXY header speaks of, where there is one: another client's connection cannot stand in.
-    proxy: Option<Header>,
+    /// Whom a PROXY header speaks of, and where it was going, where there is one: another client's connection cannot stand in.
+    proxy: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What a request needs of a connection.
@@ -102,7 +103,7 @@ pub(crate) struct Target<'a> {
     /// Host of the request without port.
     pub host: &'a str,
     /// Whom a PROXY header speaks of, where the cluster has one; `None`: nobody but us.
-    pub proxy: Option<Header>,
+    pub proxy: Option<&'a Seen>,
 }
 
 /// Why a request gets no connection.
@@ -210,7 +211,7 @@ impl ClusterPool {
             http2: target.http2,
             transport: transport.as_ref().map(|(index, _)| *index),
             host: by_host.then(|| target.host.into()),
-            proxy: self.cluster.config.proxy_protocol.and(target.proxy),
+            proxy: self.cluster.config.proxy_protocol.and(target.proxy).map(|c| (c.peer, c.original_dst)),
         };
         let host = Rc::clone(self.hosts.borrow_mut().entry(key).or_default());
         let dialer = Dialer {
@@ -257,7 +258,7 @@ struct Dialer<'a> {
     address: SocketAddr,
     tls: Option<Rc<ClientTls>>,
     host: Option<&'a str>,
-    proxy: Option<Header>,
+    proxy: Option<&'a Seen>,
 }
 
 impl Dialer<'_> {

@@ -214,7 +214,8 @@ impl State {
 
 /// Every file of revocation lists that a configuration names.
 fn revocation_files(ir: &ir::Proxy) -> BTreeSet<ir::Str> {
-    let clusters = ir.clusters.values().flat_map(|c| c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls));
+    let clusters =
+        ir.clusters.values().flat_map(|c| c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls));
     let chains = ir.listeners.values().flat_map(|l| l.filter_chains.iter().chain(&l.default_filter_chain));
     let servers = chains.filter_map(|c| c.tls.as_ref()).filter_map(|tls| tls.crl_file.clone());
     clusters.filter_map(|tls| tls.crl_file.clone()).chain(servers).collect()

@@ -11,15 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use varka_engine::ir::{
-    ClusterProtocol, Discovery, FilterChain, NetworkFilter, TcpProxy, Terminal, WeightedCluster,
-};
+use varka_engine::ir::{ClusterProtocol, Discovery, FilterChain, NetworkFilter, TcpProxy, Terminal, WeightedCluster};
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
-use crate::connect::Header;
 use crate::net::Io;
 use crate::on_demand;
 use crate::pool::{NoConnection, Target};
@@ -115,7 +112,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         leave_priorities: false,
         original_dst: conn.seen.original_dst,
         request: None,
-        resolved: resolve(&conn, &cluster).await,
+        resolved: Box::pin(resolve(&conn, &cluster)).await,
     };
     let Some(picked) = cluster.pick(&want) else {
         ending.flags.insert(Flag::NoHealthyUpstream);
@@ -129,13 +126,13 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         http2: tcp.tunnel.is_some() && cluster.config.http.protocol == ClusterProtocol::Http2,
         alpn: None,
         host: "",
-        proxy: Some(Header::for_client(&conn)),
+        proxy: Some(&conn.seen),
     };
     let pool = worker.pools.get(&cluster, &worker.state);
     let mut client = Raw::new(io);
     let limits = (tcp.idle_timeout, tcp.max_connection_duration);
     if let Some(tunnel) = &tcp.tunnel {
-        let mut server = match tunnel::open(&pool, &target, tunnel).await {
+        let mut server = match Box::pin(tunnel::open(&pool, &target, tunnel)).await {
             Ok(server) => server,
             Err(e) => {
                 picked.report(Err(e.reason()));

@@ -81,13 +81,7 @@ fn made_up(request: &Request<'_>) -> String {
     format!("{:016x}", xxhash64(format!("{}{}", request.remote_address, connection.original_dst).as_bytes()))
 }
 
-fn set_cookie(
-    name: &str,
-    value: &str,
-    path: &Str,
-    ttl: Duration,
-    attributes: &[(Str, Str)],
-) -> Option<HeaderValue> {
+fn set_cookie(name: &str, value: &str, path: &Str, ttl: Duration, attributes: &[(Str, Str)]) -> Option<HeaderValue> {
     let mut text = format!("{name}=\"{value}\"");
     if !ttl.is_zero() {
         text.push_str(&format!("; Max-Age={}", ttl.as_secs()));

@@ -6,7 +6,9 @@ use varka_api::istio::{
     ConnectionPool, ConsistentHash, H2UpgradePolicy, LoadBalancer, OutlierDetection as ApiOutlier,
     ProxyProtocolVersion, SimpleLb, TrafficPolicy,
 };
-use varka_engine::ir::{Cluster, ClusterProtocol, Discovery, Http2Keepalive, LbPolicy, OutlierDetection, SlowStart, TcpKeepalive};
+use varka_engine::ir::{
+    Cluster, ClusterProtocol, Discovery, Http2Keepalive, LbPolicy, OutlierDetection, SlowStart, TcpKeepalive,
+};
 
 use crate::context::Ctx;
 use crate::registry::{Port, Protocol};
@@ -59,8 +61,8 @@ pub(super) fn connection_pool(ctx: &Ctx<'_>, cluster: &mut Cluster, pool: &Conne
         cluster.http.max_concurrent_streams = positive(http.max_concurrent_streams);
         // Where the client chooses the protocol Istio sends none.
         let pings = http.http2_keep_alive.as_ref().filter(|_| cluster.http.protocol == ClusterProtocol::Http2);
-        cluster.http.keepalive = pings
-            .and_then(|k| Some(Http2Keepalive { interval: k.interval?.to_std(), timeout: k.timeout?.to_std() }));
+        cluster.http.keepalive =
+            pings.and_then(|k| Some(Http2Keepalive { interval: k.interval?.to_std(), timeout: k.timeout?.to_std() }));
         if http.use_client_protocol {
             cluster.http.protocol = ClusterProtocol::Downstream;
         }

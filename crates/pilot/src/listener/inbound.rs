@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use varka_api::istio::{CaptureMode, ServerTls};
 use varka_engine::ir::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteConfiguration,
-    RouteSource, Str, Terminal, TrafficDirection, TransportProtocol, VirtualHost,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteConfiguration, RouteSource, Str,
+    Terminal, TrafficDirection, TransportProtocol, VirtualHost,
 };
 
 use super::{

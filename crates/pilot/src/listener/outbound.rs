@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use varka_engine::ir::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteSource, Str, TcpProxy, Terminal, TrafficDirection,
-    TransportProtocol,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteSource, Str, TcpProxy, Terminal,
+    TrafficDirection, TransportProtocol,
 };
 
 use super::tcp::{self, Opaque};

@@ -22,7 +22,6 @@ use super::message::ResponseHead;
 use super::request::Filtered;
 use super::{mirror, reply};
 use crate::cluster::{ClusterState, Picked, Want};
-use crate::connect::Header;
 use crate::deadline::Deadlines;
 use crate::on_demand;
 use crate::pool::{ClusterPool, NoConnection, Target, Upstream};
@@ -115,7 +114,8 @@ pub(crate) async fn forward(
         mirror::start(x, mirror, &mut f.body);
     }
     if filtered.dynamic && matches!(f.cluster.config.discovery, Discovery::DynamicForwardProxy) {
-        f.resolved = Some(resolve(x, down, &mut f).await?);
+        // Boxed, so that requests to other clusters do not pay for it.
+        f.resolved = Some(Box::pin(resolve(x, down, &mut f)).await?);
     }
     let answered = attempts(x, down, &mut f).await;
     x.request_duration = f.deadlines.completed().map(|at| at.saturating_duration_since(x.started.into()));
@@ -324,7 +324,7 @@ async fn attempt(
         http2,
         alpn: alpn(f, &picked, http2),
         host: host::without_port(x.head.authority.as_str()),
-        proxy: Some(Header::for_client(x.conn)),
+        proxy: Some(&x.conn.seen),
     };
     f.deadlines.begin_attempt(f.body.ended());
     let no_body = f.body.is_empty() && x.head.upgrade.is_none();

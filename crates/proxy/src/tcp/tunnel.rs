@@ -54,11 +54,7 @@ impl Failure {
 }
 
 /// Asks for a tunnel, and waits until it stands.
-pub(super) async fn open(
-    pool: &Rc<ClusterPool>,
-    target: &Target<'_>,
-    tunnel: &TcpTunnel,
-) -> Result<Upstream, Failure> {
+pub(super) async fn open(pool: &Rc<ClusterPool>, target: &Target<'_>, tunnel: &TcpTunnel) -> Result<Upstream, Failure> {
     let mut upstream = pool.acquire(target).await.map_err(Failure::NoConnection)?;
     let head = RequestHead {
         method: if tunnel.post { Method::POST } else { Method::CONNECT },

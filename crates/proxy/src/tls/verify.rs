@@ -91,9 +91,9 @@ impl PeerVerifier {
         let anchors = self.secrets.anchors(name).ok_or_else(|| refuse(Refusal::NoAnchors(Arc::clone(name))))?;
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
         let lists = match &self.crl_file {
-            Some(path) => Some(
-                self.secrets.revoked(path).ok_or_else(|| refuse(Refusal::NoRevocationLists(Arc::clone(path))))?,
-            ),
+            Some(path) => {
+                Some(self.secrets.revoked(path).ok_or_else(|| refuse(Refusal::NoRevocationLists(Arc::clone(path))))?)
+            }
             None => None,
         };
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).map(|c| c.as_ref().into()).collect();

@@ -88,6 +88,7 @@ fn a_server_name_is_resolved_and_the_bytes_are_passed_on() {
         // The server hangs up: only that it was asked counts here.
         assert!(connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.is_err());
     });
-    let head = until("the server has seen the greeting", || Some(seen.lock().unwrap().clone()).filter(|s| !s.is_empty()));
+    let head =
+        until("the server has seen the greeting", || Some(seen.lock().unwrap().clone()).filter(|s| !s.is_empty()));
     assert_eq!((head[0], head[5]), (0x16, 0x01), "a ClientHello");
 }

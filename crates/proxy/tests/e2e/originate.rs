@@ -131,12 +131,7 @@ impl Files {
 
     /// `SIMPLE` with trust anchors, and whatever else.
     fn upstream(&self) -> UpstreamTls {
-        UpstreamTls {
-            validation: Some(self.anchors()),
-            auto_sni: true,
-            auto_san: true,
-            ..UpstreamTls::default()
-        }
+        UpstreamTls { validation: Some(self.anchors()), auto_sni: true, auto_san: true, ..UpstreamTls::default() }
     }
 
     /// A sidecar that leads `was-service` to an edge.
@@ -237,11 +232,8 @@ fn a_client_is_asked_for_its_certificate_its_pin_and_its_name() {
     let spki: Str = base64::engine::general_purpose::STANDARD.encode(digest(&spki)).into();
     let hash: Str = digest(&der).iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":").into();
     let wrong: Str = base64::engine::general_purpose::STANDARD.encode(digest(b"another")).into();
-    let mutual = || DownstreamTls {
-        validation: Some(files.anchors()),
-        require_client_certificate: true,
-        ..files.downstream()
-    };
+    let mutual =
+        || DownstreamTls { validation: Some(files.anchors()), require_client_certificate: true, ..files.downstream() };
     let shows = || UpstreamTls { certificate: Some(files.certificate("client")), ..files.upstream() };
     let pinned = |spki: &[&Str], hashes: &[&Str]| {
         let all = |pins: &[&Str]| pins.iter().map(|p| Str::clone(p)).collect();
@@ -308,7 +300,8 @@ fn files_may_come_late_and_are_read_again() {
     let edge = files.edge(&app, files.downstream());
     let sidecar = files.sidecar(&edge, files.upstream());
     assert_eq!(status(&sidecar), "503");
-    let why = "UF upstream_reset_before_response_started{remote_connection_failure|TLS_error:_Secret_is_not_supplied_by_SDS}";
+    let why =
+        "UF upstream_reset_before_response_started{remote_connection_failure|TLS_error:_Secret_is_not_supplied_by_SDS}";
     assert!(sidecar.log(1)[0].contains(why), "{}", sidecar.log(1)[0]);
     files.write("ca.pem", &held);
     until("the trust anchors are read", || (status(&sidecar) == "200").then_some(()));

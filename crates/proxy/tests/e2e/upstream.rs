@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use varka_engine::ir::{
-    ClusterProtocol, ConnectionFilters, FilterChainMatch, Http2Keepalive, Listener, Proxy, TcpTunnel, Terminal, TrafficDirection,
+    ClusterProtocol, ConnectionFilters, FilterChainMatch, Http2Keepalive, Listener, Proxy, TcpTunnel, Terminal,
+    TrafficDirection,
 };
 
 use crate::config::{WAS, chain, cluster, endpoints, listener, outbound, proxy, tcp};

@@ -10,8 +10,7 @@ pub(super) fn of(resource: &Resource) -> Vec<(ResourceType, Str)> {
     let mut out = match resource {
         Resource::Cluster(cluster) => {
             let sockets = cluster.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&cluster.tls);
-            let mut out: Vec<_> =
-                sockets.flat_map(|tls| tls.secrets()).map(secret).collect();
+            let mut out: Vec<_> = sockets.flat_map(|tls| tls.secrets()).map(secret).collect();
             if let Discovery::Eds { service_name } = &cluster.discovery {
                 out.push((ResourceType::Endpoints, service_name.clone()));
             }

@@ -489,9 +489,7 @@ fn decode_metadata(
     tls: Option<&UpstreamTls>,
 ) -> Decoded<Vec<(Str, Str, Str)>> {
     let Some(istio) = namespace(metadata, ISTIO) else { return Ok(Vec::new()) };
-    if istio.contains_key(ALPN_OVERRIDE)
-        && !(is_own_tls(tls) && as_text(istio.get(ALPN_OVERRIDE)) == Some("false"))
-    {
+    if istio.contains_key(ALPN_OVERRIDE) && !(is_own_tls(tls) && as_text(istio.get(ALPN_OVERRIDE)) == Some("false")) {
         return Err(at.field("metadata").not_implemented("istio.alpn_override"));
     }
     let at = &at.field("metadata");

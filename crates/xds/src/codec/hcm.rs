@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use varka_engine::ir::{
-    ClientCertForwarding, Codec, Http2Keepalive, HttpConnectionManager, LocalReplyMapping, PathNormalization, RouteSource,
-    SlashesAction, Str, Tracing,
+    ClientCertForwarding, Codec, Http2Keepalive, HttpConnectionManager, LocalReplyMapping, PathNormalization,
+    RouteSource, SlashesAction, Str, Tracing,
 };
 use varka_proto::envoy::accesslog::{
     self,

@@ -59,7 +59,9 @@ pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
         (HttpFilter::Alpn(a), Reader::Istio) => filter(ALPN, pack(&encode_alpn(a))),
         (HttpFilter::PeerMetadata, Reader::Istio) => filter(PEER_METADATA, peer_metadata_config()),
         (HttpFilter::Stats, Reader::Istio) => filter(STATS, stats_config()),
-        (HttpFilter::DynamicForwardProxy, _) => filter(dynamic_forward_proxy::HTTP, dynamic_forward_proxy::encode_http()),
+        (HttpFilter::DynamicForwardProxy, _) => {
+            filter(dynamic_forward_proxy::HTTP, dynamic_forward_proxy::encode_http())
+        }
     })
 }
 

@@ -548,7 +548,12 @@ fn forward() -> ir::RouteAction {
         hash_policy: vec![
             ir::HashPolicy { key: ir::HashKey::Header("x-user".into()), terminal: true },
             ir::HashPolicy {
-                key: ir::HashKey::Cookie { name: "s".into(), path: "/".into(), ttl: Some(Duration::ZERO), attributes: vec![("SameSite".into(), "Lax".into())] },
+                key: ir::HashKey::Cookie {
+                    name: "s".into(),
+                    path: "/".into(),
+                    ttl: Some(Duration::ZERO),
+                    attributes: vec![("SameSite".into(), "Lax".into())],
+                },
                 terminal: false,
             },
             ir::HashPolicy { key: ir::HashKey::SourceIp, terminal: false },
@@ -698,7 +703,13 @@ fn clusters() -> Vec<ir::Cluster> {
     };
     let names = ir::Discovery::Dns { assignment: assignment("dns", Some("localhost")), logical: false };
     let dns = ir::Cluster {
-        tls: Some(ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, subject_alt_names: vec![], ..upstream_tls() }),
+        tls: Some(ir::UpstreamTls {
+            sni: None,
+            auto_sni: true,
+            auto_san: true,
+            subject_alt_names: vec![],
+            ..upstream_tls()
+        }),
         dns_refresh: Some(Duration::from_secs(60)),
         ..plain_cluster("dns", names, ir::LbPolicy::Maglev { table_size: 65537 })
     };
@@ -717,5 +728,13 @@ fn clusters() -> Vec<ir::Cluster> {
     let dynamic = plain_cluster("dynamic", ir::Discovery::DynamicForwardProxy, ir::LbPolicy::ClusterProvided);
     let follows = ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, ..upstream_tls() };
     let dynamic_tls = ir::Cluster { name: "dynamic-tls".into(), tls: Some(follows), ..dynamic.clone() };
-    vec![eds, fixed, dns, original, dynamic, dynamic_tls, plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random)]
+    vec![
+        eds,
+        fixed,
+        dns,
+        original,
+        dynamic,
+        dynamic_tls,
+        plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random),
+    ]
 }

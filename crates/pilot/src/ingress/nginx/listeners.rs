@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use varka_engine::ir::{
-    ClientCertForwarding, ConnectionFilters, CertificatePins, DownstreamTls, FilterChain, FilterChainMatch, HttpConnectionManager,
-    HttpFilter, Listener, LocalReplyMapping, RouteSource, Str, Terminal, TrafficDirection,
+    CertificatePins, ClientCertForwarding, ConnectionFilters, DownstreamTls, FilterChain, FilterChainMatch,
+    HttpConnectionManager, HttpFilter, Listener, LocalReplyMapping, RouteSource, Str, Terminal, TrafficDirection,
 };
 
 use super::{HTTP, HTTPS, is_outside, ours};

@@ -143,9 +143,8 @@ fn http_options(c: &Cluster) -> Message {
         .duration("max_connection_duration", o.max_connection_duration)
         .number("max_requests_per_connection", o.max_requests_per_connection.unwrap_or(0).into());
     let http2 = Message::new().number("max_concurrent_streams", o.max_concurrent_streams.unwrap_or(0).into());
-    let pings = o.keepalive.map(|k| {
-        Message::new().duration("interval", Some(k.interval)).duration("timeout", Some(k.timeout))
-    });
+    let pings =
+        o.keepalive.map(|k| Message::new().duration("interval", Some(k.interval)).duration("timeout", Some(k.timeout)));
     let http2 = http2.optional("connection_keepalive", pings);
     let message = Message::typed(HTTP_OPTIONS).set("common_http_protocol_options", common.value());
     match o.protocol {

@@ -156,7 +156,8 @@ fn hash(h: &HashPolicy) -> Message {
     let message = match &h.key {
         HashKey::Header(name) => Message::new().set("header", json!({ "header_name": name })),
         HashKey::Cookie { name, path, ttl, attributes } => {
-            let attributes = attributes.iter().map(|(name, value)| Message::new().text("name", name).text("value", value));
+            let attributes =
+                attributes.iter().map(|(name, value)| Message::new().text("name", name).text("value", value));
             let cookie = Message::new().text("name", name).duration("ttl", *ttl).text("path", path);
             Message::new().message("cookie", cookie.list("attributes", attributes))
         }

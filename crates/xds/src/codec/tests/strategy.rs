@@ -9,16 +9,17 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use proptest::prelude::{Strategy, any};
 use varka_engine::ir::{
-    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers, ClientCertForwarding, Cluster,
-    ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, DirectResponse, Discovery, DownstreamTls,
-    Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch, HashKey, HashPolicy, HeaderAppend,
-    HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, Http2Keepalive, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
-    LbPolicy, Listener, LocalReplyMapping, Locality, LocalityEndpoints, Mirror, NetworkFilter, OutlierDetection,
-    PathMatch, PathNormalization, Permission, PolicyAction, Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy,
-    Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration,
-    RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive,
-    TcpProxy, TcpTunnel, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade,
-    UpstreamTls, VirtualHost, WeightedCluster, WeightedRoute,
+    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers,
+    ClientCertForwarding, Cluster, ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors,
+    DirectResponse, Discovery, DownstreamTls, Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch,
+    HashKey, HashPolicy, HeaderAppend, HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, Http2Keepalive,
+    HttpConnectionManager, HttpFilter, HttpProtocolOptions, LbPolicy, Listener, LocalReplyMapping, Locality,
+    LocalityEndpoints, Mirror, NetworkFilter, OutlierDetection, PathMatch, PathNormalization, Permission, PolicyAction,
+    Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy, Redirect, Regex, Resource, RetryBackOff, RetryOn,
+    RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind,
+    SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive, TcpProxy, TcpTunnel, Terminal, TlsVersion,
+    Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade, UpstreamTls, VirtualHost,
+    WeightedCluster, WeightedRoute,
 };
 
 /// A value of a type, from random bytes.
