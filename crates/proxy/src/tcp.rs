@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use varka_engine::ir::{ClusterProtocol, Discovery, FilterChain, NetworkFilter, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{
+    ClusterProtocol, Discovery, FilterChain, NetworkFilter, Str, TcpProxy, Terminal, WeightedCluster,
+};
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 
 use crate::accesslog::UpstreamRecord;
@@ -19,7 +21,7 @@ use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
 use crate::net::Io;
 use crate::on_demand;
-use crate::pool::{NoConnection, Target};
+use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
 
 /// Read at once.
@@ -82,27 +84,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     let mut ending = Ending::new(&conn, tcp);
     let Some(cluster) = weighted(&tcp.clusters, rand::random()) else { return };
     ending.upstream.cluster = Some(Arc::clone(&cluster.cluster));
-    let worker = &conn.worker;
-    let name = &cluster.cluster;
-    let config = worker.state.config();
-    let found = match on_demand::held(&worker.state, &config, name) {
-        Some(cluster) => Ok(Some(cluster)),
-        None => Box::pin(on_demand::cluster(&worker.state, &config, name)).await,
-    };
-    drop(config);
-    let cluster = match found {
-        Ok(Some(cluster)) => cluster,
-        Ok(None) => {
-            ending.flags.insert(Flag::NoClusterFound);
-            return;
-        }
-        Err(why) => {
-            let outcome = why.outcome(&format!("cluster {name}"));
-            ending.flags.extend(outcome.flags);
-            ending.details = outcome.details.into_owned();
-            return;
-        }
-    };
+    let Some(cluster) = find(&conn, &cluster.cluster, &mut ending).await else { return };
     ending.cluster = Some(Arc::clone(&cluster));
     let hash = hash(&conn, tcp);
     let want = Want {
@@ -128,24 +110,18 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         host: "",
         proxy: Some(&conn.seen),
     };
-    let pool = worker.pools.get(&cluster, &worker.state);
+    let pool = conn.worker.pools.get(&cluster, &conn.worker.state);
     let mut client = Raw::new(io);
     let limits = (tcp.idle_timeout, tcp.max_connection_duration);
     if let Some(tunnel) = &tcp.tunnel {
-        let mut server = match Box::pin(tunnel::open(&pool, &target, tunnel)).await {
-            Ok(server) => server,
+        match Box::pin(tunnel::open(&pool, &target, tunnel)).await {
+            Ok(server) => through(&mut client, server, limits, &mut ending).await,
             Err(e) => {
                 picked.report(Err(e.reason()));
                 ending.flags.insert(e.flag());
                 ending.upstream.failure = e.transport();
                 client.io.socket().reset_on_close();
-                return;
             }
-        };
-        worker.series.connection(&conn, &ending.upstream, Some(&cluster), ResponseFlags::NONE).opened.inc();
-        ending.upstream.local = server.local_addr();
-        if copy(&mut client, &mut server, limits, &mut ending).await {
-            client.io.socket().reset_on_close();
         }
         return;
     }
@@ -163,13 +139,47 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
             return;
         }
     };
-    worker.series.connection(&conn, &ending.upstream, Some(&cluster), ResponseFlags::NONE).opened.inc();
+    ending.opened();
     ending.upstream.local = upstream.socket().tcp().local_addr().ok();
     let mut server = Raw::new(upstream);
     let reset = copy(&mut client, &mut server, limits, &mut ending).await;
     if reset {
         client.io.socket().reset_on_close();
         server.io.socket().reset_on_close();
+    }
+}
+
+/// The cluster by name, perhaps asked for now; without one the record says why.
+async fn find(conn: &Conn, name: &Str, ending: &mut Ending<'_>) -> Option<Arc<ClusterState>> {
+    let state = &conn.worker.state;
+    let config = state.config();
+    let found = match on_demand::held(state, &config, name) {
+        Some(cluster) => Ok(Some(cluster)),
+        None => Box::pin(on_demand::cluster(state, &config, name)).await,
+    };
+    match found {
+        Ok(Some(cluster)) => return Some(cluster),
+        Ok(None) => ending.flags.insert(Flag::NoClusterFound),
+        Err(why) => {
+            let outcome = why.outcome(&format!("cluster {name}"));
+            ending.flags.extend(outcome.flags);
+            ending.details = outcome.details.into_owned();
+        }
+    }
+    None
+}
+
+/// Through a tunnel that stands.
+async fn through(
+    client: &mut Raw,
+    mut server: Upstream,
+    limits: (Option<Duration>, Option<Duration>),
+    ending: &mut Ending<'_>,
+) {
+    ending.opened();
+    ending.upstream.local = server.local_addr();
+    if copy(client, &mut server, limits, ending).await {
+        client.io.socket().reset_on_close();
     }
 }
 
@@ -254,6 +264,12 @@ impl<'a> Ending<'a> {
             sent: 0,
             cluster: None,
         }
+    }
+
+    /// Counts a connection to an endpoint.
+    fn opened(&self) {
+        let series = &self.conn.worker.series;
+        series.connection(self.conn, &self.upstream, self.cluster.as_ref(), ResponseFlags::NONE).opened.inc();
     }
 }
 

@@ -61,8 +61,15 @@ async fn copy(
         },
     };
     let pool = worker.pools.get(&cluster, &worker.state);
-    let want =
-        Want { hash: None, tried: &[], reselections: 0, leave_priorities: false, original_dst, request: Some(head), resolved: None };
+    let want = Want {
+        hash: None,
+        tried: &[],
+        reselections: 0,
+        leave_priorities: false,
+        original_dst,
+        request: Some(head),
+        resolved: None,
+    };
     let Some(picked) = cluster.pick(&want) else { return };
     let http2 = match cluster.config.http.protocol {
         ClusterProtocol::Http1 => false,
