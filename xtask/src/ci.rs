@@ -35,8 +35,7 @@ fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
 
 fn command(repository: &Path, program: &str, arguments: &[&str]) -> Result<()> {
     // Everything is built once: what would make the next build quicker only fills the disk.
-    let status =
-        Command::new(program).args(arguments).env("CARGO_INCREMENTAL", "0").current_dir(repository).status();
+    let status = Command::new(program).args(arguments).env("CARGO_INCREMENTAL", "0").current_dir(repository).status();
     let status = status.with_context(|| format!("cannot run {program}"))?;
     ensure!(status.success(), "`{program} {}` ended with {status}", arguments.join(" "));
     Ok(())

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ClusterProtocol, Discovery, Endpoint, HashKey, HashPolicy,
-    HealthStatus, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, SlowStart,
-    TcpKeepalive, TransportSocketMatch,
+    HealthStatus, Http2Keepalive, HttpProtocolOptions, LbPolicy, Locality, LocalityEndpoints, OutlierDetection,
+    SlowStart, TcpKeepalive, TransportSocketMatch,
 };
 pub use ext_authz::{AuthzBody, AuthzGrpc, AuthzHttp, AuthzService, ExtAuthz};
 pub use filter::{
@@ -35,8 +35,8 @@ pub use http::{
 };
 pub use jwt::{Jwks, JwtAuthn, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement};
 pub use listener::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, Terminal, TrafficDirection,
-    TransportProtocol, WeightedCluster,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, SourceType, TcpProxy, TcpTunnel, Terminal,
+    TrafficDirection, TransportProtocol, WeightedCluster,
 };
 pub use matching::{
     HeaderMatch, HeaderMatcher, MetadataMatch, PathMatch, QueryMatch, QueryMatcher, Regex, StringMatch,
@@ -45,7 +45,7 @@ pub use route::{
     Action, DirectResponse, HeaderAppend, HeaderMutation, Mirror, Redirect, RetryBackOff, RetryOn, RetryPolicy,
     Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedRoute,
 };
-pub use tls::{DownstreamTls, Secret, SecretKind, TlsVersion, UpstreamTls};
+pub use tls::{CertificatePins, DownstreamTls, SYSTEM_ROOTS, Secret, SecretKind, TlsVersion, UpstreamTls};
 
 /// A name shared by many resources; cheap to clone.
 pub type Str = Arc<str>;
@@ -61,7 +61,7 @@ pub struct Proxy {
     pub clusters: HashMap<Str, Arc<Cluster>>,
     /// Endpoints by EDS service name.
     pub endpoints: HashMap<Str, Arc<ClusterLoadAssignment>>,
-    /// Certificates, keys and trust anchors that were sent by SDS (a gateway's; a sidecar makes its own).
+    /// Certificates, keys and trust anchors that were sent by SDS, or the files that hold them; the workload's own are not here.
     pub secrets: HashMap<Str, Arc<Secret>>,
     /// Virtual hosts that were asked for, by `ROUTE/AUTHORITY`: of tables that are [`RouteConfiguration::on_demand`].
     #[serde(default, skip_serializing_if = "HashMap::is_empty")]

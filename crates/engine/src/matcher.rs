@@ -31,6 +31,36 @@ pub fn string(matcher: &StringMatch, value: &[u8]) -> bool {
     }
 }
 
+/// Whether a DNS name of a certificate is what `matcher` asks for: an exact name is also met by a wildcard for it.
+pub fn certificate_dns_name(matcher: &StringMatch, name: &str) -> bool {
+    match matcher {
+        StringMatch::Exact { value, .. } => is_certificate_for(name, value),
+        _ => string(matcher, name.as_bytes()),
+    }
+}
+
+/// Whether a certificate's DNS name, which may have one `*` within its first label, stands for `host`.
+fn is_certificate_for(name: &str, host: &str) -> bool {
+    if name.eq_ignore_ascii_case(host) {
+        return true;
+    }
+    let (Some((label, parent)), Some((host_label, host_parent))) = (name.split_once('.'), host.split_once('.')) else {
+        return false;
+    };
+    let Some((head, tail)) = label.split_once('*') else { return false };
+    let is_ace = |label: &str| label.as_bytes().get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"xn--"));
+    if is_ace(label) || tail.contains('*') || parent.contains('*') || !parent.eq_ignore_ascii_case(host_parent) {
+        return false;
+    }
+    let (label, head, tail) = (host_label.as_bytes(), head.as_bytes(), tail.as_bytes());
+    // A `*` beside other characters is for names that are no A-labels.
+    let alone = head.is_empty() && tail.is_empty();
+    (alone || !is_ace(host_label))
+        && label.len() >= head.len() + tail.len()
+        && label.get(..head.len()).is_some_and(|l| l.eq_ignore_ascii_case(head))
+        && label.get(label.len() - tail.len()..).is_some_and(|l| l.eq_ignore_ascii_case(tail))
+}
+
 fn equal(a: &[u8], b: &[u8], ignore_case: bool) -> bool {
     if ignore_case { a.eq_ignore_ascii_case(b) } else { a == b }
 }

@@ -13,6 +13,7 @@ mod facts;
 mod key;
 mod pem_blocks;
 pub mod renewal;
+mod revocation;
 mod spiffe;
 
 pub use authority::{
@@ -23,6 +24,7 @@ pub use error::Error;
 pub use facts::CertificateFacts;
 pub use key::WorkloadKey;
 pub use pem_blocks::certificates_from_pem;
+pub use revocation::RevocationLists;
 pub use ring::rand::{SecureRandom, SystemRandom};
 pub use rustls_pki_types::CertificateDer;
 pub use spiffe::SpiffeId;

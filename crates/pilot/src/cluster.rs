@@ -22,6 +22,7 @@ use crate::registry::{Port, Protocol, Resolution, Service};
 use crate::scope::{HostRule, destination_rule};
 
 pub(crate) use policy::effective as effective_policy;
+pub(crate) use tls::secrets;
 
 /// A cluster name taken apart: `outbound|PORT|SUBSET|HOST`.
 struct Outbound<'a> {
@@ -40,6 +41,11 @@ impl<'a> Outbound<'a> {
         let subset = parts.next()?;
         Some(Self { port, subset, host: parts.next()? })
     }
+}
+
+/// Port and host of an outbound cluster's name.
+pub(crate) fn outbound_parts(name: &str) -> Option<(u16, &str)> {
+    Outbound::parse(name).map(|parts| (parts.port, parts.host))
 }
 
 /// Names of all clusters of the proxy.
@@ -65,6 +71,13 @@ pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
         }
         let rule = destination_rule(ctx, service, true);
         for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+            if service.is_dynamic() {
+                // Whose bytes name no host can go nowhere; and what is resolved has no labels.
+                if port.protocol.is_http() || port.protocol == Protocol::Tls {
+                    names.push(s(format!("outbound|{}||{}", port.number, service.host)));
+                }
+                continue;
+            }
             names.push(s(format!("outbound|{}||{}", port.number, service.host)));
             for subset in rule.iter().flat_map(|r| &r.subsets) {
                 names.push(s(format!("outbound|{}|{}|{}", port.number, subset.name, service.host)));
@@ -88,6 +101,7 @@ pub(crate) fn endpoint_names(ctx: &Ctx<'_>, clusters: &[Str]) -> Vec<Str> {
 enum Finding {
     Eds,
     Dns { logical: bool },
+    Dynamic,
     OriginalDst,
 }
 
@@ -98,6 +112,9 @@ impl Finding {
 }
 
 fn discovery(ctx: &Ctx<'_>, service: &Service, parts: &Outbound<'_>) -> Finding {
+    if service.is_dynamic() {
+        return Finding::Dynamic;
+    }
     let rule = destination_rule(ctx, service, true);
     let subset = rule.as_ref().and_then(|r| r.subset(parts.subset));
     let policy = effective_policy(ctx.mesh(), rule.as_ref(), parts.port, subset);
@@ -119,7 +136,7 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &Str) -> Option<Arc<Cluster>> {
     let cluster = match &**name {
         BLACK_HOLE => fixed(name, Discovery::Static(empty(name))),
         PASSTHROUGH => Cluster { http: downstream(), ..fixed(name, original_dst()) },
-        DYNAMIC_DNS => Cluster { http: downstream(), ..fixed(name, original_dst()) },
+        DYNAMIC_DNS => Cluster { http: downstream(), ..fixed(name, Discovery::DynamicForwardProxy) },
         INBOUND_PASSTHROUGH => inbound::passthrough(ctx, name),
         other if other.starts_with("inbound|") => inbound::build(ctx, name)?,
         _ => outbound(ctx, name)?,
@@ -141,7 +158,7 @@ fn empty(name: &Str) -> ClusterLoadAssignment {
 
 /// A cluster with Istio's defaults.
 fn fixed(name: &Str, discovery: Discovery) -> Cluster {
-    let lb = if matches!(discovery, Discovery::OriginalDst { .. }) {
+    let lb = if matches!(discovery, Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy) {
         LbPolicy::ClusterProvided
     } else {
         LbPolicy::LeastRequest { choices: 2 }
@@ -197,6 +214,7 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     let discovery = match finding {
         Finding::Eds => Discovery::Eds { service_name: name.clone() },
         Finding::OriginalDst => original_dst(),
+        Finding::Dynamic => Discovery::DynamicForwardProxy,
         Finding::Dns { logical } => {
             let labels = subset.map(|x| x.labels.clone()).unwrap_or_default();
             let found = instances(ctx, &service, port);
@@ -212,7 +230,8 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     }
     let policy = effective_policy(ctx.mesh(), rule.as_ref(), parts.port, subset);
     pools::apply(ctx, &mut cluster, &policy, port);
-    tls::apply(ctx, &mut cluster, &policy, &tls::Destination { service: &service, port, subset: parts.subset });
+    let to = tls::Destination { service: &service, port, subset: parts.subset, rule: rule.as_ref() };
+    tls::apply(ctx, &mut cluster, &policy, &to);
     Some(cluster)
 }
 

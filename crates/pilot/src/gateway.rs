@@ -6,8 +6,7 @@ mod routes;
 
 use std::sync::Arc;
 
-use varka_api::istio::TlsProtocol;
-use varka_engine::ir::{ConnectionFilters, Listener, Str, TlsVersion, TrafficDirection};
+use varka_engine::ir::{ConnectionFilters, Listener, Str, TrafficDirection};
 
 use crate::context::Ctx;
 use crate::listener::{listener_name, socket};
@@ -47,13 +46,4 @@ pub(crate) fn listener(ctx: &Ctx<'_>, name: &str) -> Option<Arc<Listener>> {
         default_filter_chain: None,
         access_log: listener_access_logs(ctx, Side::Client),
     }))
-}
-
-/// Istio's TLS versions; what is older than 1.2 is raised to it.
-pub(crate) fn tls_version(version: TlsProtocol) -> Option<TlsVersion> {
-    match version {
-        TlsProtocol::Auto => None,
-        TlsProtocol::V1_0 | TlsProtocol::V1_1 | TlsProtocol::V1_2 => Some(TlsVersion::V1_2),
-        TlsProtocol::V1_3 => Some(TlsVersion::V1_3),
-    }
 }

@@ -4,14 +4,14 @@ mod http;
 mod inbound;
 mod outbound;
 mod tcp;
+mod tls;
 mod virtual_outbound;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use varka_engine::ir::{
-    DownstreamTls, FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType, Str, StringMatch, TcpProxy,
-    Terminal, TlsVersion, WeightedCluster,
+    FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType, Str, TcpProxy, Terminal, WeightedCluster,
 };
 
 use crate::context::{Ctx, s};
@@ -21,6 +21,7 @@ pub(crate) use http::{Class, connection_manager};
 pub(crate) use inbound::{Inbound, chains as inbound_chains};
 pub(crate) use outbound::{Entry, entries};
 pub(crate) use tcp::weighted as weighted_tcp;
+pub(crate) use tls::{mesh_tls, server_tls};
 
 /// ALPN of plain HTTP, as the HTTP inspector tells it. HTTP/1.0 is not among them: it passes as opaque bytes.
 pub(crate) const PLAIN_HTTP: &[&str] = &["http/1.1", "h2c"];
@@ -107,28 +108,7 @@ pub(crate) fn tcp_proxy(ctx: &Ctx<'_>, cluster: &str, side: Side) -> TcpProxy {
         max_connection_duration: None,
         access_log: crate::policy::access_logs(ctx, side),
         hash_policy: Vec::new(),
-    }
-}
-
-/// Terminates the mesh's TLS: our certificate, a client certificate of the mesh required.
-pub(crate) fn mesh_tls(ctx: &Ctx<'_>, alpn: &[&str]) -> DownstreamTls {
-    let domains = std::iter::once(ctx.trust_domain()).chain(ctx.mesh().trust_domain_aliases.iter().map(String::as_str));
-    let lowest = ctx.mesh().mesh_mtls.as_ref().map(|m| m.min_protocol_version);
-    DownstreamTls {
-        certificates: vec![s("default")],
-        validation: Some(s("ROOTCA")),
-        require_client_certificate: true,
-        subject_alt_names: domains
-            .map(|d| StringMatch::Prefix { value: s(format!("spiffe://{d}/")), ignore_case: false })
-            .collect(),
-        alpn: strs(alpn),
-        min_version: Some(if lowest == Some(varka_api::istio::TlsProtocol::V1_3) {
-            TlsVersion::V1_3
-        } else {
-            TlsVersion::V1_2
-        }),
-        max_version: Some(TlsVersion::V1_3),
-        cipher_suites: Vec::new(),
+        tunnel: None,
     }
 }
 

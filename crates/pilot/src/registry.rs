@@ -113,6 +113,11 @@ impl Service {
         matches!(self.source, Source::Kubernetes { .. })
     }
 
+    /// Whether its hosts are resolved as clients ask for them (`DYNAMIC_DNS` of a wildcard).
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.resolution == Resolution::DynamicDns && crate::hosts::is_wildcard(&self.host)
+    }
+
     /// Whether its address is a CIDR.
     pub(crate) fn has_cidr(&self) -> bool {
         self.addresses.first().is_some_and(|a| a.contains('/'))

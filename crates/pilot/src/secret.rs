@@ -1,14 +1,19 @@
-//! Certificates of gateways, from Secrets. A sidecar makes its own and is sent none.
+//! Certificates and trust anchors beside the workload's own: from Secrets, and from files of the proxy.
+//!
+//! Files travel as their paths: a secret of the name that Istio gives it (`file-cert:CHAIN~KEY`, `file-root:CA`) says where the
+//! proxy finds them. A sidecar's own certificate and the mesh's anchors are made by the proxy and never sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use varka_api::Object;
 use varka_api::kube::{ConfigMap, Secret as KubeSecret};
-use varka_engine::ir::{Secret, SecretKind, Str, Terminal};
+use varka_engine::ir::{DownstreamTls, Listener, SYSTEM_ROOTS, Secret, SecretKind, Str};
 
 use crate::context::{Ctx, s};
 use crate::ingress::nginx;
+use crate::scope::{HostRule, destination_rule};
 use crate::snapshot::Kind;
 
 /// Bytes of standard base64.
@@ -16,49 +21,123 @@ pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
 }
 
-/// SDS names that the listeners of a router refer to. `local-ca://HOST` is made by whoever holds the CA, not here.
-pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
-    if !ctx.is_router() {
-        return Vec::new();
+/// Where system-wide trust anchors are, in Debian and in the images that Envoy is released in.
+const SYSTEM_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const CERTIFICATE_FILE: &str = "file-cert:";
+const ANCHORS_FILE: &str = "file-root:";
+const KUBERNETES: &str = "kubernetes://";
+/// The workload's own certificate, under a name for `credentialName`.
+const BUILT_IN: &str = "builtin://";
+
+/// SDS name of a certificate and its key in files.
+pub(crate) fn certificate_file(chain: &str, key: &str) -> Str {
+    s(format!("{CERTIFICATE_FILE}{chain}~{key}"))
+}
+
+/// SDS name of trust anchors in a file.
+pub(crate) fn anchors_file(path: &str) -> Str {
+    s(format!("{ANCHORS_FILE}{path}"))
+}
+
+/// SDS name of what a `credentialName` names.
+pub(crate) fn credential(name: &str) -> Str {
+    let name = name.strip_prefix("sds://").unwrap_or(name);
+    if name.starts_with(BUILT_IN) {
+        return s("default");
     }
-    let listeners: Vec<_> = if nginx::is_nginx(ctx) {
-        nginx::listeners(ctx).iter().filter_map(|n| nginx::listener(ctx, n)).collect()
+    if name.contains("://") { s(name) } else { s(format!("{KUBERNETES}{name}")) }
+}
+
+/// SDS name of the trust anchors that belong to a `credentialName`.
+pub(crate) fn anchors_beside(name: &str) -> Str {
+    if name.starts_with(BUILT_IN) { s("ROOTCA") } else { credential(&format!("{name}{ANCHORS}")) }
+}
+
+/// Whether a proxy gets the Secret that a DestinationRule names: one beside it, and for a sidecar by a rule that selects
+/// workloads, since others would hand the Secret to every workload.
+pub(crate) fn is_given(ctx: &Ctx<'_>, rule: &HostRule, name: &str) -> bool {
+    // Trust anchors in a ConfigMap are no secret.
+    if !name.contains("://") || name.starts_with(CONFIG_MAP) {
+        return true;
+    }
+    let Some(path) = name.strip_prefix(KUBERNETES) else { return false };
+    let beside = path.split_once('/').is_none_or(|(namespace, _)| namespace == &*ctx.proxy.namespace);
+    beside && (ctx.is_router() || rule.object.spec.workload_selector.is_some())
+}
+
+/// SDS names that the proxy is given. `local-ca://HOST` is made by whoever holds the CA, not here.
+pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<Str> {
+    let mut found = BTreeSet::new();
+    if nginx::is_nginx(ctx) {
+        of_listeners(nginx::listeners(ctx).iter().filter_map(|n| nginx::listener(ctx, n)), &mut found);
+    } else if ctx.is_router() {
+        let names = crate::gateway::listener_names(ctx);
+        of_listeners(names.iter().filter_map(|n| crate::gateway::listener(ctx, n)), &mut found);
     } else {
-        crate::gateway::listener_names(ctx).iter().filter_map(|n| crate::gateway::listener(ctx, n)).collect()
-    };
-    let mut found: Vec<Str> = Vec::new();
+        for tls in crate::listener::inbound_chains(ctx).iter().filter_map(|c| c.tls.as_ref()) {
+            found.extend(crate::listener::server_tls(ctx, tls, &[]).secrets().cloned());
+        }
+    }
+    if !nginx::is_outside(ctx) {
+        of_rules(ctx, &mut found);
+    }
+    found.into_iter().filter(|n| n.starts_with("file-") || n.contains("://")).collect()
+}
+
+fn of_listeners(listeners: impl Iterator<Item = Arc<Listener>>, found: &mut BTreeSet<Str>) {
     for listener in listeners {
         for chain in listener.filter_chains.iter().chain(&listener.default_filter_chain) {
-            let own = matches!(chain.terminal, Terminal::Http(_) | Terminal::Tcp(_));
-            for tls in chain.tls.iter().filter(|_| own) {
-                let all = tls.certificates.iter().chain(&tls.validation);
-                found.extend(all.filter(|n| n.contains("://")).cloned());
+            found.extend(chain.tls.iter().flat_map(DownstreamTls::secrets).cloned());
+        }
+    }
+}
+
+/// What DestinationRules name, of all that apply to a service that the proxy sees.
+fn of_rules(ctx: &Ctx<'_>, found: &mut BTreeSet<Str>) {
+    for service in ctx.scope().services() {
+        let Some(rule) = destination_rule(ctx, service, true) else { continue };
+        let subsets = rule.subsets.iter().filter_map(|x| x.traffic_policy.as_ref());
+        for policy in rule.policy.iter().chain(subsets) {
+            let ports = policy.port_level_settings.iter().filter_map(|p| p.tls.as_ref());
+            for tls in policy.tls.iter().chain(ports) {
+                let names = crate::cluster::secrets(tls);
+                found.extend(names.into_iter().flatten().filter(|n| is_given(ctx, &rule, n)));
             }
         }
     }
-    found.sort();
-    found.dedup();
-    found
 }
 
-/// A certificate or trust anchors by SDS name `kubernetes://NAMESPACE/NAME[-cacert]`; without a namespace, the proxy's own.
-/// `kubernetes-gateway://` means the same, of a Gateway that may use it, and `configmap://` trust anchors in a ConfigMap.
+/// A secret by SDS name: `file-cert:CHAIN~KEY`, `file-root:CA`, or `kubernetes://NAMESPACE/NAME[-cacert]`; without a namespace,
+/// the proxy's own. `kubernetes-gateway://` means the same, of a Gateway that may use it, and `configmap://` trust anchors in a
+/// ConfigMap.
 pub(crate) fn build(ctx: &Ctx<'_>, name: &Str) -> Option<Arc<Secret>> {
+    Some(Arc::new(Secret { name: name.clone(), kind: contents(ctx, name)? }))
+}
+
+fn contents(ctx: &Ctx<'_>, name: &str) -> Option<SecretKind> {
+    if let Some(paths) = name.strip_prefix(CERTIFICATE_FILE) {
+        let (chain, key) = paths.split_once('~')?;
+        return Some(SecretKind::CertificateFiles { chain: s(chain), key: s(key) });
+    }
+    if let Some(path) = name.strip_prefix(ANCHORS_FILE) {
+        let path = if name == SYSTEM_ROOTS { SYSTEM_FILE } else { path };
+        return Some(SecretKind::ValidationFile { ca: s(path) });
+    }
     if let Some(path) = name.strip_prefix(CONFIG_MAP) {
         let (namespace, object) = path.strip_suffix(ANCHORS)?.split_once('/')?;
         let map = ctx.object(Kind::ConfigMap, &ctx.snapshot.stores.config_maps, namespace, object)?;
-        return Some(Arc::new(Secret { name: name.clone(), kind: SecretKind::Validation { ca: map_anchors(map)? } }));
+        return Some(SecretKind::Validation { ca: map_anchors(map)?, crl: map_lists(map) });
     }
-    let path = name.strip_prefix("kubernetes://").or_else(|| name.strip_prefix(GATEWAY_SECRET))?;
+    let path = name.strip_prefix(KUBERNETES).or_else(|| name.strip_prefix(GATEWAY_SECRET))?;
     let (namespace, object) = path.split_once('/').unwrap_or((&ctx.proxy.namespace, path));
-    let store = &ctx.snapshot.stores.secrets;
-    if let Some(secret) = ctx.object(Kind::Secret, store, namespace, object) {
-        let kind = certificate(secret).or_else(|| anchors(secret))?;
-        return Some(Arc::new(Secret { name: name.clone(), kind }));
+    let get = |name: &str| ctx.object(Kind::Secret, &ctx.snapshot.stores.secrets, namespace, name);
+    match object.strip_suffix(ANCHORS) {
+        Some(beside) => anchors(get(object).or_else(|| get(beside))?),
+        None => {
+            let secret = get(object)?;
+            certificate(secret).or_else(|| anchors(secret))
+        }
     }
-    let plain = object.strip_suffix("-cacert")?;
-    let secret = ctx.object(Kind::Secret, store, namespace, plain)?;
-    Some(Arc::new(Secret { name: name.clone(), kind: anchors(secret)? }))
 }
 
 /// Whether a Secret holds a certificate and a key.
@@ -76,7 +155,7 @@ pub(crate) const ANCHORS: &str = "-cacert";
 pub(crate) fn has_key_pair(secret: &Object<KubeSecret>) -> bool {
     certificate(secret).is_some_and(|kind| match kind {
         SecretKind::Certificate { chain, key } => is_pem(&chain, "CERTIFICATE") && is_pem(&key, "PRIVATE KEY"),
-        SecretKind::Validation { .. } => false,
+        _ => false,
     })
 }
 
@@ -88,6 +167,11 @@ pub(crate) fn trust_anchors(secret: &Object<KubeSecret>) -> Option<String> {
 /// Trust anchors of a ConfigMap.
 pub(crate) fn map_anchors(map: &Object<ConfigMap>) -> Option<String> {
     map.spec.data.get("ca.crt").filter(|text| is_pem(text, "CERTIFICATE")).cloned()
+}
+
+/// Revocation lists beside a ConfigMap's trust anchors.
+fn map_lists(map: &Object<ConfigMap>) -> Option<String> {
+    map.spec.data.get("ca.crl").filter(|text| !text.is_empty()).cloned()
 }
 
 /// Whether there is a block of that label, with bytes of ASN.1 in it.
@@ -117,10 +201,14 @@ fn certificate(secret: &Object<KubeSecret>) -> Option<SecretKind> {
 }
 
 fn anchors(secret: &Object<KubeSecret>) -> Option<SecretKind> {
-    Some(SecretKind::Validation { ca: member(secret, &["ca.crt", "cacert"])? })
+    let lists = |key| member(secret, &[key]).filter(|text| !text.is_empty());
+    match member(secret, &["cacert"]) {
+        Some(ca) => Some(SecretKind::Validation { ca, crl: lists("crl") }),
+        None => Some(SecretKind::Validation { ca: member(secret, &["ca.crt"])?, crl: lists("ca.crl") }),
+    }
 }
 
 /// SDS name of a Secret.
 pub(crate) fn sds_name(namespace: &str, name: &str) -> Str {
-    s(format!("kubernetes://{namespace}/{name}"))
+    s(format!("{KUBERNETES}{namespace}/{name}"))
 }

@@ -27,8 +27,6 @@ pub struct NotImplemented {
     pub path: &'static str,
     /// The values that are meant, `*` at the end for any rest; empty: any that is set.
     pub only: &'static [&'static str],
-    /// A field beside it that makes it harmless when it is set; empty: none.
-    pub unless: &'static str,
     /// How bad.
     pub severity: Severity,
     /// Whether compiling tells of it, for the proxies that it concerns; then an object in the snapshot does not by itself.
@@ -97,8 +95,7 @@ impl NotImplemented {
             (None, _) => {
                 let meant =
                     self.only.is_empty() || value.as_str().is_some_and(|v| self.only.iter().any(|o| fits(o, v)));
-                let harmless = parent.get(self.unless).is_some_and(is_set);
-                if is_set(value) && meant && !harmless {
+                if is_set(value) && meant {
                     let value = value.as_str().filter(|_| !self.only.is_empty()).map(str::to_owned);
                     found.push(Place { path: at, value });
                 }

@@ -15,6 +15,8 @@ pub use envoy_types::pb::envoy::r#type::v3 as types;
 
 pub use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_access_log;
 pub use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream_access_log;
+pub use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_forward_proxy;
+pub use envoy_types::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as dynamic_forward_proxy_cache;
 pub use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3 as uri_template;
 pub use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub use envoy_types::pb::envoy::extensions::retry::priority::previous_priorities::v3 as previous_priorities;
@@ -28,6 +30,7 @@ pub mod http_filter {
     pub use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
     pub use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
     pub use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+    pub use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as dynamic_forward_proxy;
     pub use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
     pub use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
     pub use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
@@ -48,6 +51,7 @@ pub mod network_filter {
     //! `envoy.filters.network.*`.
     pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http_connection_manager;
     pub use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as rbac;
+    pub use envoy_types::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni_dynamic_forward_proxy;
     pub use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 }
 

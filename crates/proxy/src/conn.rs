@@ -137,7 +137,7 @@ impl Conn {
                 let decision = rbac::evaluate(rules, &Subject::connection(&facts));
                 (!decision.allowed).then(|| decision.details().into_owned())
             }
-            NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
+            NetworkFilter::MetadataExchange | NetworkFilter::Stats | NetworkFilter::SniDynamicForwardProxy(_) => None,
         })
     }
 

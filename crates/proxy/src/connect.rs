@@ -9,8 +9,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use varka_engine::ir::Cluster;
 use varka_engine::outcome::ResetReason;
 
+use crate::conn::Seen;
 use crate::net::{Io, Socket};
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, NotSupplied};
 
 /// How a connection is to be made.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub(crate) struct Dial<'a> {
     pub host: Option<&'a str>,
     /// Socket mark of our own connections.
     pub mark: Option<u32>,
-    /// Sent before anything else (PROXY protocol).
-    pub preamble: Option<Vec<u8>>,
+    /// Whose connection a PROXY header speaks of, where the cluster has one; `None`: our own.
+    pub proxy: Option<&'a Seen>,
 }
 
 /// Why there is no connection.
@@ -53,9 +54,10 @@ pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Io, ConnectError> {
 async fn establish(dial: &Dial<'_>) -> Result<Io, ConnectError> {
     let stream = open(dial).await.map_err(|e| refused(&e))?;
     let mut socket = Socket::new(stream);
-    if let Some(preamble) = &dial.preamble {
+    if let Some(version) = dial.cluster.proxy_protocol {
         use tokio::io::AsyncWriteExt as _;
-        socket.write_all(preamble).await.map_err(|e| refused(&e))?;
+        let header = proxy_header(version, dial.proxy, &socket).map_err(|e| refused(&e))?;
+        socket.write_all(&header).await.map_err(|e| refused(&e))?;
     }
     let Some(tls) = dial.tls else { return Ok(Io::Plain(socket)) };
     match tls.connect(socket, dial.host).await {
@@ -112,11 +114,56 @@ fn refused(e: &io::Error) -> ConnectError {
 }
 
 fn handshake_failed(e: &io::Error) -> ConnectError {
+    if let Some(missing) = e.get_ref().and_then(|inner| inner.downcast_ref::<NotSupplied>()) {
+        let transport = format!("TLS_error: {missing}");
+        return ConnectError { reason: ResetReason::RemoteConnectionFailure, transport };
+    }
     let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let transport = match tls {
         // What comes back is no TLS at all: Envoy names no reason either.
         Some(rustls::Error::InvalidMessage(_)) | None => String::new(),
+        // Ours, in its own words.
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => {
+            format!("TLS_error: {}", why.0)
+        }
         Some(error) => format!("TLS_error: {error}"),
     };
     ConnectError { reason: ResetReason::RemoteConnectionFailure, transport }
+}
+
+/// A PROXY protocol header. A connection that nobody asked for is our own: by version 2 without addresses.
+fn proxy_header(version: u8, whose: Option<&Seen>, socket: &Socket) -> io::Result<Vec<u8>> {
+    let (source, destination) = match whose {
+        Some(client) => (client.peer, client.original_dst),
+        None if version == 2 => return Ok(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec()),
+        None => (socket.tcp().local_addr()?, socket.tcp().peer_addr()?),
+    };
+    if version != 2 {
+        let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
+        let (s, d) = (source, destination);
+        return Ok(format!("PROXY {family} {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port()).into_bytes());
+    }
+    let mut out = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    let mut addresses = Vec::with_capacity(36);
+    match (source, destination) {
+        (SocketAddr::V4(s), SocketAddr::V4(d)) => {
+            out.push(0x11);
+            addresses.extend(s.ip().octets());
+            addresses.extend(d.ip().octets());
+        }
+        (s, d) => {
+            out.push(0x21);
+            let v6 = |a: SocketAddr| match a.ip() {
+                IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+                IpAddr::V6(a) => a.octets(),
+            };
+            addresses.extend(v6(s));
+            addresses.extend(v6(d));
+        }
+    }
+    addresses.extend(source.port().to_be_bytes());
+    addresses.extend(destination.port().to_be_bytes());
+    out.extend(u16::try_from(addresses.len()).unwrap_or(0).to_be_bytes());
+    out.extend(addresses);
+    Ok(out)
 }

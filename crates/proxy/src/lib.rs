@@ -24,6 +24,7 @@ mod http;
 mod inspect;
 mod limit;
 mod metrics;
+mod names;
 mod net;
 mod on_demand;
 mod own_server;

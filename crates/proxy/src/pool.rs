@@ -19,6 +19,7 @@ use varka_engine::ir::{Str, UpstreamTls};
 use varka_engine::outcome::ResetReason;
 
 use crate::cluster::{ClusterState, RequestPermit};
+use crate::conn::Seen;
 use crate::connect::{self, ConnectError, Dial};
 use crate::http::{RequestHead, ResponseHead};
 use crate::net::Io;
@@ -84,6 +85,8 @@ struct Key {
     transport: Option<usize>,
     /// Server name taken from the request.
     host: Option<Box<str>>,
+    /// Whom a PROXY header speaks of, and where it was going, where there is one: another client's connection cannot stand in.
+    proxy: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What a request needs of a connection.
@@ -99,6 +102,8 @@ pub(crate) struct Target<'a> {
     pub alpn: Option<&'a [Str]>,
     /// Host of the request without port.
     pub host: &'a str,
+    /// Whom a PROXY header speaks of, where the cluster has one; `None`: nobody but us.
+    pub proxy: Option<&'a Seen>,
 }
 
 /// Why a request gets no connection.
@@ -206,6 +211,7 @@ impl ClusterPool {
             http2: target.http2,
             transport: transport.as_ref().map(|(index, _)| *index),
             host: by_host.then(|| target.host.into()),
+            proxy: self.cluster.config.proxy_protocol.and(target.proxy).map(|c| (c.peer, c.original_dst)),
         };
         let host = Rc::clone(self.hosts.borrow_mut().entry(key).or_default());
         let dialer = Dialer {
@@ -213,6 +219,7 @@ impl ClusterPool {
             address: target.address,
             tls: transport.map(|(_, tls)| tls),
             host: by_host.then_some(target.host),
+            proxy: target.proxy,
         };
         if target.http2 {
             h2::acquire(&host, &dialer).await.map(Upstream::H2)
@@ -225,7 +232,6 @@ impl ClusterPool {
     pub(crate) async fn dial_raw(
         self: &Rc<Self>,
         target: &Target<'_>,
-        preamble: Option<Vec<u8>>,
     ) -> Result<(Io, crate::cluster::ConnectionPermit), NoConnection> {
         let transport = self.transport(target).map_err(NoConnection::Failed)?;
         let permit = self.cluster.connection(false).ok_or(NoConnection::Overflow)?;
@@ -236,7 +242,7 @@ impl ClusterPool {
             tls,
             host: None,
             mark: self.state.mark(),
-            preamble,
+            proxy: target.proxy,
         };
         let io = connect::connect(&dial).await.map_err(|e| {
             self.cluster.totals.connect_fail();
@@ -252,6 +258,7 @@ struct Dialer<'a> {
     address: SocketAddr,
     tls: Option<Rc<ClientTls>>,
     host: Option<&'a str>,
+    proxy: Option<&'a Seen>,
 }
 
 impl Dialer<'_> {
@@ -262,7 +269,7 @@ impl Dialer<'_> {
             tls: self.tls.as_deref(),
             host: self.host,
             mark: self.pool.state.mark(),
-            preamble: None,
+            proxy: self.proxy,
         };
         connect::connect(&dial).await.map_err(|e| {
             self.pool.cluster.totals.connect_fail();

@@ -43,6 +43,8 @@ impl From<io::Error> for Broken {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 Self::Reset
             }
+            // An alert, or what TLS cannot read: of the protocol within nothing was seen.
+            io::ErrorKind::InvalidData if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Self::Closed,
             io::ErrorKind::InvalidData => Self::Protocol,
             _ => Self::Closed,
         }

@@ -114,6 +114,7 @@ fn control_thread(state: &Arc<State>) {
 async fn serve(state: &Arc<State>) {
     let maintaining = state.clusters.maintain(state);
     let resolving = cluster::resolve(Arc::clone(state));
+    let reading = state.secrets.follow_files();
     let configuring = async {
         if state.bootstrap.static_config.is_some() {
             state.advance(Lifecycle::Ready);
@@ -132,6 +133,7 @@ async fn serve(state: &Arc<State>) {
     tokio::select! {
         () = maintaining => {}
         () = resolving => {}
+        () = reading => {}
         () = configuring => {}
         () = serving => {}
         () = ended(state) => {}

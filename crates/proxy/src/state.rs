@@ -1,6 +1,6 @@
 //! What all threads of a proxy share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -130,6 +130,7 @@ impl State {
         for name in old.ir.secrets.keys().filter(|n| !ir.secrets.contains_key(*n)) {
             self.secrets.remove(name);
         }
+        self.secrets.want_revoked(&revocation_files(&ir));
         let (config, problems) = Config::next(&old, ir, &self.secrets, &self.clusters, &self.metrics);
         for problem in problems {
             tracing::error!("{problem}");
@@ -209,6 +210,15 @@ impl State {
     pub fn active_connections(&self) -> u64 {
         self.downstream.inbound.load(Relaxed) + self.downstream.outbound.load(Relaxed)
     }
+}
+
+/// Every file of revocation lists that a configuration names.
+fn revocation_files(ir: &ir::Proxy) -> BTreeSet<ir::Str> {
+    let clusters =
+        ir.clusters.values().flat_map(|c| c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls));
+    let chains = ir.listeners.values().flat_map(|l| l.filter_chains.iter().chain(&l.default_filter_chain));
+    let servers = chains.filter_map(|c| c.tls.as_ref()).filter_map(|tls| tls.crl_file.clone());
+    clusters.filter_map(|tls| tls.crl_file.clone()).chain(servers).collect()
 }
 
 /// A proxy that runs as a user of its own is known to interception by that; one that cannot is known by the mark, which

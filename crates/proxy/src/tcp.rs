@@ -1,5 +1,7 @@
 //! Connections of any protocol, passed on byte by byte.
 
+mod tunnel;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use varka_engine::ir::{FilterChain, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{
+    ClusterProtocol, Discovery, FilterChain, NetworkFilter, Str, TcpProxy, Terminal, WeightedCluster,
+};
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 
 use crate::accesslog::UpstreamRecord;
@@ -17,7 +21,7 @@ use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
 use crate::net::Io;
 use crate::on_demand;
-use crate::pool::{NoConnection, Target};
+use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
 
 /// Read at once.
@@ -80,27 +84,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     let mut ending = Ending::new(&conn, tcp);
     let Some(cluster) = weighted(&tcp.clusters, rand::random()) else { return };
     ending.upstream.cluster = Some(Arc::clone(&cluster.cluster));
-    let worker = &conn.worker;
-    let name = &cluster.cluster;
-    let config = worker.state.config();
-    let found = match on_demand::held(&worker.state, &config, name) {
-        Some(cluster) => Ok(Some(cluster)),
-        None => Box::pin(on_demand::cluster(&worker.state, &config, name)).await,
-    };
-    drop(config);
-    let cluster = match found {
-        Ok(Some(cluster)) => cluster,
-        Ok(None) => {
-            ending.flags.insert(Flag::NoClusterFound);
-            return;
-        }
-        Err(why) => {
-            let outcome = why.outcome(&format!("cluster {name}"));
-            ending.flags.extend(outcome.flags);
-            ending.details = outcome.details.into_owned();
-            return;
-        }
-    };
+    let Some(cluster) = find(&conn, &cluster.cluster, &mut ending).await else { return };
     ending.cluster = Some(Arc::clone(&cluster));
     let hash = hash(&conn, tcp);
     let want = Want {
@@ -110,6 +94,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         leave_priorities: false,
         original_dst: conn.seen.original_dst,
         request: None,
+        resolved: Box::pin(resolve(&conn, &cluster)).await,
     };
     let Some(picked) = cluster.pick(&want) else {
         ending.flags.insert(Flag::NoHealthyUpstream);
@@ -117,10 +102,30 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     };
     ending.upstream.host = Some(picked.address);
     ending.upstream.workload.clone_from(&picked.workload);
-    let target =
-        Target { address: picked.address, tls_mode: picked.tls_mode.as_deref(), http2: false, alpn: None, host: "" };
-    let preamble = cluster.config.proxy_protocol.map(|v| proxy_header(v, conn.seen.peer, conn.seen.original_dst));
-    let (upstream, _permit) = match worker.pools.get(&cluster, &worker.state).dial_raw(&target, preamble).await {
+    let target = Target {
+        address: picked.address,
+        tls_mode: picked.tls_mode.as_deref(),
+        http2: tcp.tunnel.is_some() && cluster.config.http.protocol == ClusterProtocol::Http2,
+        alpn: None,
+        host: "",
+        proxy: Some(&conn.seen),
+    };
+    let pool = conn.worker.pools.get(&cluster, &conn.worker.state);
+    let mut client = Raw::new(io);
+    let limits = (tcp.idle_timeout, tcp.max_connection_duration);
+    if let Some(tunnel) = &tcp.tunnel {
+        match Box::pin(tunnel::open(&pool, &target, tunnel)).await {
+            Ok(server) => through(&mut client, server, limits, &mut ending).await,
+            Err(e) => {
+                picked.report(Err(e.reason()));
+                ending.flags.insert(e.flag());
+                ending.upstream.failure = e.transport();
+                client.io.socket().reset_on_close();
+            }
+        }
+        return;
+    }
+    let (upstream, _permit) = match pool.dial_raw(&target).await {
         Ok(dialled) => dialled,
         Err(NoConnection::Overflow) => {
             ending.flags.insert(Flag::UpstreamOverflow);
@@ -130,14 +135,13 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
             picked.report(Err(e.reason));
             ending.flags.insert(Flag::UpstreamConnectionFailure);
             ending.upstream.failure = e.transport;
-            io.socket().reset_on_close();
+            client.io.socket().reset_on_close();
             return;
         }
     };
-    worker.series.connection(&conn, &ending.upstream, Some(&cluster), ResponseFlags::NONE).opened.inc();
+    ending.opened();
     ending.upstream.local = upstream.socket().tcp().local_addr().ok();
-    let (mut client, mut server) = (Raw::new(io), Raw::new(upstream));
-    let limits = (tcp.idle_timeout, tcp.max_connection_duration);
+    let mut server = Raw::new(upstream);
     let reset = copy(&mut client, &mut server, limits, &mut ending).await;
     if reset {
         client.io.socket().reset_on_close();
@@ -145,10 +149,44 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
     }
 }
 
-/// Moves bytes both ways. `true`: an end broke, and the other is to be told by a reset.
-async fn copy(
+/// The cluster by name, perhaps asked for now; without one the record says why.
+async fn find(conn: &Conn, name: &Str, ending: &mut Ending<'_>) -> Option<Arc<ClusterState>> {
+    let state = &conn.worker.state;
+    let config = state.config();
+    let found = match on_demand::held(state, &config, name) {
+        Some(cluster) => Ok(Some(cluster)),
+        None => Box::pin(on_demand::cluster(state, &config, name)).await,
+    };
+    match found {
+        Ok(Some(cluster)) => return Some(cluster),
+        Ok(None) => ending.flags.insert(Flag::NoClusterFound),
+        Err(why) => {
+            let outcome = why.outcome(&format!("cluster {name}"));
+            ending.flags.extend(outcome.flags);
+            ending.details = outcome.details.into_owned();
+        }
+    }
+    None
+}
+
+/// Through a tunnel that stands.
+async fn through(
     client: &mut Raw,
-    server: &mut Raw,
+    mut server: Upstream,
+    limits: (Option<Duration>, Option<Duration>),
+    ending: &mut Ending<'_>,
+) {
+    ending.opened();
+    ending.upstream.local = server.local_addr();
+    if copy(client, &mut server, limits, ending).await {
+        client.io.socket().reset_on_close();
+    }
+}
+
+/// Moves bytes both ways. `true`: an end broke, and the other is to be told by a reset.
+async fn copy<S: Source + Sink>(
+    client: &mut Raw,
+    server: &mut S,
     (idle, longest): (Option<Duration>, Option<Duration>),
     ending: &mut Ending<'_>,
 ) -> bool {
@@ -227,6 +265,12 @@ impl<'a> Ending<'a> {
             cluster: None,
         }
     }
+
+    /// Counts a connection to an endpoint.
+    fn opened(&self) {
+        let series = &self.conn.worker.series;
+        series.connection(self.conn, &self.upstream, self.cluster.as_ref(), ResponseFlags::NONE).opened.inc();
+    }
 }
 
 impl Drop for Ending<'_> {
@@ -278,39 +322,20 @@ fn weighted(clusters: &[WeightedCluster], random: u64) -> Option<&WeightedCluste
     })
 }
 
+/// The address of the client's server name, where a filter has it resolved for a cluster that wants it.
+async fn resolve(conn: &Conn, cluster: &ClusterState) -> Option<SocketAddr> {
+    if !matches!(cluster.config.discovery, Discovery::DynamicForwardProxy) {
+        return None;
+    }
+    let port = conn.chain.chain()?.filters.iter().find_map(|filter| match filter {
+        NetworkFilter::SniDynamicForwardProxy(port) => Some(*port),
+        _ => None,
+    })?;
+    let name = conn.seen.hello.as_ref()?.sni.as_deref()?;
+    conn.worker.names.resolve(name, port).await
+}
+
 fn hash(conn: &Conn, tcp: &TcpProxy) -> Option<u64> {
     let by_source = tcp.hash_policy.iter().any(|p| p.key == varka_engine::ir::HashKey::SourceIp);
     by_source.then(|| varka_engine::balance::xxhash64(conn.seen.peer.ip().to_string().as_bytes()))
-}
-
-/// A PROXY protocol header that says whose connection it is.
-fn proxy_header(version: u8, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    if version != 2 {
-        let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
-        let (s, d) = (source, destination);
-        return format!("PROXY {family} {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port()).into_bytes();
-    }
-    let mut out = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
-    let mut addresses = Vec::with_capacity(36);
-    match (source, destination) {
-        (SocketAddr::V4(s), SocketAddr::V4(d)) => {
-            out.push(0x11);
-            addresses.extend(s.ip().octets());
-            addresses.extend(d.ip().octets());
-        }
-        (s, d) => {
-            out.push(0x21);
-            let v6 = |a: SocketAddr| match a.ip() {
-                std::net::IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
-                std::net::IpAddr::V6(a) => a.octets(),
-            };
-            addresses.extend(v6(s));
-            addresses.extend(v6(d));
-        }
-    }
-    addresses.extend(source.port().to_be_bytes());
-    addresses.extend(destination.port().to_be_bytes());
-    out.extend(u16::try_from(addresses.len()).unwrap_or(0).to_be_bytes());
-    out.extend(addresses);
-    out
 }

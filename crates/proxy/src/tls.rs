@@ -5,6 +5,7 @@
 //! certificate is verified: a resumed session skips verification, and would outlive a policy or a trust anchor.
 
 mod client;
+mod files;
 mod secrets;
 mod server;
 mod verify;
@@ -17,7 +18,7 @@ use varka_engine::facts::PeerIdentity;
 use varka_engine::ir::TlsVersion;
 use varka_identity::CertificateFacts;
 
-pub(crate) use client::ClientTls;
+pub(crate) use client::{ClientTls, NotSupplied};
 pub use secrets::{CertificateView, SecretStore};
 pub(crate) use server::ServerTls;
 

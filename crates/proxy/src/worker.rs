@@ -15,6 +15,7 @@ use varka_engine::ir::{Listener, Str, TrafficDirection};
 use crate::accept;
 use crate::limit::Limit;
 use crate::metrics::Series;
+use crate::names::Names;
 use crate::pool::Pools;
 use crate::state::{Lifecycle, State};
 
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub refusals: Limit,
     /// Likewise, about what policies that are not enforced would have done.
     pub shadows: Limit,
+    /// Addresses of hosts that requests and connections named.
+    pub names: Names,
 }
 
 impl Worker {
@@ -49,6 +52,7 @@ impl Worker {
             series: Series::default(),
             refusals: Limit::default(),
             shadows: Limit::default(),
+            names: Names::default(),
         })
     }
 

@@ -11,6 +11,7 @@
 mod access_log;
 mod cluster;
 mod cluster_limits;
+mod dynamic_forward_proxy;
 mod endpoint;
 mod ext_authz;
 mod hcm;

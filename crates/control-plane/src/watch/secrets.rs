@@ -1,5 +1,5 @@
-//! Only Secrets and ConfigMaps that an Ingress, a Gateway or a policy names are watched: the control plane has no business with any
-//! other.
+//! Only Secrets and ConfigMaps that an Ingress, a Gateway, a Sidecar, a DestinationRule or a policy names are watched: the control
+//! plane has no business with any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,9 @@ impl References {
     pub(super) fn apply(&mut self, object: &RawObject) -> bool {
         let named = match (object.group(), object.kind.as_str()) {
             ("networking.k8s.io", "Ingress") => ingress(object),
-            ("networking.istio.io", "Gateway") => gateway(object),
+            ("networking.istio.io", "Gateway") => servers(object, "/spec/servers"),
+            ("networking.istio.io", "Sidecar") => servers(object, "/spec/ingress"),
+            ("networking.istio.io", "DestinationRule") => destination_rule(object),
             (GATEWAY_API, "Gateway") => kubernetes_gateway(object),
             (GATEWAY_API, "BackendTLSPolicy") => policy(object),
             _ => return false,
@@ -70,21 +72,14 @@ fn ingress(object: &RawObject) -> BTreeSet<Reference> {
         .collect()
 }
 
-fn gateway(object: &RawObject) -> BTreeSet<Reference> {
+/// Of the TLS settings of a Gateway's servers or a Sidecar's listeners.
+fn servers(object: &RawObject, path: &str) -> BTreeSet<Reference> {
     let mut named = BTreeSet::new();
-    for tls in items(&object.value, "/spec/servers").filter_map(|server| server.get("tls")) {
+    for tls in items(&object.value, path).filter_map(|server| server.get("tls")) {
         let many = tls.get("credentialNames").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let one = text(tls, "credentialName").into_iter().chain(text(tls, "caCertCredentialName"));
         for name in one.chain(many.map(str::to_owned)) {
-            let name = name.strip_prefix("kubernetes://").unwrap_or(&name);
-            match name.split_once('/') {
-                Some((namespace, name)) => named.insert((Secret, Some(namespace.to_owned()), name.to_owned())),
-                None => {
-                    // For mutual TLS the trust anchors may be in a Secret of their own, beside the certificate's.
-                    named.insert((Secret, None, format!("{name}-cacert")));
-                    named.insert((Secret, None, name.to_owned()))
-                }
-            };
+            credential(&name, &mut named);
         }
     }
     named
@@ -125,6 +120,39 @@ fn named(reference: &Value, own: &str, default: Holder) -> Option<Reference> {
     };
     let namespace = text(reference, "namespace").unwrap_or_else(|| own.to_owned());
     Some((holder, Some(namespace), text(reference, "name")?))
+}
+
+/// Of the TLS settings of every policy: the rule's, its ports', its subsets'.
+fn destination_rule(object: &RawObject) -> BTreeSet<Reference> {
+    let mut named = BTreeSet::new();
+    let own = object.value.pointer("/spec/trafficPolicy");
+    let subsets = items(&object.value, "/spec/subsets").filter_map(|subset| subset.get("trafficPolicy"));
+    for policy in own.into_iter().chain(subsets) {
+        for level in std::iter::once(policy).chain(items(policy, "/portLevelSettings")) {
+            if let Some(name) = level.get("tls").and_then(|tls| text(tls, "credentialName")) {
+                credential(&name, &mut named);
+            }
+        }
+    }
+    named
+}
+
+/// A Secret, and the one beside it that may hold its trust anchors; or a ConfigMap of such.
+fn credential(name: &str, named: &mut BTreeSet<Reference>) {
+    let name = name.strip_prefix("sds://").unwrap_or(name);
+    if let Some((namespace, name)) = name.strip_prefix("configmap://").and_then(|path| path.split_once('/')) {
+        named.insert((ConfigMap, Some(namespace.to_owned()), name.to_owned()));
+    }
+    let name = name.strip_prefix("kubernetes://").unwrap_or(name);
+    if name.contains("://") {
+        return;
+    }
+    let (namespace, name) = match name.split_once('/') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        None => (None, name),
+    };
+    named.insert((Secret, namespace.clone(), format!("{name}-cacert")));
+    named.insert((Secret, namespace, name.to_owned()));
 }
 
 fn items<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
@@ -210,6 +238,23 @@ mod tests {
                 some(ConfigMap, "a", "anchors"),
             ]
         );
+    }
+
+    #[test]
+    fn a_destination_rules_secrets_are_those_of_all_its_policies() {
+        let tls = |name: &str| json!({"tls": {"mode": "SIMPLE", "credentialName": name}});
+        let mut references = References::default();
+        references.apply(&object(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "d", "namespace": "a"},
+            "spec": {
+                "host": "h",
+                "trafficPolicy": {"tls": {"credentialName": "own"}, "portLevelSettings": [tls("port")]},
+                "subsets": [{"name": "v1", "trafficPolicy": tls("subset")}, {"name": "v2"}],
+            },
+        })));
+        let names: BTreeSet<String> = references.all().into_iter().map(|(_, _, name)| name).collect();
+        let want = ["own", "own-cacert", "port", "port-cacert", "subset", "subset-cacert"];
+        assert_eq!(names, want.map(str::to_owned).into());
     }
 
     #[test]

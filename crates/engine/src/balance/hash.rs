@@ -36,11 +36,11 @@ pub fn hash_key(policies: &[HashPolicy], request: &Request<'_>) -> HashOutcome {
             HashKey::Header(name) => header(name, request),
             HashKey::SourceIp => Some(xxhash64(request.remote_ip().to_string().as_bytes())),
             HashKey::Query(name) => query_value(request.query(), name).map(|value| xxhash64(value.as_bytes())),
-            HashKey::Cookie { name, path, ttl } => match cookie(request, name) {
+            HashKey::Cookie { name, path, ttl, attributes } => match cookie(request, name) {
                 Some(value) => Some(xxhash64(value.as_bytes())),
                 None => ttl.map(|ttl| {
                     let value = made_up(request);
-                    outcome.set_cookie = set_cookie(name, &value, path, ttl);
+                    outcome.set_cookie = set_cookie(name, &value, path, ttl, attributes);
                     xxhash64(value.as_bytes())
                 }),
             },
@@ -81,13 +81,17 @@ fn made_up(request: &Request<'_>) -> String {
     format!("{:016x}", xxhash64(format!("{}{}", request.remote_address, connection.original_dst).as_bytes()))
 }
 
-fn set_cookie(name: &str, value: &str, path: &Str, ttl: Duration) -> Option<HeaderValue> {
+fn set_cookie(name: &str, value: &str, path: &Str, ttl: Duration, attributes: &[(Str, Str)]) -> Option<HeaderValue> {
     let mut text = format!("{name}=\"{value}\"");
     if !ttl.is_zero() {
         text.push_str(&format!("; Max-Age={}", ttl.as_secs()));
     }
     if !path.is_empty() {
         text.push_str(&format!("; Path={path}"));
+    }
+    for (name, value) in attributes {
+        let value = if value.is_empty() { String::new() } else { format!("={value}") };
+        text.push_str(&format!("; {name}{value}"));
     }
     text.push_str("; HttpOnly");
     HeaderValue::try_from(text).ok()

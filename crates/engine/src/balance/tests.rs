@@ -86,7 +86,7 @@ fn the_ring_places_addresses_as_envoy() {
 
 #[test]
 fn cookies_are_read_or_made() {
-    let cookie = |ttl| by(HashKey::Cookie { name: "sess".into(), path: "/app".into(), ttl });
+    let cookie = |ttl| by(HashKey::Cookie { name: "sess".into(), path: "/app".into(), ttl, attributes: Vec::new() });
     let of = |text: &str, policies: &[HashPolicy]| ask(&[("cookie", text)], "10.0.0.1:1", |r| hash_key(policies, r));
     let with_ttl = cookie(Some(Duration::from_secs(30)));
     let abc = HashOutcome { hash: Some(xxhash64(b"abc")), set_cookie: None };
@@ -101,6 +101,11 @@ fn cookies_are_read_or_made() {
     let session = of("a=1", &cookie(Some(Duration::ZERO))).set_cookie.unwrap();
     assert!(!session.to_str().unwrap().contains("Max-Age"));
     assert_eq!(of("a=1", &cookie(None)), HashOutcome::default());
+    let attributes = vec![("SameSite".into(), "Strict".into()), ("Secure".into(), "".into())];
+    let ttl = Some(Duration::from_secs(30));
+    let more = by(HashKey::Cookie { name: "sess".into(), path: "/app".into(), ttl, attributes });
+    let text = of("a=1", &more).set_cookie.unwrap();
+    assert!(text.to_str().unwrap().ends_with("; Max-Age=30; Path=/app; SameSite=Strict; Secure; HttpOnly"), "{text:?}");
 }
 
 #[test]

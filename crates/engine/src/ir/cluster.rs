@@ -65,6 +65,10 @@ pub enum Discovery {
         /// `LOGICAL_DNS`.
         logical: bool,
     },
+    /// The host that a request asks for, or a connection's server name, is resolved when it comes (`dynamic_forward_proxy`).
+    /// Filters of the listener have it resolved: [`HttpFilter`](super::HttpFilter)'s and
+    /// [`NetworkFilter`](super::NetworkFilter)'s of that name.
+    DynamicForwardProxy,
     /// The connection's original destination (`PassthroughCluster`).
     OriginalDst {
         /// Take `x-envoy-original-dst-host` instead, where the client sent it.
@@ -170,6 +174,17 @@ pub struct HttpProtocolOptions {
     pub max_connection_duration: Option<Duration>,
     /// HTTP/2 streams of one connection.
     pub max_concurrent_streams: Option<u32>,
+    /// HTTP/2 pings; `None`: none are sent.
+    pub keepalive: Option<Http2Keepalive>,
+}
+
+/// `KeepaliveSettings` of HTTP/2: a connection whose peer does not answer is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http2Keepalive {
+    /// Between pings.
+    pub interval: Duration,
+    /// How long an answer is awaited.
+    pub timeout: Duration,
 }
 
 /// Protocol towards a cluster.
@@ -292,6 +307,8 @@ pub enum HashKey {
         path: Str,
         /// Max-Age; zero: session cookie; `None`: never made.
         ttl: Option<Duration>,
+        /// Further attributes of one that is made (`SameSite`); an empty value: the name alone.
+        attributes: Vec<(Str, Str)>,
     },
     /// The client's address.
     SourceIp,

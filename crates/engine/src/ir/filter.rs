@@ -28,6 +28,8 @@ pub enum HttpFilter {
     PeerMetadata,
     /// `istio.stats`.
     Stats,
+    /// `envoy.filters.http.dynamic_forward_proxy`: hosts of routes to such clusters are resolved.
+    DynamicForwardProxy,
 }
 
 /// A network filter in front of the terminal one.
@@ -39,6 +41,8 @@ pub enum NetworkFilter {
     MetadataExchange,
     /// `istio.stats` over TCP.
     Stats,
+    /// `envoy.filters.network.sni_dynamic_forward_proxy`: the server name is resolved, and dialled at this port.
+    SniDynamicForwardProxy(u16),
 }
 
 /// `istio.alpn`: what to offer in ALPN towards a mesh endpoint, by the request's protocol.

@@ -142,6 +142,17 @@ pub struct TcpProxy {
     pub access_log: Vec<AccessLog>,
     /// Only `HashPolicy` on the source address has a meaning here.
     pub hash_policy: Vec<HashPolicy>,
+    /// Within an HTTP request to the cluster; `None`: as they are.
+    pub tunnel: Option<TcpTunnel>,
+}
+
+/// `TcpProxy.TunnelingConfig`: each connection is a request of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpTunnel {
+    /// `HOST:PORT`, the authority that is asked for.
+    pub hostname: Str,
+    /// By `POST /` instead of `CONNECT`.
+    pub post: bool,
 }
 
 /// A cluster and its share.

@@ -18,6 +18,7 @@ fn chain(name: &str, matches: FilterChainMatch) -> FilterChain {
             max_connection_duration: None,
             access_log: vec![],
             hash_policy: vec![],
+            tunnel: None,
         }),
         handshake_timeout: None,
     }

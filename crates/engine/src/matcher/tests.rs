@@ -155,3 +155,29 @@ proptest! {
         prop_assert_eq!(template(&pattern, &text), naive.is_match(&text), "{} {}", pattern, text);
     }
 }
+
+#[test]
+fn a_wildcard_certificate_stands_for_the_names_of_one_label() {
+    let exact = |value: &str| StringMatch::Exact { value: value.into(), ignore_case: false };
+    for (want, name, same) in [
+        ("api.example.com", "api.example.com", true),
+        ("api.example.com", "API.Example.com", true),
+        ("api.example.com", "*.example.com", true),
+        ("api.example.com", "a*i.example.com", true),
+        ("api.example.com", "ap*pi.example.com", false),
+        ("a.b.example.com", "*.example.com", false),
+        ("example.com", "*.example.com", false),
+        ("example.com", "*", false),
+        ("api.example.com", "api.*.com", false),
+        ("api.example.com", "*.*.com", false),
+        ("xn--bcher-kva.example.com", "*.example.com", true),
+        ("xn--bcher-kva.example.com", "x*.example.com", false),
+        ("api.example.com", "xn--*.example.com", false),
+        ("api.example.com", "www.example.com", false),
+    ] {
+        assert_eq!(certificate_dns_name(&exact(want), name), same, "{want} by {name}");
+    }
+    let suffix = StringMatch::Suffix { value: ".example.com".into(), ignore_case: false };
+    assert!(certificate_dns_name(&suffix, "api.example.com"));
+    assert!(!certificate_dns_name(&suffix, "api.example.org"));
+}

@@ -87,6 +87,12 @@ impl LocalReply {
         Self::new(503, Some(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream", Blame::Upstream)
     }
 
+    /// The host that the request asks for does not resolve: 503, `DF`.
+    pub fn dns_failure() -> Self {
+        let flag = Some(Flag::DnsResolutionFailed);
+        Self::new(503, flag, "dns_resolution_failure", "DNS resolution failure", Blame::Upstream)
+    }
+
     /// The upstream gave no response: 503 (502 for a protocol error). `retried`: a retry was made before;
     /// `transport`: the reason of the connection, for the details (`delayed connect error: Connection refused`).
     pub fn upstream_reset(reason: ResetReason, retried: bool, transport: Option<&str>) -> Self {

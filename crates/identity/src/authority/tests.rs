@@ -69,7 +69,7 @@ fn storage_gives_the_same_authority_back() {
     let csr = WorkloadKey::generate(&rng).unwrap().csr(&id("web")).unwrap();
     let issued = second.sign_csr(&csr, &id("web"), noon(), MAX_WORKLOAD_VALIDITY, &rng).unwrap();
     let chain = certificates_from_pem(&issued.chain.concat()).unwrap();
-    first.bundle().unwrap().verify_chain(&chain, noon(), Purpose::Server).unwrap();
+    first.bundle().unwrap().verify_chain(&chain, noon(), Purpose::Server, None).unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use ring::rand::SystemRandom;
 
 use super::*;
-use crate::{Authority, MAX_WORKLOAD_VALIDITY, WorkloadKey};
+use crate::{Authority, MAX_WORKLOAD_VALIDITY, WorkloadKey, certificates_from_pem};
 
 fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000)
@@ -38,8 +38,8 @@ fn time_counts() {
     let chain = chain(&authority);
     let bundle = authority.bundle().unwrap();
     let day = Duration::from_secs(86_400);
-    assert!(bundle.verify_chain(&chain, noon() + day, Purpose::Client).is_err());
-    assert!(bundle.verify_chain(&chain, noon() - day, Purpose::Client).is_err());
+    assert!(bundle.verify_chain(&chain, noon() + day, Purpose::Client, None).is_err());
+    assert!(bundle.verify_chain(&chain, noon() - day, Purpose::Client, None).is_err());
 }
 
 #[test]

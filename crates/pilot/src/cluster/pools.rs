@@ -6,7 +6,9 @@ use varka_api::istio::{
     ConnectionPool, ConsistentHash, H2UpgradePolicy, LoadBalancer, OutlierDetection as ApiOutlier,
     ProxyProtocolVersion, SimpleLb, TrafficPolicy,
 };
-use varka_engine::ir::{Cluster, ClusterProtocol, Discovery, LbPolicy, OutlierDetection, SlowStart, TcpKeepalive};
+use varka_engine::ir::{
+    Cluster, ClusterProtocol, Discovery, Http2Keepalive, LbPolicy, OutlierDetection, SlowStart, TcpKeepalive,
+};
 
 use crate::context::Ctx;
 use crate::registry::{Port, Protocol};
@@ -37,7 +39,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, cluster: &mut Cluster, policy: &TrafficPolicy
         cluster.panic_threshold = u8::try_from(outlier.min_health_percent.clamp(0, 100)).unwrap_or(0);
     }
     load_balancer(ctx, cluster, policy.load_balancer.as_ref());
-    if matches!(cluster.discovery, Discovery::OriginalDst { .. }) {
+    if matches!(cluster.discovery, Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy) {
         cluster.lb = LbPolicy::ClusterProvided;
     }
 }
@@ -57,6 +59,10 @@ pub(super) fn connection_pool(ctx: &Ctx<'_>, cluster: &mut Cluster, pool: &Conne
         idle = http.idle_timeout;
         cluster.http.max_requests_per_connection = positive(http.max_requests_per_connection);
         cluster.http.max_concurrent_streams = positive(http.max_concurrent_streams);
+        // Where the client chooses the protocol Istio sends none.
+        let pings = http.http2_keep_alive.as_ref().filter(|_| cluster.http.protocol == ClusterProtocol::Http2);
+        cluster.http.keepalive =
+            pings.and_then(|k| Some(Http2Keepalive { interval: k.interval?.to_std(), timeout: k.timeout?.to_std() }));
         if http.use_client_protocol {
             cluster.http.protocol = ClusterProtocol::Downstream;
         }

@@ -3,18 +3,24 @@
 use std::collections::BTreeSet;
 
 use varka_api::istio::{ClientTlsMode, ClientTlsSettings, TrafficPolicy};
-use varka_engine::ir::{Cluster, ClusterProtocol, Str, StringMatch, TlsVersion, TransportSocketMatch, UpstreamTls};
+use varka_engine::ir::{
+    Cluster, ClusterProtocol, SYSTEM_ROOTS, Str, StringMatch, TlsVersion, TransportSocketMatch, UpstreamTls,
+};
 
 use crate::context::{Ctx, s};
+use crate::diagnostic::Severity;
 use crate::endpoints::instances;
 use crate::listener::strs;
 use crate::registry::{Port, Resolution, Service};
+use crate::scope::HostRule;
+use crate::secret;
 
 /// What a cluster leads to.
 pub(super) struct Destination<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a Port,
     pub(super) subset: &'a str,
+    pub(super) rule: Option<&'a HostRule>,
 }
 
 /// Applies TLS settings.
@@ -24,7 +30,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, cluster: &mut Cluster, policy: &TrafficPolicy
         None => {
             let off = ctx.mesh().enable_auto_mtls == Some(false)
                 || to.service.mesh_external
-                || to.service.resolution == Resolution::Passthrough;
+                || matches!(to.service.resolution, Resolution::Passthrough | Resolution::DynamicDns);
             if !off {
                 cluster.transport_matches = vec![
                     TransportSocketMatch {
@@ -45,35 +51,88 @@ fn explicit(ctx: &Ctx<'_>, cluster: &Cluster, tls: &ClientTlsSettings, to: &Dest
         ClientTlsMode::Disable => None,
         ClientTlsMode::IstioMutual => Some(mutual(ctx, cluster, to, &names, &tls.sni)),
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
-            let credential = |suffix: &str| s(format!("kubernetes://{}{suffix}", tls.credential_name));
-            let certificate = match (tls.mode, tls.credential_name.is_empty()) {
-                (ClientTlsMode::Mutual, false) => Some(credential("")),
-                (ClientTlsMode::Mutual, true) => {
-                    Some(s(format!("file-cert:{}~{}", tls.client_certificate, tls.private_key)))
-                }
-                _ => None,
-            };
-            let validation = if tls.insecure_skip_verify == Some(true) {
-                None
-            } else if !tls.credential_name.is_empty() {
-                Some(credential("-cacert"))
-            } else if tls.ca_certificates.is_empty() {
-                Some(s("file-root:system"))
-            } else {
-                Some(s(format!("file-root:{}", tls.ca_certificates)))
-            };
-            let names = if names.is_empty() { to.service.subject_alt_names.clone() } else { names };
-            Some(UpstreamTls {
-                certificate,
-                validation,
-                subject_alt_names: exact(names),
-                sni: (!tls.sni.is_empty()).then(|| s(&tls.sni)),
-                auto_sni: tls.sni.is_empty(),
-                alpn: if cluster.http.protocol == ClusterProtocol::Http2 { strs(&["h2"]) } else { Vec::new() },
-                min_version: None,
-                max_version: None,
-            })
+            report(ctx, tls, to);
+            Some(originated(cluster, tls, names, to))
         }
+    }
+}
+
+/// A Secret that the proxy is not given, and a revocation list that has no place.
+fn report(ctx: &Ctx<'_>, tls: &ClientTlsSettings, to: &Destination<'_>) {
+    let Some(rule) = to.rule else { return };
+    let named = &tls.credential_name;
+    if named.is_empty() {
+        return;
+    }
+    if secrets(tls).iter().flatten().any(|name| !secret::is_given(ctx, rule, name)) {
+        ctx.report(
+            Severity::Error,
+            "credential-not-given",
+            &rule.object,
+            "spec.trafficPolicy",
+            format!("`{named}` is not given to this proxy"),
+            "requests to the host are answered with 503: a credentialName is a Secret beside the proxy, and for sidecars the \
+             rule needs a workloadSelector, lest every workload gets the Secret",
+        );
+    }
+    if !tls.ca_crl.is_empty() {
+        ctx.report(
+            Severity::Warning,
+            "crl-beside-credential",
+            &rule.object,
+            "spec.trafficPolicy",
+            "caCrl is for trust anchors in files".to_owned(),
+            "the file is not read; put the list into the Secret, as ca.crl beside ca.crt",
+        );
+    }
+}
+
+/// SDS names of the certificate to show and of the trust anchors, where TLS is not the mesh's.
+pub(crate) fn secrets(tls: &ClientTlsSettings) -> [Option<Str>; 2] {
+    if !matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual) {
+        return [None, None];
+    }
+    let by_secret = !tls.credential_name.is_empty();
+    let certificate = (tls.mode == ClientTlsMode::Mutual).then(|| {
+        if by_secret {
+            secret::credential(&tls.credential_name)
+        } else {
+            secret::certificate_file(&tls.client_certificate, &tls.private_key)
+        }
+    });
+    let validation = (tls.insecure_skip_verify != Some(true)).then(|| {
+        if by_secret {
+            secret::anchors_beside(&tls.credential_name)
+        } else if tls.ca_certificates.is_empty() {
+            s(SYSTEM_ROOTS)
+        } else {
+            secret::anchors_file(&tls.ca_certificates)
+        }
+    });
+    [certificate, validation]
+}
+
+/// TLS of the server's own, whatever the mesh has.
+fn originated(cluster: &Cluster, tls: &ClientTlsSettings, names: Vec<Str>, to: &Destination<'_>) -> UpstreamTls {
+    let by_secret = !tls.credential_name.is_empty();
+    let verifies = tls.insecure_skip_verify != Some(true);
+    let [certificate, validation] = secrets(tls);
+    let auto_sni = tls.sni.is_empty();
+    // Whoever names what the certificate must have does not ask for the request's host beside it.
+    let auto_san = verifies && auto_sni && names.is_empty();
+    let names = if names.is_empty() { to.service.subject_alt_names.clone() } else { names };
+    UpstreamTls {
+        certificate,
+        subject_alt_names: if verifies { exact(names) } else { Vec::new() },
+        // A Secret has its own revocation lists.
+        crl_file: (verifies && !by_secret && !tls.ca_crl.is_empty()).then(|| s(&tls.ca_crl)),
+        validation,
+        sni: (!auto_sni).then(|| s(&tls.sni)),
+        auto_sni,
+        auto_san,
+        alpn: if cluster.http.protocol == ClusterProtocol::Http2 { strs(&["h2"]) } else { Vec::new() },
+        min_version: Some(TlsVersion::V1_2),
+        max_version: Some(TlsVersion::V1_3),
     }
 }
 
@@ -85,8 +144,10 @@ fn mutual(ctx: &Ctx<'_>, cluster: &Cluster, to: &Destination<'_>, names: &[Str],
         certificate: Some(s("default")),
         validation: Some(s("ROOTCA")),
         subject_alt_names: exact(names),
+        crl_file: None,
         sni: Some(if sni.is_empty() { s(default_sni) } else { s(sni) }),
         auto_sni: false,
+        auto_san: false,
         alpn: alpn(ctx, cluster, to),
         min_version: Some(TlsVersion::V1_2),
         max_version: Some(TlsVersion::V1_3),

@@ -2,20 +2,23 @@
 
 use std::net::IpAddr;
 
-use varka_api::istio::{GatewayTlsMode, ServerTls};
-use varka_engine::ir::{DownstreamTls, FilterChain, FilterChainMatch, RouteSource, Str, StringMatch, Terminal};
+use varka_api::istio::GatewayTlsMode;
+use varka_engine::ir::{DownstreamTls, FilterChain, FilterChainMatch, RouteSource, Str, Terminal};
 
 use super::merge::Bound;
-use super::{routes, tls_version};
+use super::routes;
 use crate::context::{Ctx, s};
+use crate::diagnostic::Severity;
 use crate::gateway_api::has_gateway_semantics;
 use crate::hosts;
 use crate::listener::{
-    Class, MESH_ANY, chain, connection_manager, listener_name, mesh_tls, stats, strs, tcp_proxy, weighted_tcp,
+    Class, MESH_ANY, chain, connection_manager, listener_name, server_tls, stats, strs, tcp_proxy, weighted_tcp,
 };
 use crate::policy::Side;
 use crate::registry::Protocol;
-use crate::secret::sds_name;
+
+/// What is answered in ALPN where HTTP is within.
+const HTTP: &[&str] = &["h2", "http/1.1"];
 
 /// Chains of a port: one for all plain HTTP, else one for each server or TLS rule.
 pub(super) fn build(ctx: &Ctx<'_>, bind: IpAddr, port: u16, servers: &[Bound]) -> Vec<FilterChain> {
@@ -27,7 +30,7 @@ pub(super) fn build(ctx: &Ctx<'_>, bind: IpAddr, port: u16, servers: &[Bound]) -
     let mut chains = Vec::new();
     for server in servers {
         if server.is_https() {
-            let tls = server.server.tls.as_ref().map(|t| downstream(ctx, server, t, true));
+            let tls = terminate(ctx, server, HTTP);
             chains.push(http(ctx, &name, &server.route, tls, names(server.hosts())));
         } else if server.terminates() {
             chains.extend(terminated(ctx, server));
@@ -68,7 +71,7 @@ fn http(
 
 /// TLS ends here, what is within is opaque.
 fn terminated(ctx: &Ctx<'_>, server: &Bound) -> Option<FilterChain> {
-    let tls = server.server.tls.as_ref().map(|t| downstream(ctx, server, t, false));
+    let tls = terminate(ctx, server, &[]);
     opaque(ctx, server, names(server.hosts()), tls)
 }
 
@@ -90,11 +93,12 @@ fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<
             }
         }
         // A TLSRoute may be attached to a listener that terminates.
-        if tls.is_some() && has_gateway_semantics(&vs.object.metadata) {
-            if let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty()) {
-                let proxy = weighted_tcp(ctx, &rule.route, server.number());
-                return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
-            }
+        if tls.is_some()
+            && has_gateway_semantics(&vs.object.metadata)
+            && let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty())
+        {
+            let proxy = weighted_tcp(ctx, &rule.route, server.number());
+            return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
         }
     }
     None
@@ -139,57 +143,19 @@ fn auto_passthrough(ctx: &Ctx<'_>, server: &Bound, chains: &mut Vec<FilterChain>
     }
 }
 
-/// How a server terminates TLS.
-fn downstream(ctx: &Ctx<'_>, server: &Bound, tls: &ServerTls, http: bool) -> DownstreamTls {
-    let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
-    if tls.mode == GatewayTlsMode::IstioMutual {
-        return mesh_tls(ctx, alpn);
-    }
-    // Without a namespace, a Secret is looked for beside the proxy.
-    let secret = |name: &str| if name.contains("://") { s(name) } else { sds_name(&ctx.proxy.namespace, name) };
-    let mut certificates: Vec<Str> = Vec::new();
-    if !tls.credential_names.is_empty() {
-        certificates.extend(tls.credential_names.iter().map(|n| secret(n)));
-    } else if !tls.credential_name.is_empty() {
-        certificates.push(secret(&tls.credential_name));
-    } else if !tls.tls_certificates.is_empty() {
-        let files = tls.tls_certificates.iter();
-        certificates.extend(files.map(|c| s(format!("file-cert:{}~{}", c.server_certificate, c.private_key))));
-    } else {
-        certificates.push(s(format!("file-cert:{}~{}", tls.server_certificate, tls.private_key)));
-    }
-    let mutual = matches!(tls.mode, GatewayTlsMode::Mutual | GatewayTlsMode::OptionalMutual);
-    let validation = mutual.then(|| {
-        if !tls.ca_cert_credential_name.is_empty() {
-            secret(&tls.ca_cert_credential_name)
-        } else if tls.credential_name.is_empty() {
-            s(format!("file-root:{}", tls.ca_certificates))
-        } else {
-            s(format!("{}-cacert", secret(&tls.credential_name)))
-        }
-    });
-    if !tls.verify_certificate_spki.is_empty() || !tls.verify_certificate_hash.is_empty() {
+/// The TLS that ends at a server.
+fn terminate(ctx: &Ctx<'_>, server: &Bound, alpn: &[&str]) -> Option<DownstreamTls> {
+    let tls = server.server.tls.as_ref()?;
+    let by_secret = !tls.credential_name.is_empty() || !tls.credential_names.is_empty();
+    if by_secret && !tls.ca_crl.is_empty() {
         ctx.report(
-            crate::Severity::Error,
-            "certificate-pins",
+            Severity::Warning,
+            "crl-beside-credential",
             &server.gateway,
-            &format!("spec.servers[{}].tls", server.index),
-            "pins of client certificates are not supported",
-            "client certificates are checked against the trust anchors alone",
+            &format!("spec.servers[{}].tls.caCrl", server.index),
+            "caCrl is for trust anchors in files",
+            "the file is not read; put the list into the Secret, as ca.crl beside ca.crt",
         );
     }
-    DownstreamTls {
-        certificates,
-        validation,
-        require_client_certificate: tls.mode == GatewayTlsMode::Mutual,
-        subject_alt_names: tls
-            .subject_alt_names
-            .iter()
-            .map(|n| StringMatch::Exact { value: s(n), ignore_case: false })
-            .collect(),
-        alpn: strs(alpn),
-        min_version: tls_version(tls.min_protocol_version),
-        max_version: tls_version(tls.max_protocol_version),
-        cipher_suites: tls.cipher_suites.iter().map(s).collect(),
-    }
+    Some(server_tls(ctx, tls, alpn))
 }

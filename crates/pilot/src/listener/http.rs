@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use varka_api::istio::PathNormalizationType;
+use varka_api::istio::{OutboundTrafficPolicyMode, PathNormalizationType};
 use varka_engine::ir::{
     AlpnOverride, ClientCertForwarding, Codec, HttpConnectionManager, HttpFilter, PathNormalization, RouteSource,
     SlashesAction,
@@ -81,6 +81,13 @@ fn filters(ctx: &Ctx<'_>, class: Class) -> Vec<HttpFilter> {
     filters.push(HttpFilter::Cors);
     if !ctx.is_envoy() {
         filters.push(HttpFilter::Stats);
+    }
+    let resolves = || {
+        ctx.scope().outbound == OutboundTrafficPolicyMode::AllowAnyDynamicDns
+            || ctx.scope().services().iter().any(|v| v.is_dynamic())
+    };
+    if class == Class::Outbound && resolves() {
+        filters.push(HttpFilter::DynamicForwardProxy);
     }
     filters
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use varka_api::istio::{CaptureMode, GatewayTlsMode, ServerTls};
+use varka_api::istio::{CaptureMode, ServerTls};
 use varka_engine::ir::{
-    ConnectionFilters, DownstreamTls, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteConfiguration,
-    RouteSource, Str, Terminal, TrafficDirection, TransportProtocol, VirtualHost,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteConfiguration, RouteSource, Str,
+    Terminal, TrafficDirection, TransportProtocol, VirtualHost,
 };
 
 use super::{
     BLACK_HOLE, Class, INBOUND_PASSTHROUGH, MESH_ANY, MESH_HTTP, MESH_TCP, PLAIN_HTTP, VIRTUAL_INBOUND, chain,
-    connection_manager, listener_name, match_port, mesh_tls, socket, stats, strs, tcp_chain, tcp_proxy,
+    connection_manager, listener_name, match_port, mesh_tls, server_tls, socket, stats, strs, tcp_chain, tcp_proxy,
 };
 use crate::context::{Ctx, s};
 use crate::policy::{Layer, Mode, Side, listener_access_logs, network_filters};
@@ -33,7 +33,7 @@ pub(crate) struct Inbound {
     /// A listener of its own.
     pub(crate) bind_to_port: bool,
     /// TLS of a Sidecar's listener.
-    tls: Option<ServerTls>,
+    pub(crate) tls: Option<ServerTls>,
     passthrough: bool,
 }
 
@@ -263,7 +263,7 @@ fn port_chains(ctx: &Ctx<'_>, inbound: &Inbound) -> Vec<FilterChain> {
         let protocol = inbound.protocol.after_tls();
         let inner = Inbound { protocol, ..inbound.clone() };
         return vec![FilterChain {
-            tls: Some(own_tls(tls)),
+            tls: Some(server_tls(ctx, tls, &["h2", "http/1.1"])),
             ..one(ctx, &inner, &way(&[], true, protocol.is_http(), true))
         }];
     }
@@ -322,19 +322,4 @@ fn opaque_filters(ctx: &Ctx<'_>, layer: Layer) -> Vec<NetworkFilter> {
     filters.extend(network_filters(ctx, layer));
     filters.extend(stats(ctx));
     filters
-}
-
-/// TLS that a Sidecar resource gives a listener.
-fn own_tls(tls: &ServerTls) -> DownstreamTls {
-    let mutual = tls.mode == GatewayTlsMode::Mutual;
-    DownstreamTls {
-        certificates: vec![s(format!("file-cert:{}~{}", tls.server_certificate, tls.private_key))],
-        validation: (!tls.ca_certificates.is_empty()).then(|| s(format!("file-root:{}", tls.ca_certificates))),
-        require_client_certificate: mutual,
-        subject_alt_names: Vec::new(),
-        alpn: strs(&["h2", "http/1.1"]),
-        min_version: crate::gateway::tls_version(tls.min_protocol_version),
-        max_version: crate::gateway::tls_version(tls.max_protocol_version),
-        cipher_suites: tls.cipher_suites.iter().map(s).collect(),
-    }
 }

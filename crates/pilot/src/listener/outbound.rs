@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use varka_engine::ir::{
-    ConnectionFilters, FilterChain, FilterChainMatch, Listener, RouteSource, Str, TcpProxy, Terminal, TrafficDirection,
-    TransportProtocol,
+    ConnectionFilters, FilterChain, FilterChainMatch, Listener, NetworkFilter, RouteSource, Str, TcpProxy, Terminal,
+    TrafficDirection, TransportProtocol,
 };
 
 use super::tcp::{self, Opaque};
@@ -404,6 +404,17 @@ fn finish(ctx: &Ctx<'_>, listener: &Str, draft: &Draft) -> FilterChain {
             );
             chain("", matches, Vec::new(), Terminal::Http(Box::new(manager)))
         }
-        DraftTerminal::Tcp(proxy) => chain("", matches, stats(ctx), Terminal::Tcp(proxy.clone())),
+        DraftTerminal::Tcp(proxy) => {
+            let mut filters = stats(ctx);
+            filters.extend(resolving(ctx, proxy));
+            chain("", matches, filters, Terminal::Tcp(proxy.clone()))
+        }
     }
+}
+
+/// Where a proxy leads to hosts that are resolved, the server name is.
+fn resolving(ctx: &Ctx<'_>, proxy: &TcpProxy) -> Option<NetworkFilter> {
+    let mut targets = proxy.clusters.iter().filter_map(|c| crate::cluster::outbound_parts(&c.cluster));
+    let (port, _) = targets.find(|(_, host)| ctx.service(host).is_some_and(|v| v.is_dynamic()))?;
+    Some(NetworkFilter::SniDynamicForwardProxy(port))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use varka_api::istio::{L4Match, Labels, TlsMatch, WeightedDestination};
-use varka_engine::ir::{HashKey, HashPolicy, Str, TcpProxy, WeightedCluster};
+use varka_engine::ir::{HashKey, HashPolicy, Str, TcpProxy, TcpTunnel, WeightedCluster};
 
 use super::outbound::Draft;
 use super::tcp_proxy;
@@ -71,7 +71,7 @@ fn tls(ctx: &Ctx<'_>, on: &Opaque<'_>) -> Vec<Draft> {
         let bind_is_wildcard = on.bind.is_unspecified();
         let no_address = on.service.addresses.is_empty() || on.service.has_cidr();
         // Without an address of its own only the SNI tells the service.
-        let by_name = !on.cidrs.is_empty() || (no_address && bind_is_wildcard);
+        let by_name = !on.cidrs.is_empty() || (no_address && bind_is_wildcard) || on.service.is_dynamic();
         let mut sni: Vec<Str> = Vec::new();
         if by_name {
             sni.push(on.service.host.clone());
@@ -153,16 +153,13 @@ pub(crate) fn weighted(ctx: &Ctx<'_>, routes: &[WeightedDestination], port: u16)
     if !clusters.is_empty() {
         proxy.clusters = clusters;
     }
-    match destinations.as_slice() {
-        [(d, _)] => {
-            let rule = ctx.service(&d.host).and_then(|v| destination_rule(ctx, v, true));
-            with_rule(proxy, rule.as_ref(), &d.subset)
-        }
-        _ => proxy,
-    }
+    // The listener has one set of settings: those of the first destination, and of its subset where it is the only one.
+    let Some(first) = routes.first().and_then(|r| r.destination.as_ref()) else { return proxy };
+    let rule = ctx.service(&first.host).and_then(|v| destination_rule(ctx, v, true));
+    with_rule(proxy, rule.as_ref(), if routes.len() == 1 { &first.subset } else { "" })
 }
 
-/// Timeouts and hashing of a DestinationRule that a TCP proxy applies.
+/// Timeouts, hashing and the tunnel of a DestinationRule that a TCP proxy applies.
 fn with_rule(mut proxy: TcpProxy, rule: Option<&HostRule>, subset: &str) -> TcpProxy {
     let Some(rule) = rule else { return proxy };
     let tcp = rule.policy.as_ref().and_then(|p| p.connection_pool.as_ref()).and_then(|c| c.tcp.as_ref());
@@ -173,5 +170,14 @@ fn with_rule(mut proxy: TcpProxy, rule: Option<&HostRule>, subset: &str) -> TcpP
     if hash.is_some_and(|h| h.use_source_ip == Some(true)) {
         proxy.hash_policy = vec![HashPolicy { key: HashKey::SourceIp, terminal: false }];
     }
+    let tunnel = match subset {
+        "" => rule.policy.as_ref().and_then(|p| p.tunnel.as_ref()),
+        named => rule.subset(named).and_then(|x| x.traffic_policy.as_ref()).and_then(|p| p.tunnel.as_ref()),
+    };
+    proxy.tunnel = tunnel.map(|t| {
+        let is_v6 = t.target_host.contains(':') && !t.target_host.starts_with('[');
+        let host = if is_v6 { format!("[{}]", t.target_host) } else { t.target_host.clone() };
+        TcpTunnel { hostname: s(format!("{host}:{}", t.target_port)), post: t.protocol == "POST" }
+    });
     proxy
 }

@@ -67,7 +67,8 @@ pub(super) fn fault(f: &ApiFault) -> Fault {
             let duration = d.fixed_delay?.to_std();
             Some(FaultDelay { duration, parts_per_million: whole(d.percent, d.percentage.as_ref()) })
         }),
-        abort: f.abort.as_ref().map(|a| FaultAbort {
+        // Of HTTP/2 errors Istio makes no fault either.
+        abort: f.abort.as_ref().filter(|a| a.http_status.is_some() || a.grpc_status.is_some()).map(|a| FaultAbort {
             status: a.http_status.and_then(|c| u16::try_from(c).ok()).unwrap_or(200),
             grpc_status: a.grpc_status.as_deref().and_then(grpc_status),
             parts_per_million: share(a.percentage.as_ref()),

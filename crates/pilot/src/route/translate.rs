@@ -196,7 +196,12 @@ pub(super) fn hash_of(hash: &ConsistentHash) -> Option<HashPolicy> {
     let key = if let Some(name) = hash.http_header_name.as_ref().filter(|n| !n.is_empty()) {
         HashKey::Header(s(name.to_ascii_lowercase()))
     } else if let Some(cookie) = &hash.http_cookie {
-        HashKey::Cookie { name: s(&cookie.name), path: s(&cookie.path), ttl: cookie.ttl.map(|t| t.to_std()) }
+        HashKey::Cookie {
+            name: s(&cookie.name),
+            path: s(&cookie.path),
+            ttl: cookie.ttl.map(|t| t.to_std()),
+            attributes: cookie.attributes.iter().map(|a| (s(&a.name), s(&a.value))).collect(),
+        }
     } else if hash.use_source_ip == Some(true) {
         HashKey::SourceIp
     } else {

@@ -11,7 +11,7 @@ pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const fn field(group: &'static str, kind: &'static str, path: &'static str, effect: &'static str) -> NotImplemented {
     let severity = Severity::Warning;
-    NotImplemented { group, kind, path, only: &[], unless: "", severity, by_compiler: false, effect }
+    NotImplemented { group, kind, path, only: &[], severity, by_compiler: false, effect }
 }
 
 const fn whole(group: &'static str, kind: &'static str, effect: &'static str) -> NotImplemented {
@@ -52,11 +52,6 @@ impl NotImplemented {
         self
     }
 
-    const fn unless(mut self, beside: &'static str) -> Self {
-        self.unless = beside;
-        self
-    }
-
     const fn error(mut self) -> Self {
         self.severity = Severity::Error;
         self
@@ -70,9 +65,6 @@ impl NotImplemented {
 
 const ABSENT: &str = "the proxies behave as if it were absent";
 const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
-const NO_FILES: &str = "certificate files are not loaded, so TLS handshakes with these settings fail";
-const LIKE_ALLOW_ANY: &str =
-    "unknown hosts are not resolved: connections go where the client dialled, as with ALLOW_ANY";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
 const NAMED_ONLY: &str = "routes attach only to the parents that they name";
 const NO_SESSIONS: &str = "requests of one client go to any endpoint";
@@ -114,76 +106,22 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     field(GATEWAY_API, "TLSRoute", "spec.useDefaultGateways", NAMED_ONLY),
     field(GATEWAY_API, "TCPRoute", "spec.useDefaultGateways", NAMED_ONLY),
     virtual_service("spec.http[].match[].statPrefix", "there are no statistics under this prefix"),
-    virtual_service("spec.http[].fault.abort.http2Error", "requests are answered with a status instead of a reset"),
-    virtual_service("spec.tcp[].match[].sourceSubnet", "the rule matches clients of every address"),
-    destination_rule("spec.trafficPolicy.tunnel", "connections are made without a tunnel"),
+    virtual_service("spec.http[].fault.abort.http2Error", "no request is aborted by it, as in Istio"),
+    virtual_service("spec.tcp[].match[].sourceSubnet", "the rule matches clients of every address, as in Istio"),
     destination_rule("spec.trafficPolicy.loadBalancer.zoneAwareLbSetting", "endpoints of all zones are used alike"),
-    destination_rule(
-        "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes",
-        "the cookie is made without them",
-    ),
-    destination_rule("spec.trafficPolicy.connectionPool.http.http2KeepAlive", "no pings are sent"),
     destination_rule(
         "spec.trafficPolicy.outlierDetection.consecutiveErrors",
         "errors are counted as by the other fields",
     ),
-    destination_rule(
-        "spec.trafficPolicy.proxyProtocol",
-        "the header is sent on TCP connections, and not on those of HTTP",
-    ),
-    destination_rule(
-        "spec.trafficPolicy.tls.mode",
-        "no trust anchors are loaded, so the server is not accepted and requests are answered with 503",
-    )
-    .only(&["SIMPLE", "MUTUAL"])
-    .unless("insecureSkipVerify")
-    .error(),
-    destination_rule("spec.trafficPolicy.tls.clientCertificate", "the file is not loaded and no certificate is shown")
-        .error(),
-    destination_rule(
-        "spec.trafficPolicy.tls.credentialName",
-        "the Secret is not read: neither its certificate nor its trust anchors are used",
-    )
-    .error(),
-    destination_rule("spec.trafficPolicy.tls.caCrl", "revoked certificates are accepted").error(),
     gateway("spec.servers[].defaultEndpoint", "it is ignored, as by Istio"),
-    gateway("spec.servers[].tls.serverCertificate", NO_FILES).error(),
-    gateway("spec.servers[].tls.tlsCertificates", NO_FILES).error(),
-    gateway(
-        "spec.servers[].tls.caCertificates",
-        "the file is not loaded: where it is needed, no client certificate is accepted",
-    )
-    .error(),
-    gateway("spec.servers[].tls.caCrl", "revoked client certificates are accepted").error(),
-    gateway(
-        "spec.servers[].tls.verifyCertificateSpki",
-        "client certificates are checked against the trust anchors alone",
-    )
-    .error()
-    .by_compiler(),
-    gateway(
-        "spec.servers[].tls.verifyCertificateHash",
-        "client certificates are checked against the trust anchors alone",
-    )
-    .error()
-    .by_compiler(),
-    field(
-        NETWORKING,
-        "ServiceEntry",
-        "spec.resolution",
-        "the host is not resolved: connections go where the client dialled",
-    )
-    .only(&["DYNAMIC_DNS"]),
     field(NETWORKING, "ServiceEntry", "spec.endpoints[].network", NO_NETWORKS),
     field(NETWORKING, "WorkloadEntry", "spec.network", NO_NETWORKS),
-    field(NETWORKING, "Sidecar", "spec.ingress[].tls", NO_FILES).error(),
     field(NETWORKING, "Sidecar", "spec.ingress[].defaultEndpoint", "connections go to the address that was dialled")
         .only(&["unix://*"])
         .error(),
     field(NETWORKING, "Sidecar", "spec.egress[].bind", "no socket is opened; the listener is as without an address")
         .only(&["unix://*"])
         .error(),
-    field(NETWORKING, "Sidecar", "spec.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
     field(
         SECURITY,
         "RequestAuthentication",
@@ -215,6 +153,5 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     mesh("mesh.defaultProviders.accessLogging", "what accessLogFile says is logged"),
     mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
     mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
-    mesh("mesh.outboundTrafficPolicy.mode", LIKE_ALLOW_ANY).only(&["ALLOW_ANY_DYNAMIC_DNS"]),
     mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),
 ];

@@ -51,19 +51,19 @@ metadata: {name: d, namespace: x}
 spec:
   host: a
   trafficPolicy:
-    tls: {mode: ISTIO_MUTUAL, caCrl: /crl}
-    portLevelSettings: [{port: {number: 80}}, {port: {number: 81}, tls: {mode: SIMPLE}}]
+    loadBalancer: {zoneAwareLbSetting: {enabled: true}}
+    portLevelSettings: [{port: {number: 80}}, {port: {number: 81}, loadBalancer: {zoneAwareLbSetting: {enabled: true}}}]
   subsets:
-  - {name: tunnel, labels: {tunnel: deep}}
-  - {name: b, trafficPolicy: {tunnel: {targetHost: h}, tls: {mode: SIMPLE, insecureSkipVerify: true}}}
+  - {name: a, labels: {zoneAwareLbSetting: deep}}
+  - {name: b, trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}}
 ");
     let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(
         paths,
         [
-            "spec.subsets[1].trafficPolicy.tunnel",
-            "spec.trafficPolicy.portLevelSettings[1].tls.mode",
-            "spec.trafficPolicy.tls.caCrl",
+            "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",
+            "spec.trafficPolicy.portLevelSettings[1].loadBalancer.zoneAwareLbSetting",
+            "spec.subsets[1].trafficPolicy.loadBalancer.zoneAwareLbSetting",
         ]
     );
 }

@@ -51,7 +51,7 @@ fn hosts(cluster: &ClusterState, config: &crate::config::Config) -> Vec<(Arc<Hos
     let assignment = match &cluster.config.discovery {
         Discovery::Eds { service_name } => config.ir.endpoints.get(service_name).map(Arc::as_ref),
         Discovery::Static(assignment) | Discovery::Dns { assignment, .. } => Some(assignment),
-        Discovery::OriginalDst { .. } => None,
+        Discovery::DynamicForwardProxy | Discovery::OriginalDst { .. } => None,
     };
     let place = |host: &HostState| {
         let localities = assignment.map(|a| a.localities.as_slice()).unwrap_or_default();

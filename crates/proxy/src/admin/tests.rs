@@ -79,6 +79,7 @@ fn listener(name: &str, address: &str) -> ir::Listener {
         max_connection_duration: None,
         access_log: vec![],
         hash_policy: vec![],
+        tunnel: None,
     };
     ir::Listener {
         name: name.into(),
@@ -250,7 +251,7 @@ fn certificates_end_on_a_line_of_their_own() {
     let issued = authority.sign_csr(&csr, &id, SystemTime::now(), Duration::from_secs(3600), &rng).unwrap();
     let certificate = ir::SecretKind::Certificate { chain: issued.chain.concat(), key: key.to_pem().to_string() };
     state.secrets.put(&ir::Secret { name: "default".into(), kind: certificate }).unwrap();
-    let anchors = ir::SecretKind::Validation { ca: authority.root_pem().to_owned() };
+    let anchors = ir::SecretKind::Validation { ca: authority.root_pem().to_owned(), crl: None };
     state.secrets.put(&ir::Secret { name: "ROOTCA".into(), kind: anchors }).unwrap();
     let (_, text) = get(&state, "/certs");
     assert!(text.lines().any(|l| l.trim_start().starts_with("\"Valid Until\": \"20") && l.contains('Z')), "{text}");

@@ -73,7 +73,7 @@ fn assignment<'a>(cluster: &'a Cluster, ir: &'a Proxy) -> Option<&'a ClusterLoad
     match &cluster.discovery {
         Discovery::Eds { service_name } => ir.endpoints.get(service_name).map(Arc::as_ref),
         Discovery::Static(assignment) => Some(assignment),
-        Discovery::Dns { .. } | Discovery::OriginalDst { .. } => None,
+        Discovery::Dns { .. } | Discovery::DynamicForwardProxy | Discovery::OriginalDst { .. } => None,
     }
 }
 

@@ -139,7 +139,8 @@ pub(crate) struct Picked {
 }
 
 impl Picked {
-    fn address(address: SocketAddr) -> Self {
+    /// An endpoint that is no member of the cluster.
+    pub(crate) fn address(address: SocketAddr) -> Self {
         Self { address, name: None, tls_mode: None, workload: None, host: None }
     }
 
@@ -189,6 +190,8 @@ pub(crate) struct Want<'a> {
     pub original_dst: SocketAddr,
     /// The request, if it is one.
     pub request: Option<&'a RequestHead>,
+    /// Address of the host that is asked for, where the cluster wants it resolved.
+    pub resolved: Option<SocketAddr>,
 }
 
 impl ClusterState {
@@ -204,6 +207,9 @@ impl ClusterState {
                 address.set_port(*port);
             }
             return Some(Picked::address(address));
+        }
+        if let Discovery::DynamicForwardProxy = self.config.discovery {
+            return want.resolved.map(Picked::address);
         }
         let hosts = self.hosts.load();
         let tried: Vec<usize> = if want.tried.is_empty() {
@@ -248,7 +254,7 @@ impl ClusterState {
     /// Addresses of its endpoints; `None`: any address may be one.
     pub(crate) fn addresses(&self) -> Option<HashSet<SocketAddr>> {
         match self.config.discovery {
-            Discovery::OriginalDst { .. } => None,
+            Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy => None,
             _ => Some(self.hosts.load().members.iter().map(|h| h.address).collect()),
         }
     }

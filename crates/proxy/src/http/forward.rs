@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use varka_engine::facts::Connection;
-use varka_engine::ir::{ClusterProtocol, Str};
+use varka_engine::ir::{ClusterProtocol, Discovery, Str};
 use varka_engine::outcome::{Flag, LocalReply, Outcome, ResetReason, ResponseFlags};
 use varka_engine::retry::{self, Verdict};
 use varka_engine::route::{Forward, RouteDecision};
@@ -43,6 +43,8 @@ struct Forwarding<'a> {
     body: RequestBody,
     deadlines: Deadlines,
     hash: Option<u64>,
+    /// Address of the host, where the cluster wants it resolved.
+    resolved: Option<SocketAddr>,
     /// Endpoints that were tried.
     tried: Vec<SocketAddr>,
     /// Pieces of the kept body that the current attempt was sent.
@@ -108,11 +110,16 @@ pub(crate) async fn forward(
         filtered,
         cluster,
         hash: key.hash,
+        resolved: None,
         tried: Vec::new(),
         at: 0,
     };
     for mirror in route::mirrors(to.action, rand::random) {
         mirror::start(x, mirror, &mut f.body);
+    }
+    if filtered.dynamic && matches!(f.cluster.config.discovery, Discovery::DynamicForwardProxy) {
+        // Boxed, so that requests to other clusters do not pay for it.
+        f.resolved = Some(Box::pin(resolve(x, down, &mut f)).await?);
     }
     let answered = attempts(x, down, &mut f).await;
     x.request_duration = f.deadlines.completed().map(|at| at.saturating_duration_since(x.started.into()));
@@ -120,6 +127,17 @@ pub(crate) async fn forward(
     x.response_duration = Some(x.started.elapsed());
     prepare_response(x, facts, &f, &mut response, key.set_cookie);
     respond(x, down, &mut f, upstream, picked, response).await
+}
+
+/// The address of the host that the request asks for; without a port, that of the cluster's transport.
+async fn resolve(x: &Exchange<'_>, down: &mut Downstream, f: &mut Forwarding<'_>) -> Result<SocketAddr, Halt> {
+    let authority = x.head.authority.as_str();
+    let name = host::without_port(authority);
+    let default = if f.cluster.config.tls.is_some() { 443 } else { 80 };
+    let port = authority.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')?.parse().ok()).unwrap_or(default);
+    let resolving = x.worker().names.resolve(name, port);
+    let found = guarded(down, &mut f.deadlines, resolving).await.map_err(|failure| halt(failure, false))?;
+    found.ok_or_else(|| LocalReply::dns_failure().into())
 }
 
 /// An upgrade needs the leave of the route or the connection manager.
@@ -287,6 +305,7 @@ async fn attempt(
         leave_priorities: f.to.action.retry.as_ref().is_some_and(|r| r.remote_localities),
         original_dst: x.conn.seen.original_dst,
         request: Some(&x.head),
+        resolved: f.resolved,
     };
     let picked = f.cluster.pick(&want).ok_or(Failure::NoEndpoint)?;
     x.upstream.attempts += 1;
@@ -309,6 +328,7 @@ async fn attempt(
         http2,
         alpn: alpn(f, &picked, http2),
         host: host::without_port(x.head.authority.as_str()),
+        proxy: Some(&x.conn.seen),
     };
     f.deadlines.begin_attempt(f.body.ended());
     let no_body = f.body.is_empty() && x.head.upgrade.is_none();

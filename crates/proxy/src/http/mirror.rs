@@ -61,8 +61,15 @@ async fn copy(
         },
     };
     let pool = worker.pools.get(&cluster, &worker.state);
-    let want =
-        Want { hash: None, tried: &[], reselections: 0, leave_priorities: false, original_dst, request: Some(head) };
+    let want = Want {
+        hash: None,
+        tried: &[],
+        reselections: 0,
+        leave_priorities: false,
+        original_dst,
+        request: Some(head),
+        resolved: None,
+    };
     let Some(picked) = cluster.pick(&want) else { return };
     let http2 = match cluster.config.http.protocol {
         ClusterProtocol::Http1 => false,
@@ -105,7 +112,7 @@ async fn send(
     frames: Option<mpsc::Receiver<Frame>>,
 ) {
     let host = varka_engine::host::without_port(head.authority.as_str());
-    let target = Target { address, tls_mode, http2, alpn: None, host };
+    let target = Target { address, tls_mode, http2, alpn: None, host, proxy: None };
     let Ok(mut upstream) = pool.acquire(&target).await else { return };
     if upstream.start(head, frames.is_none()).is_err() {
         return;

@@ -161,6 +161,8 @@ pub(crate) struct Filtered<'a> {
     pub cors: Option<(&'a Cors, http::HeaderValue)>,
     /// Protocols to offer to mesh endpoints.
     pub alpn: Option<&'a AlpnOverride>,
+    /// Hosts may be resolved for clusters that want it.
+    pub dynamic: bool,
 }
 
 /// The connection manager's filters, in its order. One that learns what routes ask for has the route looked for once more.
@@ -203,6 +205,7 @@ async fn run_filters<'t, 'c: 't>(
                 }
             }
             HttpFilter::Alpn(alpn) => filtered.alpn = Some(alpn),
+            HttpFilter::DynamicForwardProxy => filtered.dynamic = true,
             HttpFilter::GrpcStats | HttpFilter::PeerMetadata | HttpFilter::Stats => {}
         }
     }

@@ -16,6 +16,7 @@ use crate::connect::ConnectError;
 use crate::http::h2::{CONNECTION_WINDOW, ClientStream, MAX_HEADER_LIST, STREAM_WINDOW};
 use crate::http::{RequestHead, ResponseHead};
 use crate::pump::{Broken, Frame, Sink, Source};
+use varka_engine::ir::Http2Keepalive;
 use varka_engine::outcome::ResetReason;
 
 /// Connections to one endpoint.
@@ -125,14 +126,25 @@ async fn open(host: &Rc<Host>, dialer: &Dialer<'_>, permit: ConnectionPermit) ->
         .max_header_list_size(MAX_HEADER_LIST)
         .enable_push(false)
         .handshake(io);
-    let (sender, connection) = handshake.await.map_err(|_| {
+    let (sender, mut connection) = handshake.await.map_err(|_| {
         NoConnection::Failed(ConnectError { reason: ResetReason::ProtocolError, transport: String::new() })
     })?;
+    let pings = dialer.pool.cluster.config.http.keepalive.zip(connection.ping_pong());
     let closing = Rc::new(Cell::new(false));
     let (ended, holder) = (Rc::clone(&closing), Rc::clone(host));
     let driver = tokio::task::spawn_local(async move {
         let _permit = permit;
-        let _ = connection.await;
+        let unanswered = async move {
+            match pings {
+                Some((settings, pings)) => unanswered(settings, pings).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = connection => {}
+            // The connection is dropped: its streams end as those of one that was closed.
+            () = unanswered => {}
+        }
         ended.set(true);
         holder.h2.changed.notify_waiters();
     });
@@ -146,6 +158,20 @@ async fn open(host: &Rc<Host>, dialer: &Dialer<'_>, permit: ConnectionPermit) ->
         closing,
         driver: driver.abort_handle(),
     }))
+}
+
+/// Pings the peer now and then, until it does not answer in time.
+async fn unanswered(settings: Http2Keepalive, mut pings: h2::PingPong) {
+    loop {
+        // Up to 15 percent more, so that connections do not all ping at once.
+        tokio::time::sleep(settings.interval.mul_f64(rand::random_range(1.0..=1.15))).await;
+        match tokio::time::timeout(settings.timeout, pings.ping(h2::Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The connection is ending by itself.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
+        }
+    }
 }
 
 /// A request's stream; dropping it before its end cancels it.

@@ -9,7 +9,7 @@ use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use varka_engine::ir::{Str, UpstreamTls};
 
-use super::verify::PeerVerifier;
+use super::verify::{PeerVerifier, Pins};
 use super::{SecretStore, TlsError, provider, versions};
 use crate::net::Socket;
 
@@ -17,8 +17,31 @@ use crate::net::Socket;
 #[derive(Debug, Clone)]
 pub(crate) struct ClientTls {
     config: Arc<rustls::ClientConfig>,
+    /// The same where there is no host that the certificate could be asked for.
+    unnamed: Arc<rustls::ClientConfig>,
+    /// What must have arrived before a handshake makes sense.
+    needs: Needs,
     sni: Option<ServerName<'static>>,
     auto_sni: bool,
+}
+
+/// A certificate or trust anchors that are configured have not come; Envoy words it so.
+#[derive(Debug, thiserror::Error)]
+#[error("Secret is not supplied by SDS")]
+pub(crate) struct NotSupplied;
+
+#[derive(Debug, Clone)]
+struct Needs {
+    secrets: Arc<SecretStore>,
+    certificate: Option<Str>,
+    anchors: Option<Str>,
+}
+
+impl Needs {
+    fn are_there(&self) -> bool {
+        self.certificate.as_deref().is_none_or(|name| self.secrets.certificate(name).is_some())
+            && self.anchors.as_deref().is_none_or(|name| self.secrets.anchors(name).is_some())
+    }
 }
 
 /// Our certificate by name at each handshake.
@@ -44,23 +67,35 @@ impl ClientTls {
     /// # Errors
     /// The library refuses the combination of settings.
     pub(crate) fn new(tls: &UpstreamTls, alpn: Option<&[Str]>, secrets: &Arc<SecretStore>) -> Result<Self, TlsError> {
-        let verifier = PeerVerifier {
-            secrets: Arc::clone(secrets),
-            anchors: tls.validation.clone(),
-            sans: tls.subject_alt_names.clone(),
-            check_name: tls.auto_sni && tls.subject_alt_names.is_empty(),
-            mandatory: true,
+        let make = |check_name| -> Result<_, TlsError> {
+            let verifier = PeerVerifier {
+                secrets: Arc::clone(secrets),
+                anchors: tls.validation.clone(),
+                sans: tls.subject_alt_names.clone(),
+                pins: Pins::default(),
+                crl_file: tls.crl_file.clone(),
+                check_name,
+                mandatory: true,
+            };
+            let resolver = Resolver { secrets: Arc::clone(secrets), name: tls.certificate.clone() };
+            let mut config = rustls::ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(versions(tls.min_version, tls.max_version))?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_client_cert_resolver(Arc::new(resolver));
+            config.resumption = Resumption::disabled();
+            config.alpn_protocols = alpn.unwrap_or(&tls.alpn).iter().map(|p| p.as_bytes().to_vec()).collect();
+            Ok(Arc::new(config))
         };
-        let resolver = Resolver { secrets: Arc::clone(secrets), name: tls.certificate.clone() };
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions(tls.min_version, tls.max_version))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(resolver));
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = alpn.unwrap_or(&tls.alpn).iter().map(|p| p.as_bytes().to_vec()).collect();
+        let unnamed = make(false)?;
+        let config = if tls.auto_san { make(true)? } else { Arc::clone(&unnamed) };
+        let needs = Needs {
+            secrets: Arc::clone(secrets),
+            certificate: tls.certificate.clone(),
+            anchors: tls.validation.clone(),
+        };
         let sni = tls.sni.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        Ok(Self { config: Arc::new(config), sni, auto_sni: tls.auto_sni })
+        Ok(Self { config, unnamed, needs, sni, auto_sni: tls.auto_sni })
     }
 
     /// Whether the request's host becomes the server name.
@@ -74,12 +109,16 @@ impl ClientTls {
         socket: Socket,
         host: Option<&str>,
     ) -> std::io::Result<tokio_rustls::client::TlsStream<Socket>> {
+        if !self.needs.are_there() {
+            return Err(std::io::Error::other(NotSupplied));
+        }
         let from_host = host.filter(|_| self.auto_sni).and_then(|h| ServerName::try_from(h.to_owned()).ok());
+        let config = if from_host.is_some() { &self.config } else { &self.unnamed };
         let name = match from_host.or_else(|| self.sni.clone()) {
             Some(name) => name,
             // An address as server name sends no SNI.
             None => ServerName::IpAddress(socket.tcp().peer_addr()?.ip().into()),
         };
-        TlsConnector::from(Arc::clone(&self.config)).connect(name, socket).await
+        TlsConnector::from(Arc::clone(config)).connect(name, socket).await
     }
 }

@@ -1,6 +1,6 @@
 //! Certificates and trust anchors by SDS name, replaced while connections run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,9 +9,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use varka_engine::ir::{Secret, SecretKind, Str};
-use varka_identity::{CertificateFacts, TrustBundle};
+use varka_identity::{CertificateFacts, RevocationLists, TrustBundle};
 
 use super::TlsError;
+use super::files::{self, Files};
 
 /// A certificate that can be shown.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Certificate {
 struct Contents {
     certificates: HashMap<Str, Arc<Certificate>>,
     anchors: HashMap<Str, Arc<TrustBundle>>,
+    /// By the path of their file.
+    revoked: HashMap<Str, Arc<RevocationLists>>,
 }
 
 /// All secrets of one proxy. Reading takes no lock.
@@ -33,6 +36,7 @@ struct Contents {
 pub struct SecretStore {
     contents: ArcSwap<Contents>,
     changed: watch::Sender<u64>,
+    files: Files,
 }
 
 /// A certificate as the admin server shows it.
@@ -48,33 +52,50 @@ pub struct CertificateView {
 
 impl Default for SecretStore {
     fn default() -> Self {
-        Self { contents: ArcSwap::from_pointee(Contents::default()), changed: watch::channel(0).0 }
+        Self {
+            contents: ArcSwap::from_pointee(Contents::default()),
+            changed: watch::channel(0).0,
+            files: Files::default(),
+        }
     }
 }
 
 impl SecretStore {
-    /// Takes over a secret that was sent or read from a file.
+    /// Takes over a secret that was sent. One that is in files is read now and whenever they change; as long as they cannot be
+    /// read, connections that need it are refused.
     ///
     /// # Errors
     /// The PEM is unusable; what was there before stays.
     pub fn put(&self, secret: &Secret) -> Result<(), TlsError> {
+        if let Some(wanted) = files::Wanted::of(secret) {
+            self.files.want(self, wanted);
+            return Ok(());
+        }
+        self.files.forget(&secret.name);
         match &secret.kind {
-            SecretKind::Certificate { chain, key } => {
-                let fail = |what| TlsError::Secret { name: secret.name.to_string(), what };
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                    .map_err(|_| fail("its private key is not PEM of PKCS#8, SEC1 or PKCS#1"))?;
-                let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|_| fail("its certificate chain is not PEM"))?;
-                self.put_certificate(&secret.name, chain, key)
-            }
-            SecretKind::Validation { ca } => {
-                let bundle = TrustBundle::from_pem(ca)
-                    .map_err(|source| TlsError::Anchors { name: secret.name.to_string(), source })?;
+            SecretKind::Certificate { chain, key } => self.put_pem(&secret.name, chain, key),
+            SecretKind::Validation { ca, crl } => {
+                let fail = |source| TlsError::Anchors { name: secret.name.to_string(), source };
+                let mut bundle = TrustBundle::from_pem(ca).map_err(fail)?;
+                if let Some(lists) = crl {
+                    bundle = bundle.with_revocation_lists(RevocationLists::from_pem(lists).map_err(fail)?);
+                }
                 self.put_anchors(&secret.name, bundle);
                 Ok(())
             }
+            SecretKind::CertificateFiles { .. } | SecretKind::ValidationFile { .. } => Ok(()),
         }
+    }
+
+    /// Takes over a chain (leaf first) and its key, in PEM.
+    pub(super) fn put_pem(&self, name: &Str, chain: &str, key: &str) -> Result<(), TlsError> {
+        let fail = |what| TlsError::Secret { name: name.to_string(), what };
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            .map_err(|_| fail("its private key is not PEM of PKCS#8, SEC1 or PKCS#1"))?;
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| fail("its certificate chain is not PEM"))?;
+        self.put_certificate(name, chain, key)
     }
 
     /// Takes over a chain (leaf first) and its key.
@@ -112,8 +133,29 @@ impl SecretStore {
         });
     }
 
+    pub(super) fn put_revoked(&self, path: &Str, lists: RevocationLists) {
+        let lists = Arc::new(lists);
+        self.update(|c| {
+            c.revoked.insert(Arc::clone(path), Arc::clone(&lists));
+        });
+    }
+
+    /// Reads these files of revocation lists, now and whenever they change, and no others any more.
+    pub(crate) fn want_revoked(&self, paths: &BTreeSet<Str>) {
+        if self.contents.load().revoked.keys().any(|path| !paths.contains(path)) {
+            self.update(|c| c.revoked.retain(|path, _| paths.contains(path)));
+        }
+        self.files.want_revoked(self, paths);
+    }
+
+    /// Reads files anew when they change, for as long as the proxy runs.
+    pub(crate) async fn follow_files(&self) {
+        self.files.follow(self).await;
+    }
+
     /// Forgets a secret.
     pub fn remove(&self, name: &str) {
+        self.files.forget(name);
         self.update(|c| {
             c.certificates.remove(name);
             c.anchors.remove(name);
@@ -137,6 +179,11 @@ impl SecretStore {
     /// Trust anchors by name.
     pub(crate) fn anchors(&self, name: &str) -> Option<Arc<TrustBundle>> {
         self.contents.load().anchors.get(name).cloned()
+    }
+
+    /// Revocation lists by the path of their file.
+    pub(super) fn revoked(&self, path: &str) -> Option<Arc<RevocationLists>> {
+        self.contents.load().revoked.get(path).cloned()
     }
 
     /// A counter that moves with every change.

@@ -7,7 +7,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use varka_engine::ir::{DownstreamTls, Str};
 
-use super::verify::PeerVerifier;
+use super::verify::{PeerVerifier, Pins};
 use super::{SecretStore, TlsError, provider, versions};
 use crate::net::Socket;
 
@@ -53,6 +53,8 @@ impl ServerTls {
                 secrets: Arc::clone(secrets),
                 anchors: tls.validation.clone(),
                 sans: tls.subject_alt_names.clone(),
+                pins: Pins::new(&tls.pins),
+                crl_file: tls.crl_file.clone(),
                 check_name: false,
                 mandatory: tls.require_client_certificate,
             };

@@ -172,6 +172,7 @@ pub(crate) fn tcp(cluster: &str) -> Terminal {
         max_connection_duration: None,
         access_log: log(),
         hash_policy: Vec::new(),
+        tunnel: None,
     })
 }
 
@@ -259,6 +260,8 @@ pub(crate) fn mesh_tls() -> DownstreamTls {
         validation: Some("ROOTCA".into()),
         require_client_certificate: true,
         subject_alt_names: Vec::new(),
+        pins: varka_engine::ir::CertificatePins::default(),
+        crl_file: None,
         alpn: vec!["h2".into(), "http/1.1".into()],
         min_version: None,
         max_version: None,
@@ -300,7 +303,7 @@ pub(crate) fn secrets(proxy: &mut Proxy, certificate: (String, String), ca: Stri
         proxy.secrets.insert(name.into(), Arc::new(Secret { name: name.into(), kind }));
     };
     put("default", SecretKind::Certificate { chain, key });
-    put("ROOTCA", SecretKind::Validation { ca });
+    put("ROOTCA", SecretKind::Validation { ca, crl: None });
 }
 
 /// An inbound side in front of an application: its one route table, on one listener `virtualInbound`.

@@ -10,12 +10,15 @@
 
 mod config;
 mod control;
+mod dynamic;
 mod http1;
 mod http2;
 mod mtls;
 mod on_demand;
+mod originate;
 mod renewal;
 mod router;
 mod security;
 mod support;
 mod tcp;
+mod upstream;

@@ -31,6 +31,8 @@ fn config(authority: &Authority, app: SocketAddr) -> Proxy {
         validation: None,
         require_client_certificate: false,
         subject_alt_names: Vec::new(),
+        pins: varka_engine::ir::CertificatePins::default(),
+        crl_file: None,
         alpn: vec!["h2".into(), "http/1.1".into()],
         min_version: None,
         max_version: None,

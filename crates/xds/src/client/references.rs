@@ -10,8 +10,7 @@ pub(super) fn of(resource: &Resource) -> Vec<(ResourceType, Str)> {
     let mut out = match resource {
         Resource::Cluster(cluster) => {
             let sockets = cluster.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&cluster.tls);
-            let mut out: Vec<_> =
-                sockets.flat_map(|tls| [&tls.certificate, &tls.validation]).flatten().map(secret).collect();
+            let mut out: Vec<_> = sockets.flat_map(|tls| tls.secrets()).map(secret).collect();
             if let Discovery::Eds { service_name } = &cluster.discovery {
                 out.push((ResourceType::Endpoints, service_name.clone()));
             }
@@ -31,7 +30,7 @@ fn of_listener(listener: &Listener) -> Vec<(ResourceType, Str)> {
     let mut out = Vec::new();
     for chain in listener.filter_chains.iter().chain(&listener.default_filter_chain) {
         if let Some(tls) = &chain.tls {
-            out.extend(tls.certificates.iter().chain(&tls.validation).map(secret));
+            out.extend(tls.secrets().map(secret));
         }
         if let Terminal::Http(manager) = &chain.terminal
             && let RouteSource::Rds(name) = &manager.routes

@@ -19,11 +19,12 @@ use varka_proto::protobuf::Struct;
 use super::endpoint::TLS_MODE;
 use super::refusal::{At, Decoded, open};
 use super::route::ISTIO;
+use super::tls::ByHost;
 use super::value::{
     ads, as_list, as_object, as_text, duration, ip, is_ads, list_value, member, metadata, namespace, object,
     object_value, port, socket_address, string_value, to_duration, u32_or, u32_value, u64_value,
 };
-use super::{cluster_limits, endpoint, tls, upstream_http};
+use super::{cluster_limits, dynamic_forward_proxy, endpoint, tls, upstream_http};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Percent.
@@ -34,6 +35,9 @@ const DEFAULT_CHOICES: u32 = 2;
 /// Envoy wants a name for what the runtime could override.
 const AGGRESSION_KEY: &str = "slow_start.aggression";
 const SERVICES: &str = "services";
+const ALPN_OVERRIDE: &str = "alpn_override";
+/// Trust anchors of the mesh.
+const MESH_ROOTS: &str = "ROOTCA";
 
 #[expect(deprecated, reason = "the successor of the DNS refresh rate needs a cluster type of its own")]
 pub(super) fn encode(c: &Cluster) -> pb::Cluster {
@@ -44,7 +48,7 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
         outlier_detection: c.outlier.as_ref().map(cluster_limits::encode_outlier),
         transport_socket_matches: c.transport_matches.iter().map(|m| encode_match(m, c.proxy_protocol)).collect(),
         transport_socket: tls::encode_upstream(c.tls.as_ref(), c.proxy_protocol),
-        typed_extension_protocol_options: upstream_http::encode(&c.http, has_auto_sni(c)),
+        typed_extension_protocol_options: upstream_http::encode(&c.http, by_host(c)),
         upstream_bind_config: c.bind_source.map(|ip| core::BindConfig {
             source_address: Some(core::SocketAddress {
                 address: ip.to_string(),
@@ -63,12 +67,12 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
                 .then(|| LocalityConfigSpecifier::LocalityWeightedLbConfig(Default::default())),
             ..Default::default()
         }),
-        metadata: encode_services(&c.services),
+        metadata: encode_metadata(c),
         dns_refresh_rate: c.dns_refresh.map(duration),
         ..Default::default()
     };
     encode_lb(c, &mut out);
-    encode_discovery(&c.discovery, &mut out);
+    encode_discovery(c, &mut out);
     out
 }
 
@@ -90,7 +94,7 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
             dns_lookup_family, wait_for_warm_on_init, cleanup_interval, ignore_health_on_host_removal, lrs_server,
             lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats });
     let http = upstream_http::decode(at, typed_extension_protocol_options)?;
-    let mut transport = Transport { auto_sni: http.auto_sni, proxy_protocol: None };
+    let mut transport = Transport { by_host: http.by_host, proxy_protocol: None };
     let transport_matches =
         at.each("transport_socket_matches", transport_socket_matches, |at, m| transport.decode_match(at, m))?;
     let tls = match transport_socket {
@@ -109,6 +113,7 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
     )?;
     let common = at.maybe("common_lb_config", common_lb_config, decode_common_lb)?;
     let (panic_threshold, locality_weighted) = common.unwrap_or((DEFAULT_PANIC_THRESHOLD, false));
+    let services = decode_metadata(at, metadata.as_ref(), tls.as_ref())?;
     Ok(Cluster {
         name: name.into(),
         discovery,
@@ -128,15 +133,15 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
         slow_start,
         proxy_protocol: transport.proxy_protocol,
         retry_budget,
-        services: decode_services(at, metadata.as_ref())?,
+        services,
         dns_refresh: at.maybe("dns_refresh_rate", dns_refresh_rate, to_duration)?,
     })
 }
 
 // --- discovery
 
-fn encode_discovery(d: &Discovery, out: &mut pb::Cluster) {
-    let kind = match d {
+fn encode_discovery(c: &Cluster, out: &mut pb::Cluster) {
+    let kind = match &c.discovery {
         Discovery::Eds { service_name } => {
             out.eds_cluster_config =
                 Some(EdsClusterConfig { eds_config: Some(ads()), service_name: service_name.to_string() });
@@ -150,6 +155,11 @@ fn encode_discovery(d: &Discovery, out: &mut pb::Cluster) {
             out.load_assignment = Some(endpoint::encode(assignment));
             out.dns_lookup_family = parts::DnsLookupFamily::V4Preferred.into();
             if *logical { DiscoveryType::LogicalDns } else { DiscoveryType::StrictDns }
+        }
+        Discovery::DynamicForwardProxy => {
+            let custom = dynamic_forward_proxy::encode_cluster(by_host(c));
+            out.cluster_discovery_type = Some(ClusterDiscoveryType::ClusterType(custom));
+            return;
         }
         Discovery::OriginalDst { use_http_header, port } => {
             let config = parts::OriginalDstLbConfig {
@@ -183,7 +193,8 @@ fn decode_discovery(
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => member(&at.field("type"), kind)?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return Err(at.not_implemented(format!("cluster_type {}", custom.name)));
+            return dynamic_forward_proxy::decode_cluster(&at.field("cluster_type"), custom)
+                .map(|()| Discovery::DynamicForwardProxy);
         }
     };
     let Sources { eds, assignment, lb } = sources;
@@ -359,8 +370,10 @@ fn whole_percent(at: &At<'_>, percent: types::Percent) -> Decoded<u8> {
 
 // --- transport
 
-fn has_auto_sni(c: &Cluster) -> bool {
-    c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls).any(|tls| tls.auto_sni)
+fn by_host(c: &Cluster) -> ByHost {
+    let mut all = c.transport_matches.iter().filter_map(|m| m.tls.as_ref()).chain(&c.tls);
+    let sni = all.clone().any(|tls| tls.auto_sni);
+    ByHost { sni, san: all.any(|tls| tls.auto_san) }
 }
 
 fn encode_match(m: &TransportSocketMatch, proxy_protocol: Option<u8>) -> parts::TransportSocketMatch {
@@ -374,13 +387,13 @@ fn encode_match(m: &TransportSocketMatch, proxy_protocol: Option<u8>) -> parts::
 
 /// The sockets of a cluster, which must agree on the PROXY header.
 struct Transport {
-    auto_sni: bool,
+    by_host: ByHost,
     proxy_protocol: Option<u8>,
 }
 
 impl Transport {
     fn decode(&mut self, at: &At<'_>, socket: core::TransportSocket) -> Decoded<Option<UpstreamTls>> {
-        let (tls, version) = tls::decode_upstream(at, socket, self.auto_sni)?;
+        let (tls, version) = tls::decode_upstream(at, socket, self.by_host)?;
         self.proxy_protocol = self.proxy_protocol.or(version);
         if self.proxy_protocol == version {
             Ok(tls)
@@ -450,7 +463,8 @@ fn decode_bind(at: &At<'_>, b: core::BindConfig) -> Decoded<std::net::IpAddr> {
 
 // --- metadata
 
-fn encode_services(services: &[(Str, Str, Str)]) -> Option<core::Metadata> {
+/// What it is called, and whether the ALPN of the mesh is offered: only with the mesh's TLS.
+fn encode_metadata(c: &Cluster) -> Option<core::Metadata> {
     let service = |(host, name, namespace): &(Str, Str, Str)| {
         object_value(object([
             ("host", string_value(host)),
@@ -458,13 +472,24 @@ fn encode_services(services: &[(Str, Str, Str)]) -> Option<core::Metadata> {
             ("namespace", string_value(namespace)),
         ]))
     };
-    (!services.is_empty())
-        .then(|| metadata(ISTIO, object([(SERVICES, list_value(services.iter().map(service).collect()))])))
+    let services = (!c.services.is_empty()).then(|| (SERVICES, list_value(c.services.iter().map(service).collect())));
+    let alpn = is_own_tls(c.tls.as_ref()).then(|| (ALPN_OVERRIDE, string_value("false")));
+    let mut fields = services.into_iter().chain(alpn).peekable();
+    fields.peek().is_some().then(|| metadata(ISTIO, object(fields)))
 }
 
-fn decode_services(at: &At<'_>, metadata: Option<&core::Metadata>) -> Decoded<Vec<(Str, Str, Str)>> {
+/// TLS that is not the mesh's.
+fn is_own_tls(tls: Option<&UpstreamTls>) -> bool {
+    tls.is_some_and(|tls| tls.validation.as_deref() != Some(MESH_ROOTS))
+}
+
+fn decode_metadata(
+    at: &At<'_>,
+    metadata: Option<&core::Metadata>,
+    tls: Option<&UpstreamTls>,
+) -> Decoded<Vec<(Str, Str, Str)>> {
     let Some(istio) = namespace(metadata, ISTIO) else { return Ok(Vec::new()) };
-    if istio.contains_key("alpn_override") {
+    if istio.contains_key(ALPN_OVERRIDE) && !(is_own_tls(tls) && as_text(istio.get(ALPN_OVERRIDE)) == Some("false")) {
         return Err(at.field("metadata").not_implemented("istio.alpn_override"));
     }
     let at = &at.field("metadata");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use varka_engine::ir::{
-    ClientCertForwarding, Codec, HttpConnectionManager, LocalReplyMapping, PathNormalization, RouteSource,
-    SlashesAction, Str, Tracing,
+    ClientCertForwarding, Codec, Http2Keepalive, HttpConnectionManager, LocalReplyMapping, PathNormalization,
+    RouteSource, SlashesAction, Str, Tracing,
 };
 use varka_proto::envoy::accesslog::{
     self,
@@ -111,7 +111,11 @@ pub(super) fn decode(at: &At<'_>, m: pb::HttpConnectionManager) -> Decoded<HttpC
     at.unset("internal_address_config", &internal_address_config.unwrap_or_default())?;
     let common = at.maybe("common_http_protocol_options", common_http_protocol_options, decode_common)?;
     let common = common.unwrap_or_default();
-    let max_concurrent_streams = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?.flatten();
+    let http2 = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?.unwrap_or_default();
+    if http2.keepalive.is_some() {
+        return Err(at.field("http2_protocol_options").not_implemented("connection_keepalive towards clients"));
+    }
+    let max_concurrent_streams = http2.streams;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.into(),
         codec: decode_codec(&at.field("codec_type"), codec_type)?,
@@ -301,19 +305,38 @@ fn decode_http1(at: &At<'_>, o: core::Http1ProtocolOptions) -> Decoded<bool> {
     Ok(accept_http_10)
 }
 
+/// What is said of HTTP/2.
+#[derive(Default)]
+pub(super) struct Http2 {
+    pub(super) streams: Option<u32>,
+    pub(super) keepalive: Option<Http2Keepalive>,
+}
+
 /// Most streams of a connection.
-pub(super) fn decode_http2(at: &At<'_>, o: core::Http2ProtocolOptions) -> Decoded<Option<u32>> {
+pub(super) fn decode_http2(at: &At<'_>, o: core::Http2ProtocolOptions) -> Decoded<Http2> {
     // Window and table sizes and the codec trade memory for speed; the limits on floods are fixed here; extended
     // CONNECT is let through where an upgrade is.
-    open!(at, o => core::Http2ProtocolOptions { max_concurrent_streams, override_stream_error_on_invalid_http_message }
-        refuse { allow_metadata, custom_settings_parameters, connection_keepalive, max_metadata_size,
+    open!(at, o => core::Http2ProtocolOptions { max_concurrent_streams, override_stream_error_on_invalid_http_message,
+            connection_keepalive }
+        refuse { allow_metadata, custom_settings_parameters, max_metadata_size,
             max_header_field_size_kb, disallow_obs_text, stream_error_on_invalid_http_messaging }
         harmless { hpack_table_size, initial_stream_window_size, initial_connection_window_size, allow_connect,
             max_outbound_frames, max_outbound_control_frames, max_consecutive_inbound_frames_with_empty_payload,
             max_inbound_priority_frames_per_stream, max_inbound_window_update_frames_per_data_frame_sent,
             use_oghttp2_codec, enable_huffman_encoding, stream_reset_burst, stream_reset_rate });
     at.off("override_stream_error_on_invalid_http_message", override_stream_error_on_invalid_http_message)?;
-    Ok(max_concurrent_streams.map(|v| v.value))
+    Ok(Http2 {
+        streams: max_concurrent_streams.map(|v| v.value),
+        keepalive: at.maybe("connection_keepalive", connection_keepalive, decode_keepalive)?.flatten(),
+    })
+}
+
+/// Without an interval nothing is sent.
+fn decode_keepalive(at: &At<'_>, k: core::KeepaliveSettings) -> Decoded<Option<Http2Keepalive>> {
+    // Envoy adds up to 15 percent to an interval unless told otherwise; so do we, and no other share.
+    open!(at, k => core::KeepaliveSettings { interval, timeout } refuse { interval_jitter, connection_idle_interval });
+    let timeout = to_duration(&at.field("timeout"), at.need("timeout", timeout)?)?;
+    Ok(at.maybe("interval", interval, to_duration)?.map(|interval| Http2Keepalive { interval, timeout }))
 }
 
 fn decode_upgrade(at: &At<'_>, u: UpgradeConfig) -> Decoded<Str> {

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use varka_engine::ir::{AlpnOverride, Cors, Fault, FaultAbort, FaultDelay, HttpFilter, Rbac};
 use varka_proto::envoy::http_filter::{
-    buffer, common_fault, cors, ext_authz as authz_filter, fault, grpc_stats, jwt_authn, rbac as rbac_filter,
+    buffer, common_fault, cors, dynamic_forward_proxy as pb_dynamic, ext_authz as authz_filter, fault, grpc_stats,
+    jwt_authn, rbac as rbac_filter,
 };
 use varka_proto::envoy::network_filter::http_connection_manager::{self as pb, http_filter::ConfigType};
 use varka_proto::istio::alpn;
@@ -20,7 +21,7 @@ use super::value::{
     string_matcher, strings, strs, to_duration, to_millionths, to_runtime_millionths, to_string_match, u32_value,
 };
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, ext_authz, jwt, rbac};
+use super::{Reader, dynamic_forward_proxy, ext_authz, jwt, rbac};
 
 const RBAC: &str = "envoy.filters.http.rbac";
 const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
@@ -63,6 +64,9 @@ pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
         (HttpFilter::Alpn(a), Reader::Istio) => filter(ALPN, pack(&encode_alpn(a))),
         (HttpFilter::PeerMetadata, Reader::Istio) => filter(PEER_METADATA, peer_metadata_config()),
         (HttpFilter::Stats, Reader::Istio) => filter(STATS, stats_config()),
+        (HttpFilter::DynamicForwardProxy, _) => {
+            filter(dynamic_forward_proxy::HTTP, dynamic_forward_proxy::encode_http())
+        }
     })
 }
 
@@ -91,6 +95,9 @@ pub(super) fn decode(at: &At<'_>, f: pb::HttpFilter) -> Decoded<HttpFilter> {
             refuse { enable_upstream_stats }
             harmless { emit_filter_state, replace_dots_in_grpc_service_name, per_method_stat_specifier });
         Ok(HttpFilter::GrpcStats)
+    } else if holds::<pb_dynamic::FilterConfig>(&config) {
+        dynamic_forward_proxy::decode_http(at_config, unpack(at_config, &config)?)?;
+        Ok(HttpFilter::DynamicForwardProxy)
     } else if holds::<alpn::FilterConfig>(&config) {
         Ok(HttpFilter::Alpn(decode_alpn(at_config, unpack(at_config, &config)?)?))
     } else if holds::<TypedStruct>(&config) {

@@ -1,8 +1,10 @@
 //! Network filters: RBAC, Istio's two, and the terminal ones.
 
-use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, Terminal, WeightedCluster};
+use varka_engine::ir::{HashKey, HashPolicy, NetworkFilter, TcpProxy, TcpTunnel, Terminal, WeightedCluster};
 use varka_proto::envoy::listener::{Filter, filter::ConfigType};
-use varka_proto::envoy::network_filter::{http_connection_manager, rbac as rbac_filter, tcp_proxy as pb};
+use varka_proto::envoy::network_filter::{
+    http_connection_manager, rbac as rbac_filter, sni_dynamic_forward_proxy, tcp_proxy as pb,
+};
 use varka_proto::envoy::types;
 use varka_proto::protobuf::Any;
 use varka_proto::udpa::TypedStruct;
@@ -10,7 +12,7 @@ use varka_proto::udpa::TypedStruct;
 use super::refusal::{At, Decoded, open};
 use super::value::{duration, object, string_value, to_duration};
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, access_log, hcm, http_filter, rbac};
+use super::{Reader, access_log, dynamic_forward_proxy, hcm, http_filter, rbac};
 
 const RBAC: &str = "envoy.filters.network.rbac";
 const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
@@ -26,6 +28,9 @@ fn filter(name: &str, config: Any) -> Filter {
 pub(super) fn encode(f: &NetworkFilter, reader: Reader) -> Option<Filter> {
     match (f, reader) {
         (NetworkFilter::Rbac(r), _) => Some(filter(RBAC, pack(&rbac::encode_network(r)))),
+        (NetworkFilter::SniDynamicForwardProxy(port), _) => {
+            Some(filter(dynamic_forward_proxy::SNI, dynamic_forward_proxy::encode_sni(*port)))
+        }
         (NetworkFilter::MetadataExchange | NetworkFilter::Stats, Reader::StockEnvoy) => None,
         (NetworkFilter::MetadataExchange, Reader::Istio) => {
             let value = object([("protocol", string_value("istio-peer-exchange"))]);
@@ -49,6 +54,10 @@ pub(super) fn decode(at: &At<'_>, f: Filter) -> Decoded<NetworkFilter> {
     let at_config = &at.field("typed_config");
     if holds::<rbac_filter::Rbac>(&config) {
         return Ok(NetworkFilter::Rbac(rbac::decode_network(at_config, unpack(at_config, &config)?)?));
+    }
+    if holds::<sni_dynamic_forward_proxy::FilterConfig>(&config) {
+        let port = dynamic_forward_proxy::decode_sni(at_config, unpack(at_config, &config)?)?;
+        return Ok(NetworkFilter::SniDynamicForwardProxy(port));
     }
     if holds::<TypedStruct>(&config) {
         let typed: TypedStruct = unpack(at_config, &config)?;
@@ -107,6 +116,11 @@ fn encode_tcp(t: &TcpProxy) -> pb::TcpProxy {
         idle_timeout: Some(duration(t.idle_timeout.unwrap_or_default())),
         max_downstream_connection_duration: t.max_connection_duration.map(duration),
         access_log: t.access_log.iter().map(access_log::encode).collect(),
+        tunneling_config: t.tunnel.as_ref().map(|t| pb::tcp_proxy::TunnelingConfig {
+            hostname: t.hostname.to_string(),
+            use_post: t.post,
+            ..Default::default()
+        }),
         hash_policy: by_source.then_some(types::HashPolicy { policy_specifier: Some(policy) }).into_iter().collect(),
         ..Default::default()
     }
@@ -117,9 +131,9 @@ const DEFAULT_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_hour
 
 fn decode_tcp(at: &At<'_>, t: pb::TcpProxy) -> Decoded<TcpProxy> {
     open!(at, t => pb::TcpProxy { stat_prefix, cluster_specifier, idle_timeout, max_downstream_connection_duration,
-            access_log, hash_policy, max_connect_attempts, check_drain_close }
+            access_log, hash_policy, max_connect_attempts, check_drain_close, tunneling_config }
         refuse { on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, backoff_options,
-            tunneling_config, max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
+            max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
             flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
             proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes });
     if max_connect_attempts.is_some_and(|n| n.value != 1) {
@@ -155,5 +169,16 @@ fn decode_tcp(at: &At<'_>, t: pb::TcpProxy) -> Decoded<TcpProxy> {
             }
             _ => Err(at.not_implemented("a key other than source_ip")),
         })?,
+        tunnel: at.maybe("tunneling_config", tunneling_config, decode_tunnel)?,
     })
+}
+
+fn decode_tunnel(at: &At<'_>, t: pb::tcp_proxy::TunnelingConfig) -> Decoded<TcpTunnel> {
+    open!(at, t => pb::tcp_proxy::TunnelingConfig { hostname, use_post }
+        refuse { headers_to_add, propagate_response_headers, post_path, propagate_response_trailers,
+            request_id_extension, request_id_header, request_id_metadata_key, formatters });
+    if hostname.contains('%') {
+        return Err(at.not_implemented("a hostname with command operators"));
+    }
+    Ok(TcpTunnel { hostname: hostname.into(), post: use_post })
 }

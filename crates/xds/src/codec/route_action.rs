@@ -344,11 +344,14 @@ fn encode_hash(p: &HashPolicy) -> route_action::HashPolicy {
         HashKey::Header(name) => {
             PolicySpecifier::Header(hash_policy::Header { header_name: name.to_string(), regex_rewrite: None })
         }
-        HashKey::Cookie { name, path, ttl } => PolicySpecifier::Cookie(hash_policy::Cookie {
+        HashKey::Cookie { name, path, ttl, attributes } => PolicySpecifier::Cookie(hash_policy::Cookie {
             name: name.to_string(),
             ttl: ttl.map(duration),
             path: path.to_string(),
-            attributes: Vec::new(),
+            attributes: attributes
+                .iter()
+                .map(|(name, value)| hash_policy::CookieAttribute { name: name.to_string(), value: value.to_string() })
+                .collect(),
         }),
         HashKey::SourceIp => {
             PolicySpecifier::ConnectionProperties(hash_policy::ConnectionProperties { source_ip: true })
@@ -366,8 +369,13 @@ fn decode_hash(at: &At<'_>, p: route_action::HashPolicy) -> Decoded<HashPolicy> 
             HashKey::Header(header_name.into())
         }
         PolicySpecifier::Cookie(c) => {
-            open!(at, c => hash_policy::Cookie { name, ttl, path } refuse { attributes });
-            HashKey::Cookie { name: name.into(), path: path.into(), ttl: at.maybe("cookie.ttl", ttl, to_duration)? }
+            let hash_policy::Cookie { name, ttl, path, attributes } = c;
+            HashKey::Cookie {
+                name: name.into(),
+                path: path.into(),
+                ttl: at.maybe("cookie.ttl", ttl, to_duration)?,
+                attributes: attributes.into_iter().map(|a| (a.name.into(), a.value.into())).collect(),
+            }
         }
         PolicySpecifier::ConnectionProperties(c) if c.source_ip => HashKey::SourceIp,
         PolicySpecifier::ConnectionProperties(_) => {

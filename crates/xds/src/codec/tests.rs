@@ -87,7 +87,7 @@ proptest! {
 }
 
 fn without_istio(chain: &mut FilterChain) {
-    chain.filters.retain(|f| matches!(f, NetworkFilter::Rbac(_)));
+    chain.filters.retain(|f| matches!(f, NetworkFilter::Rbac(_) | NetworkFilter::SniDynamicForwardProxy(_)));
     if let Terminal::Http(manager) = &mut chain.terminal {
         manager.filters.retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata | HttpFilter::Stats));
     }
@@ -137,6 +137,7 @@ fn plain_listener() -> ir::Listener {
                 max_connection_duration: None,
                 access_log: Vec::new(),
                 hash_policy: Vec::new(),
+                tunnel: None,
             }),
             handshake_timeout: None,
         }],

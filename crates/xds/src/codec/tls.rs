@@ -1,6 +1,6 @@
 //! Transport sockets and secrets.
 
-use varka_engine::ir::{DownstreamTls, Secret, SecretKind, Str, StringMatch, TlsVersion, UpstreamTls};
+use varka_engine::ir::{CertificatePins, DownstreamTls, Secret, SecretKind, Str, StringMatch, TlsVersion, UpstreamTls};
 use varka_proto::envoy::core::{self, data_source::Specifier, transport_socket::ConfigType};
 use varka_proto::envoy::proxy_protocol_transport::ProxyProtocolUpstreamTransport;
 use varka_proto::envoy::raw_buffer::RawBuffer;
@@ -43,6 +43,8 @@ pub(super) fn encode_downstream(t: &DownstreamTls) -> core::TransportSocket {
         certificates: &t.certificates,
         validation: t.validation.as_ref(),
         names: &t.subject_alt_names,
+        pins: Some(&t.pins),
+        crl_file: t.crl_file.as_ref(),
         alpn: &t.alpn,
         min: t.min_version,
         max: t.max_version,
@@ -78,7 +80,9 @@ pub(super) fn decode_downstream(at: &At<'_>, s: core::TransportSocket) -> Decode
         certificates: common.certificates,
         validation: common.validation,
         require_client_certificate: bool_or(require_client_certificate, false),
-        subject_alt_names: common.names,
+        subject_alt_names: common.checks.names,
+        pins: common.checks.pins,
+        crl_file: common.checks.crl_file,
         alpn: common.alpn,
         min_version: common.min,
         max_version: common.max,
@@ -87,6 +91,15 @@ pub(super) fn decode_downstream(at: &At<'_>, s: core::TransportSocket) -> Decode
 }
 
 // --- towards endpoints
+
+/// What of a cluster's TLS follows each request's Host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ByHost {
+    /// It is sent as SNI.
+    pub(super) sni: bool,
+    /// The certificate must be for it.
+    pub(super) san: bool,
+}
 
 /// The socket for `tls`, sending a PROXY header of a version before it where asked. `None`: plain text, which needs none.
 pub(super) fn encode_upstream(tls: Option<&UpstreamTls>, proxy_protocol: Option<u8>) -> Option<core::TransportSocket> {
@@ -111,6 +124,8 @@ fn encode_upstream_tls(t: &UpstreamTls) -> core::TransportSocket {
         certificates: t.certificate.as_slice(),
         validation: t.validation.as_ref(),
         names: &t.subject_alt_names,
+        pins: None,
+        crl_file: t.crl_file.as_ref(),
         alpn: &t.alpn,
         min: t.min_version,
         max: t.max_version,
@@ -125,11 +140,11 @@ fn encode_upstream_tls(t: &UpstreamTls) -> core::TransportSocket {
 pub(super) fn decode_upstream(
     at: &At<'_>,
     s: core::TransportSocket,
-    auto_sni: bool,
+    by_host: ByHost,
 ) -> Decoded<(Option<UpstreamTls>, Option<u8>)> {
     let (_, config) = config(at, s.clone())?;
     if !holds::<ProxyProtocolUpstreamTransport>(&config) {
-        return Ok((decode_upstream_tls(at, s, auto_sni)?, None));
+        return Ok((decode_upstream_tls(at, s, by_host)?, None));
     }
     let at = &at.field("typed_config");
     // Connections are never shared between clients whose PROXY headers differ.
@@ -143,10 +158,10 @@ pub(super) fn decode_upstream(
         core::proxy_protocol_config::Version::V2 => 2,
     };
     let inner = at.need("transport_socket", transport_socket)?;
-    Ok((decode_upstream_tls(&at.field("transport_socket"), inner, auto_sni)?, Some(version)))
+    Ok((decode_upstream_tls(&at.field("transport_socket"), inner, by_host)?, Some(version)))
 }
 
-fn decode_upstream_tls(at: &At<'_>, s: core::TransportSocket, auto_sni: bool) -> Decoded<Option<UpstreamTls>> {
+fn decode_upstream_tls(at: &At<'_>, s: core::TransportSocket, by_host: ByHost) -> Decoded<Option<UpstreamTls>> {
     let (name, config) = config(at, s)?;
     let at_config = &at.field("typed_config");
     if holds::<RawBuffer>(&config) {
@@ -168,12 +183,17 @@ fn decode_upstream_tls(at: &At<'_>, s: core::TransportSocket, auto_sni: bool) ->
     if certificates.next().is_some() {
         return Err(at_config.not_implemented("more than one client certificate"));
     }
+    if !common.checks.pins.is_empty() {
+        return Err(at_config.not_implemented("pins of server certificates"));
+    }
     Ok(Some(UpstreamTls {
         certificate,
         validation: common.validation,
-        subject_alt_names: common.names,
+        subject_alt_names: common.checks.names,
+        crl_file: common.checks.crl_file,
         sni: non_empty(sni),
-        auto_sni,
+        auto_sni: by_host.sni,
+        auto_san: by_host.san,
         alpn: common.alpn,
         min_version: common.min,
         max_version: common.max,
@@ -186,6 +206,8 @@ struct Common<'a> {
     certificates: &'a [Str],
     validation: Option<&'a Str>,
     names: &'a [StringMatch],
+    pins: Option<&'a CertificatePins>,
+    crl_file: Option<&'a Str>,
     alpn: &'a [Str],
     min: Option<TlsVersion>,
     max: Option<TlsVersion>,
@@ -196,11 +218,19 @@ struct Common<'a> {
 struct DecodedCommon {
     certificates: Vec<Str>,
     validation: Option<Str>,
-    names: Vec<StringMatch>,
+    checks: Checks,
     alpn: Vec<Str>,
     min: Option<TlsVersion>,
     max: Option<TlsVersion>,
     ciphers: Vec<Str>,
+}
+
+/// What is asked of a certificate beside its trust.
+#[derive(Default)]
+struct Checks {
+    names: Vec<StringMatch>,
+    pins: CertificatePins,
+    crl_file: Option<Str>,
 }
 
 fn encode_common(c: Common<'_>) -> pb::CommonTlsContext {
@@ -215,6 +245,9 @@ fn encode_common(c: Common<'_>) -> pb::CommonTlsContext {
         ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
             default_validation_context: Some(pb::CertificateValidationContext {
                 match_typed_subject_alt_names: c.names.iter().flat_map(encode_name).collect(),
+                verify_certificate_spki: c.pins.map(|p| strings(&p.spki)).unwrap_or_default(),
+                verify_certificate_hash: c.pins.map(|p| strings(&p.hashes)).unwrap_or_default(),
+                crl: c.crl_file.map(|path| file(path)),
                 ..Default::default()
             }),
             validation_context_sds_secret_config: Some(sds(name)),
@@ -263,7 +296,7 @@ fn decode_common(at: &At<'_>, c: Option<pb::CommonTlsContext>) -> Decoded<Decode
                 refuse { validation_context_certificate_provider, validation_context_certificate_provider_instance });
             let sds = at.need("validation_context_sds_secret_config", validation_context_sds_secret_config)?;
             out.validation = Some(decode_sds(&at.field("validation_context_sds_secret_config"), sds)?);
-            out.names = at
+            out.checks = at
                 .maybe("default_validation_context", default_validation_context, decode_default_validation)?
                 .unwrap_or_default();
         }
@@ -322,13 +355,13 @@ fn exact_type(m: &StringMatch) -> Option<SanType> {
     }
 }
 
-fn decode_default_validation(at: &At<'_>, c: pb::CertificateValidationContext) -> Decoded<Vec<StringMatch>> {
-    let c = no_extras(at, c)?;
+fn decode_default_validation(at: &At<'_>, c: pb::CertificateValidationContext) -> Decoded<Checks> {
+    let c = open_validation(at, c)?;
     at.unset("trusted_ca", &c.trusted_ca)?;
     let mut names = decode_names(at, c.typed)?;
     // The obsolete matchers look at every type of name, as ours do.
     names.extend(at.each("match_subject_alt_names", c.untyped, to_string_match)?);
-    Ok(names)
+    Ok(Checks { names, pins: c.pins, crl_file: at.maybe("crl", c.crl, to_file)? })
 }
 
 fn decode_names(at: &At<'_>, matchers: Vec<pb::SubjectAltNameMatcher>) -> Decoded<Vec<StringMatch>> {
@@ -356,18 +389,44 @@ struct Validation {
     trusted_ca: Option<core::DataSource>,
     typed: Vec<pb::SubjectAltNameMatcher>,
     untyped: Vec<varka_proto::envoy::matcher::StringMatcher>,
+    pins: CertificatePins,
+    crl: Option<core::DataSource>,
 }
 
 /// What is implemented of a validation context.
-fn no_extras(at: &At<'_>, c: pb::CertificateValidationContext) -> Decoded<Validation> {
+fn open_validation(at: &At<'_>, c: pb::CertificateValidationContext) -> Decoded<Validation> {
+    // A file is read again when it changes, wherever that shows.
     open!(at, c => pb::CertificateValidationContext { trusted_ca, match_typed_subject_alt_names,
-            match_subject_alt_names, require_signed_certificate_timestamp }
-        refuse { ca_certificate_provider_instance, system_root_certs, watched_directory, verify_certificate_spki,
-            verify_certificate_hash, crl, allow_expired_certificate, trust_chain_verification,
-            custom_validator_config, only_verify_leaf_cert_crl, max_verify_depth }
-        harmless { suppress_client_ca_list });
+            match_subject_alt_names, require_signed_certificate_timestamp, verify_certificate_spki,
+            verify_certificate_hash, crl }
+        refuse { ca_certificate_provider_instance, system_root_certs, allow_expired_certificate,
+            trust_chain_verification, custom_validator_config, only_verify_leaf_cert_crl, max_verify_depth }
+        harmless { suppress_client_ca_list, watched_directory });
     at.off("require_signed_certificate_timestamp", require_signed_certificate_timestamp)?;
-    Ok(Validation { trusted_ca, typed: match_typed_subject_alt_names, untyped: match_subject_alt_names })
+    Ok(Validation {
+        trusted_ca,
+        typed: match_typed_subject_alt_names,
+        untyped: match_subject_alt_names,
+        pins: CertificatePins { spki: strs(verify_certificate_spki), hashes: strs(verify_certificate_hash) },
+        crl,
+    })
+}
+
+/// A source that is a file.
+fn file(path: &str) -> core::DataSource {
+    core::DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
+}
+
+/// The path of a source that is a file.
+fn to_file(at: &At<'_>, value: core::DataSource) -> Decoded<Str> {
+    match value.specifier {
+        Some(Specifier::Filename(path)) => Ok(path.into()),
+        _ => Err(at.not_implemented("a source other than a file")),
+    }
+}
+
+fn is_file(value: Option<&core::DataSource>) -> bool {
+    matches!(value, Some(core::DataSource { specifier: Some(Specifier::Filename(_)), .. }))
 }
 
 // --- secrets
@@ -382,8 +441,18 @@ pub(super) fn encode_secret(s: &Secret) -> pb::Secret {
             private_key: inline(key),
             ..Default::default()
         }),
-        SecretKind::Validation { ca } => secret::Type::ValidationContext(pb::CertificateValidationContext {
+        SecretKind::CertificateFiles { chain, key } => secret::Type::TlsCertificate(pb::TlsCertificate {
+            certificate_chain: Some(file(chain)),
+            private_key: Some(file(key)),
+            ..Default::default()
+        }),
+        SecretKind::Validation { ca, crl } => secret::Type::ValidationContext(pb::CertificateValidationContext {
             trusted_ca: inline(ca),
+            crl: crl.as_deref().and_then(inline),
+            ..Default::default()
+        }),
+        SecretKind::ValidationFile { ca } => secret::Type::ValidationContext(pb::CertificateValidationContext {
+            trusted_ca: Some(file(ca)),
             ..Default::default()
         }),
     };
@@ -393,28 +462,42 @@ pub(super) fn encode_secret(s: &Secret) -> pb::Secret {
 pub(super) fn decode_secret(at: &At<'_>, s: pb::Secret) -> Decoded<Secret> {
     let pb::Secret { name, r#type } = s;
     let kind = match at.need("type", r#type)? {
-        secret::Type::TlsCertificate(certificate) => {
-            let at = &at.field("tls_certificate");
-            open!(at, certificate => pb::TlsCertificate { certificate_chain, private_key }
-                refuse { pkcs12, watched_directory, private_key_provider, password, ocsp_staple,
-                    signed_certificate_timestamp, tls_params });
-            let chain = at.need("certificate_chain", certificate_chain)?;
-            let key = at.need("private_key", private_key)?;
-            SecretKind::Certificate {
-                chain: to_inline_text(&at.field("certificate_chain"), chain)?,
-                key: to_inline_text(&at.field("private_key"), key)?,
-            }
-        }
-        secret::Type::ValidationContext(context) => {
-            let at = &at.field("validation_context");
-            let context = no_extras(at, context)?;
-            at.unset("match_typed_subject_alt_names", &context.typed)?;
-            at.unset("match_subject_alt_names", &context.untyped)?;
-            let ca = at.need("trusted_ca", context.trusted_ca)?;
-            SecretKind::Validation { ca: to_inline_text(&at.field("trusted_ca"), ca)? }
-        }
+        secret::Type::TlsCertificate(certificate) => decode_certificate(&at.field("tls_certificate"), certificate)?,
+        secret::Type::ValidationContext(context) => decode_anchors(&at.field("validation_context"), context)?,
         secret::Type::SessionTicketKeys(_) => return Err(at.not_implemented("session_ticket_keys")),
         secret::Type::GenericSecret(_) => return Err(at.not_implemented("generic_secret")),
     };
     Ok(Secret { name: name.into(), kind })
+}
+
+fn decode_certificate(at: &At<'_>, certificate: pb::TlsCertificate) -> Decoded<SecretKind> {
+    // A file is read again when it changes, wherever that shows.
+    open!(at, certificate => pb::TlsCertificate { certificate_chain, private_key }
+        refuse { pkcs12, private_key_provider, password, ocsp_staple, signed_certificate_timestamp, tls_params }
+        harmless { watched_directory });
+    let files = is_file(certificate_chain.as_ref()) && is_file(private_key.as_ref());
+    let chain = at.need("certificate_chain", certificate_chain)?;
+    let key = at.need("private_key", private_key)?;
+    let (at_chain, at_key) = (&at.field("certificate_chain"), &at.field("private_key"));
+    if files {
+        return Ok(SecretKind::CertificateFiles { chain: to_file(at_chain, chain)?, key: to_file(at_key, key)? });
+    }
+    Ok(SecretKind::Certificate { chain: to_inline_text(at_chain, chain)?, key: to_inline_text(at_key, key)? })
+}
+
+fn decode_anchors(at: &At<'_>, context: pb::CertificateValidationContext) -> Decoded<SecretKind> {
+    let context = open_validation(at, context)?;
+    at.unset("match_typed_subject_alt_names", &context.typed)?;
+    at.unset("match_subject_alt_names", &context.untyped)?;
+    at.unset("verify_certificate_spki", &context.pins.spki)?;
+    at.unset("verify_certificate_hash", &context.pins.hashes)?;
+    let ca = at.need("trusted_ca", context.trusted_ca)?;
+    if is_file(Some(&ca)) {
+        at.unset("crl", &context.crl)?;
+        return Ok(SecretKind::ValidationFile { ca: to_file(&at.field("trusted_ca"), ca)? });
+    }
+    Ok(SecretKind::Validation {
+        ca: to_inline_text(&at.field("trusted_ca"), ca)?,
+        crl: at.maybe("crl", context.crl, to_inline_text)?,
+    })
 }

@@ -12,8 +12,9 @@ use varka_proto::envoy::upstream_http::{
 };
 use varka_proto::protobuf::Any;
 
-use super::hcm::decode_http2;
+use super::hcm::{Http2, decode_http2};
 use super::refusal::{At, Decoded, open};
+use super::tls::ByHost;
 use super::value::{duration, to_duration, u32_value};
 use super::wire::{pack, unpack};
 
@@ -23,16 +24,21 @@ const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 #[derive(Default)]
 pub(super) struct Decode {
     pub(super) options: HttpProtocolOptions,
-    /// SNI follows the request's Host, and the certificate is checked against it.
-    pub(super) auto_sni: bool,
+    /// What of its TLS follows each request's Host.
+    pub(super) by_host: ByHost,
 }
 
-pub(super) fn encode(o: &HttpProtocolOptions, auto_sni: bool) -> HashMap<String, Any> {
-    if *o == HttpProtocolOptions::default() && !auto_sni {
+pub(super) fn encode(o: &HttpProtocolOptions, by_host: ByHost) -> HashMap<String, Any> {
+    if *o == HttpProtocolOptions::default() && by_host == ByHost::default() {
         return HashMap::new();
     }
     let http2 = core::Http2ProtocolOptions {
         max_concurrent_streams: o.max_concurrent_streams.map(u32_value),
+        connection_keepalive: o.keepalive.map(|k| core::KeepaliveSettings {
+            interval: Some(duration(k.interval)),
+            timeout: Some(duration(k.timeout)),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let explicit =
@@ -54,9 +60,9 @@ pub(super) fn encode(o: &HttpProtocolOptions, auto_sni: bool) -> HashMap<String,
     };
     let options = pb::HttpProtocolOptions {
         common_http_protocol_options: Some(common).filter(|c| *c != core::HttpProtocolOptions::default()),
-        upstream_http_protocol_options: auto_sni.then(|| core::UpstreamHttpProtocolOptions {
-            auto_sni: true,
-            auto_san_validation: true,
+        upstream_http_protocol_options: (by_host != ByHost::default()).then(|| core::UpstreamHttpProtocolOptions {
+            auto_sni: by_host.sni,
+            auto_san_validation: by_host.san,
             ..Default::default()
         }),
         upstream_protocol_options: Some(protocol),
@@ -78,9 +84,13 @@ fn decode_options(at: &At<'_>, any: &Any) -> Decoded<Decode> {
             upstream_http_protocol_options, upstream_protocol_options }
         refuse { http_filters, header_validation_config, outlier_detection, request_mirror_policies, hash_policy,
             retry_policy });
-    let (protocol, max_concurrent_streams) =
-        decode_protocol(at, at.need("upstream_protocol_options", upstream_protocol_options)?)?;
-    let mut options = HttpProtocolOptions { protocol, max_concurrent_streams, ..Default::default() };
+    let (protocol, http2) = decode_protocol(at, at.need("upstream_protocol_options", upstream_protocol_options)?)?;
+    let mut options = HttpProtocolOptions {
+        protocol,
+        max_concurrent_streams: http2.streams,
+        keepalive: http2.keepalive,
+        ..Default::default()
+    };
     if let Some(common) = common_http_protocol_options {
         let at = &at.field("common_http_protocol_options");
         open!(at, common => core::HttpProtocolOptions { idle_timeout, max_connection_duration,
@@ -91,26 +101,27 @@ fn decode_options(at: &At<'_>, any: &Any) -> Decoded<Decode> {
         options.max_connection_duration = at.maybe("max_connection_duration", max_connection_duration, to_duration)?;
         options.max_requests_per_connection = max_requests_per_connection.map(|v| v.value);
     }
-    let mut auto_sni = false;
+    let mut by_host = ByHost::default();
     if let Some(upstream) = upstream_http_protocol_options {
         let at = &at.field("upstream_http_protocol_options");
-        let all = core::UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true, ..Default::default() };
-        auto_sni = upstream == all;
-        if !auto_sni && upstream != core::UpstreamHttpProtocolOptions::default() {
-            return Err(at.not_implemented("a choice other than both auto_sni and auto_san_validation"));
+        open!(at, upstream => core::UpstreamHttpProtocolOptions { auto_sni, auto_san_validation }
+            refuse { override_auto_sni_header });
+        if auto_san_validation && !auto_sni {
+            return Err(at.not_implemented("auto_san_validation without auto_sni"));
         }
+        by_host = ByHost { sni: auto_sni, san: auto_san_validation };
     }
-    Ok(Decode { options, auto_sni })
+    Ok(Decode { options, by_host })
 }
 
-fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(ClusterProtocol, Option<u32>)> {
+fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(ClusterProtocol, Http2)> {
     match protocol {
         UpstreamProtocolOptions::ExplicitHttpConfig(explicit) => {
             let at = &at.field("explicit_http_config");
             match at.need("protocol_config", explicit.protocol_config)? {
                 ProtocolConfig::HttpProtocolOptions(options) => {
                     decode_http1(&at.field("http_protocol_options"), options)?;
-                    Ok((ClusterProtocol::Http1, None))
+                    Ok((ClusterProtocol::Http1, Http2::default()))
                 }
                 ProtocolConfig::Http2ProtocolOptions(options) => {
                     Ok((ClusterProtocol::Http2, decode_http2(&at.field("http2_protocol_options"), options)?))
@@ -123,8 +134,8 @@ fn decode_protocol(at: &At<'_>, protocol: UpstreamProtocolOptions) -> Decoded<(C
             open!(at, config => UseDownstreamHttpConfig { http_protocol_options, http2_protocol_options }
                 refuse { http3_protocol_options });
             at.maybe("http_protocol_options", http_protocol_options, decode_http1)?;
-            let streams = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?;
-            Ok((ClusterProtocol::Downstream, streams.flatten()))
+            let http2 = at.maybe("http2_protocol_options", http2_protocol_options, decode_http2)?;
+            Ok((ClusterProtocol::Downstream, http2.unwrap_or_default()))
         }
         UpstreamProtocolOptions::AutoConfig(_) => Err(at.not_implemented("auto_config")),
     }

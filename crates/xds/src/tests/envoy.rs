@@ -1,5 +1,6 @@
 //! A real Envoy takes what is encoded here. It needs the program: `ENVOY=/path/to/envoy cargo test -p varka-xds -- --ignored`.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,8 @@ fn start(port: u16, api: &str) -> Running {
 }
 
 async fn is_accepted(api: &str) {
-    let resources = everything();
+    let files = tempfile::tempdir().unwrap();
+    let resources = everything(files.path());
     let mut mesh = Mesh::for_reader(Reader::StockEnvoy, &resources);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -131,13 +133,14 @@ fn exact(value: &str) -> StringMatch {
     StringMatch::Exact { value: value.into(), ignore_case: false }
 }
 
-fn everything() -> Vec<Resource> {
+fn everything(files: &Path) -> Vec<Resource> {
     let mut all = vec![
         Resource::Route(Arc::new(routes("8080"))),
         Resource::Listener(Arc::new(outbound())),
         Resource::Listener(Arc::new(inbound())),
     ];
     all.extend(secrets());
+    all.extend(in_files(files));
     all.extend(clusters().into_iter().map(|c| Resource::Cluster(Arc::new(c))));
     all.push(fixture::endpoints("outbound|8080||was", 1));
     all
@@ -148,9 +151,70 @@ fn secrets() -> Vec<Resource> {
     let certificate = rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap().self_signed(&key).unwrap();
     let kinds = [
         ("default", ir::SecretKind::Certificate { chain: certificate.pem(), key: key.serialize_pem() }),
-        ("ROOTCA", ir::SecretKind::Validation { ca: certificate.pem() }),
+        ("ROOTCA", ir::SecretKind::Validation { ca: certificate.pem(), crl: None }),
     ];
     kinds.map(|(name, kind)| Resource::Secret(Arc::new(ir::Secret { name: name.into(), kind }))).into()
+}
+
+/// A certificate, trust anchors and a revocation list in files, and those who refer to them.
+fn in_files(directory: &Path) -> Vec<Resource> {
+    let path = |name: &str| ir::Str::from(directory.join(name).to_str().unwrap());
+    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        rcgen::KeyUsagePurpose::DigitalSignature,
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
+    let key = rcgen::KeyPair::generate().unwrap();
+    write("chain.pem", &params.self_signed(&key).unwrap().pem());
+    write("key.pem", &key.serialize_pem());
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(2100, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    write("crl.pem", &list.signed_by(&rcgen::Issuer::new(params, key)).unwrap().pem().unwrap());
+    let (certificate, anchors) = (ir::Str::from("file-cert:chain~key"), ir::Str::from("file-root:chain"));
+    let upstream = ir::UpstreamTls {
+        certificate: Some(certificate.clone()),
+        validation: Some(anchors.clone()),
+        crl_file: Some(path("crl.pem")),
+        auto_sni: true,
+        ..Default::default()
+    };
+    let nothing = ir::Discovery::Static(ir::ClusterLoadAssignment { cluster_name: "files".into(), localities: vec![] });
+    let cluster = ir::Cluster {
+        tls: Some(upstream),
+        services: vec![("files".into(), "files".into(), "a".into())],
+        ..plain_cluster("files", nothing, ir::LbPolicy::RoundRobin)
+    };
+    let downstream = ir::DownstreamTls {
+        certificates: vec![certificate.clone()],
+        validation: Some(anchors.clone()),
+        pins: ir::CertificatePins {
+            spki: vec!["rkSKyGxOjk3sZFcpcI70GHOuecbf+E7/czYJiUh/COU=".into()],
+            hashes: vec![[":00"; 32].concat()[1..].into()],
+        },
+        crl_file: Some(path("crl.pem")),
+        ..downstream_tls()
+    };
+    let mut listener = inbound();
+    listener.name = "files".into();
+    listener.address = "127.0.0.1:0".parse().unwrap();
+    listener.filter_chains.retain(|chain| chain.tls.is_some());
+    listener.filter_chains.iter_mut().for_each(|chain| chain.tls = Some(downstream.clone()));
+    let secret = |name: &ir::Str, kind| Resource::Secret(Arc::new(ir::Secret { name: name.clone(), kind }));
+    vec![
+        secret(&certificate, ir::SecretKind::CertificateFiles { chain: path("chain.pem"), key: path("key.pem") }),
+        secret(&anchors, ir::SecretKind::ValidationFile { ca: path("chain.pem") }),
+        Resource::Cluster(Arc::new(cluster)),
+        Resource::Listener(Arc::new(listener)),
+    ]
 }
 
 fn text_log() -> AccessLog {
@@ -235,6 +299,7 @@ fn manager(routes: ir::RouteSource) -> ir::HttpConnectionManager {
             }),
             HttpFilter::Fault,
             HttpFilter::Cors,
+            HttpFilter::DynamicForwardProxy,
             HttpFilter::Stats,
         ],
         server_name: "istio-envoy".into(),
@@ -277,6 +342,8 @@ fn downstream_tls() -> ir::DownstreamTls {
         validation: Some("ROOTCA".into()),
         require_client_certificate: true,
         subject_alt_names: vec![StringMatch::Prefix { value: "spiffe://cluster.local/".into(), ignore_case: false }],
+        pins: ir::CertificatePins::default(),
+        crl_file: None,
         alpn: vec!["istio-peer-exchange".into(), "h2".into(), "http/1.1".into()],
         min_version: Some(ir::TlsVersion::V1_2),
         max_version: Some(ir::TlsVersion::V1_3),
@@ -296,13 +363,19 @@ fn tcp(clusters: &[&str]) -> ir::Terminal {
         max_connection_duration: Some(Duration::from_secs(3600)),
         access_log: vec![text_log()],
         hash_policy: vec![ir::HashPolicy { key: ir::HashKey::SourceIp, terminal: false }],
+        tunnel: Some(ir::TcpTunnel { hostname: "db.example.com:3306".into(), post: false }),
     })
 }
 
 fn inbound() -> ir::Listener {
     let mtls = ir::FilterChain {
         tls: Some(downstream_tls()),
-        filters: vec![NetworkFilter::MetadataExchange, NetworkFilter::Rbac(network_rbac()), NetworkFilter::Stats],
+        filters: vec![
+            NetworkFilter::MetadataExchange,
+            NetworkFilter::Rbac(network_rbac()),
+            NetworkFilter::Stats,
+            NetworkFilter::SniDynamicForwardProxy(443),
+        ],
         handshake_timeout: Some(Duration::from_secs(15)),
         ..chain(
             "0.0.0.0_8080",
@@ -476,7 +549,12 @@ fn forward() -> ir::RouteAction {
         hash_policy: vec![
             ir::HashPolicy { key: ir::HashKey::Header("x-user".into()), terminal: true },
             ir::HashPolicy {
-                key: ir::HashKey::Cookie { name: "s".into(), path: "/".into(), ttl: Some(Duration::ZERO) },
+                key: ir::HashKey::Cookie {
+                    name: "s".into(),
+                    path: "/".into(),
+                    ttl: Some(Duration::ZERO),
+                    attributes: vec![("SameSite".into(), "Lax".into())],
+                },
                 terminal: false,
             },
             ir::HashPolicy { key: ir::HashKey::SourceIp, terminal: false },
@@ -549,7 +627,9 @@ fn upstream_tls() -> ir::UpstreamTls {
             StringMatch::Suffix { value: "/sa/was".into(), ignore_case: false },
         ],
         sni: Some("outbound_.8080_._.was".into()),
+        crl_file: None,
         auto_sni: false,
+        auto_san: false,
         alpn: vec!["istio-peer-exchange".into(), "istio".into()],
         min_version: Some(ir::TlsVersion::V1_2),
         max_version: None,
@@ -601,6 +681,7 @@ fn clusters() -> Vec<ir::Cluster> {
             max_requests_per_connection: Some(10),
             max_connection_duration: Some(Duration::from_secs(600)),
             max_concurrent_streams: Some(100),
+            keepalive: Some(ir::Http2Keepalive { interval: Duration::from_secs(30), timeout: Duration::from_secs(5) }),
         },
         tcp_keepalive: Some(ir::TcpKeepalive { probes: Some(3), time: Some(Duration::from_secs(60)), interval: None }),
         panic_threshold: 30,
@@ -623,7 +704,13 @@ fn clusters() -> Vec<ir::Cluster> {
     };
     let names = ir::Discovery::Dns { assignment: assignment("dns", Some("localhost")), logical: false };
     let dns = ir::Cluster {
-        tls: Some(ir::UpstreamTls { sni: None, auto_sni: true, subject_alt_names: vec![], ..upstream_tls() }),
+        tls: Some(ir::UpstreamTls {
+            sni: None,
+            auto_sni: true,
+            auto_san: true,
+            subject_alt_names: vec![],
+            ..upstream_tls()
+        }),
         dns_refresh: Some(Duration::from_secs(60)),
         ..plain_cluster("dns", names, ir::LbPolicy::Maglev { table_size: 65537 })
     };
@@ -639,5 +726,16 @@ fn clusters() -> Vec<ir::Cluster> {
         cluster_name: "BlackHoleCluster".into(),
         localities: vec![],
     });
-    vec![eds, fixed, dns, original, plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random)]
+    let dynamic = plain_cluster("dynamic", ir::Discovery::DynamicForwardProxy, ir::LbPolicy::ClusterProvided);
+    let follows = ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, ..upstream_tls() };
+    let dynamic_tls = ir::Cluster { name: "dynamic-tls".into(), tls: Some(follows), ..dynamic.clone() };
+    vec![
+        eds,
+        fixed,
+        dns,
+        original,
+        dynamic,
+        dynamic_tls,
+        plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random),
+    ]
 }

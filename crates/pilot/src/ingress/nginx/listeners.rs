@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use varka_engine::ir::{
-    ClientCertForwarding, ConnectionFilters, DownstreamTls, FilterChain, FilterChainMatch, HttpConnectionManager,
-    HttpFilter, Listener, LocalReplyMapping, RouteSource, Str, Terminal, TrafficDirection,
+    CertificatePins, ClientCertForwarding, ConnectionFilters, DownstreamTls, FilterChain, FilterChainMatch,
+    HttpConnectionManager, HttpFilter, Listener, LocalReplyMapping, RouteSource, Str, Terminal, TrafficDirection,
 };
 
 use super::{HTTP, HTTPS, is_outside, ours};
@@ -81,6 +81,8 @@ fn serve(certificate: Str) -> DownstreamTls {
         validation: None,
         require_client_certificate: false,
         subject_alt_names: Vec::new(),
+        pins: CertificatePins::default(),
+        crl_file: None,
         alpn: strs(&["h2", "http/1.1"]),
         min_version: None,
         max_version: None,

@@ -6,7 +6,7 @@ use varka_engine::ir::{
     LocalityEndpoints, OutlierDetection, TransportSocketMatch,
 };
 
-use super::message::{Message, socket_address};
+use super::message::{Message, extension, socket_address};
 use super::tls;
 
 pub(super) fn cluster(c: &Cluster) -> Message {
@@ -55,6 +55,15 @@ fn discovery(c: &Cluster, message: Message) -> Message {
             .text("type", if *logical { "LOGICAL_DNS" } else { "STRICT_DNS" })
             .message("load_assignment", assignment(inline))
             .duration("dns_refresh_rate", c.dns_refresh),
+        Discovery::DynamicForwardProxy => message.set(
+            "cluster_type",
+            extension(
+                "envoy.clusters.dynamic_forward_proxy",
+                "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+                Message::new().set("dns_cache_config", json!({"name": "dynamic_dns", "dns_lookup_family": "V4_PREFERRED"})),
+            )
+            .value(),
+        ),
         Discovery::OriginalDst { use_http_header, port } => message.text("type", "ORIGINAL_DST").set(
             "original_dst_lb_config",
             Message::new()
@@ -134,6 +143,9 @@ fn http_options(c: &Cluster) -> Message {
         .duration("max_connection_duration", o.max_connection_duration)
         .number("max_requests_per_connection", o.max_requests_per_connection.unwrap_or(0).into());
     let http2 = Message::new().number("max_concurrent_streams", o.max_concurrent_streams.unwrap_or(0).into());
+    let pings =
+        o.keepalive.map(|k| Message::new().duration("interval", Some(k.interval)).duration("timeout", Some(k.timeout)));
+    let http2 = http2.optional("connection_keepalive", pings);
     let message = Message::typed(HTTP_OPTIONS).set("common_http_protocol_options", common.value());
     match o.protocol {
         ClusterProtocol::Http1 => message.set("explicit_http_config", json!({"http_protocol_options": {}})),

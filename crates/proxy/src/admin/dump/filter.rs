@@ -45,6 +45,10 @@ fn http_filter(f: &HttpFilter) -> Message {
         ),
         HttpFilter::PeerMetadata => plain("envoy.filters.http.peer_metadata", "io.istio.http.peer_metadata.Config"),
         HttpFilter::Stats => plain("istio.stats", "stats.PluginConfig"),
+        HttpFilter::DynamicForwardProxy => plain(
+            "envoy.filters.http.dynamic_forward_proxy",
+            "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+        ),
     }
 }
 

@@ -108,6 +108,11 @@ fn network_filter(f: &NetworkFilter) -> Message {
             Message::new().text("protocol", "istio-peer-exchange"),
         ),
         NetworkFilter::Stats => extension("istio.stats", "stats.PluginConfig", Message::new()),
+        NetworkFilter::SniDynamicForwardProxy(port) => extension(
+            "envoy.filters.network.sni_dynamic_forward_proxy",
+            "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig",
+            Message::new().number("port_value", (*port).into()),
+        ),
     }
 }
 
@@ -125,6 +130,10 @@ fn tcp_proxy(p: &TcpProxy) -> Message {
     let config = message
         .duration("idle_timeout", p.idle_timeout)
         .duration("max_downstream_connection_duration", p.max_connection_duration)
+        .optional(
+            "tunneling_config",
+            p.tunnel.as_ref().map(|t| Message::new().text("hostname", &t.hostname).flag("use_post", t.post)),
+        )
         .list("hash_policy", hashes.map(|_| Message::new().message("source_ip", Message::new())))
         .list("access_log", p.access_log.iter().map(http::access_log));
     extension("envoy.filters.network.tcp_proxy", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", config)

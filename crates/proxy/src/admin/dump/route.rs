@@ -159,8 +159,11 @@ fn mirror(m: &Mirror) -> Message {
 fn hash(h: &HashPolicy) -> Message {
     let message = match &h.key {
         HashKey::Header(name) => Message::new().set("header", json!({ "header_name": name })),
-        HashKey::Cookie { name, path, ttl } => {
-            Message::new().message("cookie", Message::new().text("name", name).duration("ttl", *ttl).text("path", path))
+        HashKey::Cookie { name, path, ttl, attributes } => {
+            let attributes =
+                attributes.iter().map(|(name, value)| Message::new().text("name", name).text("value", value));
+            let cookie = Message::new().text("name", name).duration("ttl", *ttl).text("path", path);
+            Message::new().message("cookie", cookie.list("attributes", attributes))
         }
         HashKey::SourceIp => Message::new().set("connection_properties", json!({"source_ip": true})),
         HashKey::Query(name) => Message::new().set("query_parameter", json!({ "name": name })),

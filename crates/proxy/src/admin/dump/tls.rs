@@ -1,7 +1,7 @@
 //! Transport sockets.
 
 use serde_json::json;
-use varka_engine::ir::{DownstreamTls, Str, StringMatch, TlsVersion, UpstreamTls};
+use varka_engine::ir::{CertificatePins, DownstreamTls, Str, StringMatch, TlsVersion, UpstreamTls};
 
 use super::matching::string;
 use super::message::{Message, extension};
@@ -24,6 +24,8 @@ struct Common<'a> {
     certificates: &'a [Str],
     validation: Option<&'a Str>,
     names: &'a [StringMatch],
+    pins: Option<&'a CertificatePins>,
+    crl_file: Option<&'a Str>,
     alpn: &'a [Str],
     versions: (Option<TlsVersion>, Option<TlsVersion>),
     ciphers: &'a [Str],
@@ -38,7 +40,14 @@ fn common(c: &Common<'_>) -> Message {
     let validation = c.validation.map(|name| {
         let matchers = c.names.iter().map(|m| Message::new().text("san_type", "URI").message("matcher", string(m)));
         Message::new()
-            .message("default_validation_context", Message::new().list("match_typed_subject_alt_names", matchers))
+            .message(
+                "default_validation_context",
+                Message::new()
+                    .list("match_typed_subject_alt_names", matchers)
+                    .texts("verify_certificate_spki", c.pins.map_or(&[], |p| &p.spki))
+                    .texts("verify_certificate_hash", c.pins.map_or(&[], |p| &p.hashes))
+                    .optional("crl", c.crl_file.map(|path| Message::new().text("filename", path))),
+            )
             .message("validation_context_sds_secret_config", sds(name))
     });
     Message::new()
@@ -53,6 +62,8 @@ pub(super) fn downstream(tls: &DownstreamTls) -> Message {
         certificates: &tls.certificates,
         validation: tls.validation.as_ref(),
         names: &tls.subject_alt_names,
+        pins: Some(&tls.pins),
+        crl_file: tls.crl_file.as_ref(),
         alpn: &tls.alpn,
         versions: (tls.min_version, tls.max_version),
         ciphers: &tls.cipher_suites,
@@ -68,6 +79,8 @@ pub(super) fn upstream(tls: &UpstreamTls) -> Message {
         certificates: tls.certificate.as_slice(),
         validation: tls.validation.as_ref(),
         names: &tls.subject_alt_names,
+        pins: None,
+        crl_file: tls.crl_file.as_ref(),
         alpn: &tls.alpn,
         versions: (tls.min_version, tls.max_version),
         ciphers: &[],
@@ -76,7 +89,7 @@ pub(super) fn upstream(tls: &UpstreamTls) -> Message {
         .message("common_tls_context", common)
         .text("sni", tls.sni.as_deref().unwrap_or_default())
         .flag("auto_host_sni", tls.auto_sni)
-        .flag("auto_sni_san_validation", tls.auto_sni);
+        .flag("auto_sni_san_validation", tls.auto_san);
     extension(SOCKET, "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", context)
 }
 

@@ -11,16 +11,17 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use proptest::prelude::{Strategy, any};
 use varka_engine::ir::{
-    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CircuitBreakers, ClientCertForwarding, Cluster,
-    ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, DirectResponse, Discovery, DownstreamTls,
-    Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch, HashKey, HashPolicy, HeaderAppend,
-    HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, HttpConnectionManager, HttpFilter, HttpProtocolOptions,
-    LbPolicy, Listener, LocalReplyMapping, Locality, LocalityEndpoints, MetadataMatch, Mirror, NetworkFilter,
-    OutlierDetection, PathMatch, PathNormalization, Permission, PolicyAction, Principal, QueryMatch, QueryMatcher,
-    Rbac, RbacPolicy, Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str,
-    StringMatch, TcpKeepalive, TcpProxy, Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol,
-    TransportSocketMatch, Upgrade, UpstreamTls, VirtualHost, WeightedCluster, WeightedRoute,
+    AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers,
+    ClientCertForwarding, Cluster, ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors,
+    DirectResponse, Discovery, DownstreamTls, Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch,
+    HashKey, HashPolicy, HeaderAppend, HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, Http2Keepalive,
+    HttpConnectionManager, HttpFilter, HttpProtocolOptions, LbPolicy, Listener, LocalReplyMapping, Locality,
+    LocalityEndpoints, MetadataMatch, Mirror, NetworkFilter, OutlierDetection, PathMatch, PathNormalization,
+    Permission, PolicyAction, Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy, Redirect, Regex, Resource,
+    RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, RouteSource,
+    Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive, TcpProxy, TcpTunnel,
+    Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade, UpstreamTls,
+    VirtualHost, WeightedCluster, WeightedRoute,
 };
 
 /// A value of a type, from random bytes.
@@ -217,7 +218,12 @@ fn hash_policy(g: &mut Gen) -> HashPolicy {
     HashPolicy {
         key: match g.pick(4) {
             0 => HashKey::Header(g.text()),
-            1 => HashKey::Cookie { name: g.text(), path: g.any_text(), ttl: g.opt(Gen::duration) },
+            1 => HashKey::Cookie {
+                name: g.text(),
+                path: g.any_text(),
+                ttl: g.opt(Gen::duration),
+                attributes: g.vec(|g| (g.text(), g.any_text())),
+            },
             2 => HashKey::SourceIp,
             _ => HashKey::Query(g.text()),
         },
@@ -449,7 +455,8 @@ fn access_log(g: &mut Gen) -> AccessLog {
 }
 
 fn http_filter(g: &mut Gen) -> HttpFilter {
-    match g.pick(9) {
+    match g.pick(10) {
+        9 => HttpFilter::DynamicForwardProxy,
         0 => HttpFilter::Fault,
         1 => HttpFilter::Rbac(rbac(g)),
         2 => HttpFilter::Cors,
@@ -528,11 +535,13 @@ fn tcp_proxy(g: &mut Gen) -> TcpProxy {
         max_connection_duration: g.opt(Gen::duration),
         access_log: g.vec(access_log),
         hash_policy: g.opt(|_| HashPolicy { key: HashKey::SourceIp, terminal: false }).into_iter().collect(),
+        tunnel: g.opt(|g| TcpTunnel { hostname: g.host(), post: g.flag() }),
     }
 }
 
 fn network_filter(g: &mut Gen) -> NetworkFilter {
-    match g.pick(3) {
+    match g.pick(4) {
+        3 => NetworkFilter::SniDynamicForwardProxy(g.u16()),
         0 => NetworkFilter::MetadataExchange,
         1 => NetworkFilter::Stats,
         _ => NetworkFilter::Rbac(rbac(g)),
@@ -607,6 +616,12 @@ fn downstream_tls(g: &mut Gen) -> DownstreamTls {
     DownstreamTls {
         certificates: g.vec(Gen::text),
         subject_alt_names: if validation.is_some() { g.vec(san) } else { Vec::new() },
+        pins: if validation.is_some() {
+            CertificatePins { spki: g.vec(Gen::text), hashes: g.vec(Gen::text) }
+        } else {
+            CertificatePins::default()
+        },
+        crl_file: if validation.is_some() { g.opt(Gen::text) } else { None },
         validation,
         require_client_certificate: g.flag(),
         alpn: g.vec(Gen::text),
@@ -616,14 +631,16 @@ fn downstream_tls(g: &mut Gen) -> DownstreamTls {
     }
 }
 
-fn upstream_tls(g: &mut Gen, auto_sni: bool) -> UpstreamTls {
+fn upstream_tls(g: &mut Gen, (auto_sni, auto_san): (bool, bool)) -> UpstreamTls {
     let validation = g.opt(Gen::text);
     UpstreamTls {
         certificate: g.opt(Gen::text),
         subject_alt_names: if validation.is_some() { g.vec(san) } else { Vec::new() },
+        crl_file: if validation.is_some() { g.opt(Gen::text) } else { None },
         validation,
         sni: g.opt(Gen::text),
         auto_sni,
+        auto_san,
         alpn: g.vec(Gen::text),
         min_version: g.opt(version),
         max_version: g.opt(version),
@@ -634,10 +651,14 @@ fn upstream_tls(g: &mut Gen, auto_sni: bool) -> UpstreamTls {
 pub(crate) fn secret(g: &mut Gen) -> Secret {
     Secret {
         name: g.text(),
-        kind: if g.flag() {
-            SecretKind::Validation { ca: g.any_text().to_string() }
-        } else {
-            SecretKind::Certificate { chain: g.any_text().to_string(), key: g.any_text().to_string() }
+        kind: match g.pick(4) {
+            0 => SecretKind::Validation {
+                ca: g.any_text().to_string(),
+                crl: if g.flag() { Some(g.any_text().to_string()) } else { None },
+            },
+            1 => SecretKind::ValidationFile { ca: g.text() },
+            2 => SecretKind::CertificateFiles { chain: g.text(), key: g.text() },
+            _ => SecretKind::Certificate { chain: g.any_text().to_string(), key: g.any_text().to_string() },
         },
     }
 }
@@ -686,29 +707,38 @@ fn http_options(g: &mut Gen) -> HttpProtocolOptions {
         max_connection_duration: g.opt(Gen::duration),
         // HTTP/1 has no streams.
         max_concurrent_streams: if protocol == ClusterProtocol::Http1 { None } else { g.opt(Gen::u32) },
+        keepalive: if protocol == ClusterProtocol::Http1 {
+            None
+        } else {
+            g.opt(|g| Http2Keepalive { interval: g.duration(), timeout: g.duration() })
+        },
     }
 }
 
 /// A cluster. Slow start is for two policies only; SNI follows the request for all sockets or none.
 pub(crate) fn cluster(g: &mut Gen) -> Cluster {
-    let discovery = match g.pick(4) {
+    let discovery = match g.pick(5) {
+        4 => Discovery::DynamicForwardProxy,
         0 => Discovery::Eds { service_name: g.text() },
         1 => Discovery::Static(assignment(g)),
         2 => Discovery::Dns { assignment: assignment(g), logical: g.flag() },
         _ => Discovery::OriginalDst { use_http_header: g.flag(), port: g.opt(Gen::u16) },
     };
-    let lb = if matches!(discovery, Discovery::OriginalDst { .. }) { LbPolicy::ClusterProvided } else { lb(g) };
+    let given = matches!(discovery, Discovery::OriginalDst { .. } | Discovery::DynamicForwardProxy);
+    let lb = if given { LbPolicy::ClusterProvided } else { lb(g) };
     let slow_start = matches!(lb, LbPolicy::RoundRobin | LbPolicy::LeastRequest { .. });
-    let tls = g.opt(|g| upstream_tls(g, false));
+    let tls = g.opt(|g| upstream_tls(g, (false, false)));
     let mut matches = g.vec(|g| TransportSocketMatch {
         name: g.text(),
         tls_mode: g.opt(Gen::text),
-        tls: g.opt(|g| upstream_tls(g, false)),
+        tls: g.opt(|g| upstream_tls(g, (false, false))),
     });
     let mut tls = tls;
     let auto_sni = g.flag();
+    let auto_san = auto_sni && g.flag();
     for socket in matches.iter_mut().filter_map(|m| m.tls.as_mut()).chain(&mut tls) {
         socket.auto_sni = auto_sni;
+        socket.auto_san = auto_san;
     }
     Cluster {
         name: g.text(),
