@@ -13,6 +13,7 @@ pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub use envoy_types::pb::envoy::r#type::v3 as types;
 
 pub use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_access_log;
+pub use envoy_types::pb::envoy::extensions::access_loggers::filters::cel::v3 as access_log_expression;
 pub use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream_access_log;
 pub use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3 as uri_template;
 pub use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;

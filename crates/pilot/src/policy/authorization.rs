@@ -6,10 +6,10 @@ use varka_api::Object;
 use varka_api::istio::{AuthorizationAction, AuthorizationPolicy, Labels};
 use varka_engine::ir::{HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str};
 
+use super::attach;
 use super::generate::{Aim, policy};
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
-use crate::key::contains;
 use crate::reads::ReadKey;
 use crate::snapshot::{Kind, Snapshot, by_age};
 
@@ -55,8 +55,7 @@ fn report_tokens(ctx: &Ctx<'_>) {
     let store = &ctx.snapshot.stores.request_authentications;
     for namespace in [ctx.root_namespace(), &ctx.proxy.namespace] {
         for object in ctx.namespace(Kind::RequestAuthentication, store, namespace) {
-            let selector = object.spec.selector.as_ref();
-            if selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels)) {
+            if attach::is_for(ctx.proxy, namespace, &object.spec) {
                 ctx.report(
                     Severity::Error,
                     "request-authentication",
@@ -89,12 +88,7 @@ fn applicable(ctx: &Ctx<'_>) -> Vec<Policy> {
     for namespace in namespaces {
         let mut here: Vec<_> = ctx
             .namespace(Kind::AuthorizationPolicy, store, namespace)
-            .filter(|p| {
-                // A policy with a target is for that target, not for workloads by label.
-                let targeted = p.spec.target_ref.is_some() || !p.spec.target_refs.is_empty();
-                let selector = p.spec.selector.as_ref();
-                !targeted && selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels))
-            })
+            .filter(|p| attach::is_for(ctx.proxy, namespace, &p.spec))
             .cloned()
             .collect();
         here.sort_by(|a, b| by_age(a, b));

@@ -64,6 +64,8 @@ impl NotImplemented {
     }
 }
 
+const NO_WAYPOINTS: &str = "such targets are for waypoints, as in Istio: it applies to nothing; use a selector";
+const WAYPOINT_TARGETS: &[&str] = &["Service", "ServiceEntry", "GatewayClass"];
 const ABSENT: &str = "the proxies behave as if it were absent";
 const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
 const NO_FILES: &str = "certificate files are not loaded, so TLS handshakes with these settings fail";
@@ -122,7 +124,7 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     destination_rule("spec.trafficPolicy.connectionPool.http.http2KeepAlive", "no pings are sent"),
     destination_rule(
         "spec.trafficPolicy.outlierDetection.consecutiveErrors",
-        "errors are counted as by the other fields",
+        "it is ignored, as by Istio: write consecutive5xxErrors or consecutiveGatewayErrors",
     ),
     destination_rule(
         "spec.trafficPolicy.proxyProtocol",
@@ -214,19 +216,17 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     )
     .only(&["request.auth.*", "experimental.envoy.filters.*"])
     .error(),
-    authorization("spec.targetRef", "the policy is enforced nowhere; use a selector").error(),
-    authorization("spec.targetRefs", "the policy is enforced nowhere; use a selector").error(),
-    telemetry("spec.targetRef", "it applies to the whole namespace; use a selector"),
-    telemetry("spec.targetRefs", "it applies to the whole namespace; use a selector"),
+    authorization("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    authorization("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    telemetry("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
+    telemetry("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
     telemetry("spec.tracing", NO_SPANS),
     telemetry("spec.metrics[].overrides", "metrics keep Istio's standard names and labels"),
     telemetry("spec.metrics[].reportingInterval", "TCP metrics are counted as they happen"),
-    telemetry("spec.accessLogging[].filter", "every request is logged").by_compiler(),
     mesh("mesh.discoverySelectors", "all namespaces belong to the mesh"),
     mesh("mesh.enableTracing", NO_SPANS),
     mesh("mesh.defaultConfig.tracing", NO_SPANS),
     mesh("mesh.defaultProviders.tracing", NO_SPANS),
-    mesh("mesh.defaultProviders.accessLogging", "what accessLogFile says is logged"),
     mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
     mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
     mesh("mesh.extensionProviders[].envoyExtAuthzHttp", NO_CHECKS).error(),
