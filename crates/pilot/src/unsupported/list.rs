@@ -75,14 +75,12 @@ const LIKE_ALLOW_ANY: &str =
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
 const NAMED_ONLY: &str = "routes attach only to the parents that they name";
 const NO_SESSIONS: &str = "requests of one client go to any endpoint";
-const DEFAULTS_STAY: &str =
-    "the proxies keep MeshConfig's defaultConfig and what the pod's annotation proxy.istio.io/config says";
 
 /// Everything that is not implemented.
 pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     whole(NETWORKING, "EnvoyFilter", ABSENT),
     whole(NETWORKING, "WorkloadGroup", "no WorkloadEntry is made of it and nothing is probed"),
-    whole(NETWORKING, "ProxyConfig", DEFAULTS_STAY),
+    field(NETWORKING, "ProxyConfig", "spec.image", "there is one image"),
     whole(EXTENSIONS, "WasmPlugin", ABSENT),
     whole(EXTENSIONS, "TrafficExtension", ABSENT),
     whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),
@@ -223,7 +221,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     telemetry("spec.tracing", NO_SPANS),
     telemetry("spec.metrics[].overrides", "metrics keep Istio's standard names and labels"),
     telemetry("spec.metrics[].reportingInterval", "TCP metrics are counted as they happen"),
-    mesh("mesh.discoverySelectors", "all namespaces belong to the mesh"),
     mesh("mesh.enableTracing", NO_SPANS),
     mesh("mesh.defaultConfig.tracing", NO_SPANS),
     mesh("mesh.defaultProviders.tracing", NO_SPANS),
