@@ -101,7 +101,9 @@ spec: {selector: {matchLabels: {app: web}}, environmentVariables: {B: workload}}
     };
     let environment = |app: &str| {
         let mut pod = pod(app);
-        let Injection::Patch { patch, .. } = inject(&pod, "blog-system", &options).unwrap() else { panic!("left alone") };
+        let Injection::Patch { patch, .. } = inject(&pod, "blog-system", &options).unwrap() else {
+            panic!("left alone")
+        };
         json_patch::patch(&mut pod, &patch).unwrap();
         let containers = pod.pointer("/spec/initContainers").and_then(Value::as_array).unwrap();
         let proxy = containers.iter().find(|c| c.get("name") == Some(&json!("istio-proxy"))).unwrap();

@@ -211,8 +211,7 @@ pub(crate) fn in_mesh(mesh: &MeshConfig, resource: &str) -> Vec<Diagnostic> {
 /// Default providers of access logs that nothing is written for.
 fn log_providers(mesh: &MeshConfig, resource: &str) -> Vec<Diagnostic> {
     let writes = |name: &str| {
-        name == "envoy"
-            || mesh.extension_providers.iter().any(|p| p.name == name && p.envoy_file_access_log.is_some())
+        name == "envoy" || mesh.extension_providers.iter().any(|p| p.name == name && p.envoy_file_access_log.is_some())
     };
     let names = mesh.default_providers.get("accessLogging").into_iter().flatten();
     let diagnostic = |name: &String| Diagnostic {

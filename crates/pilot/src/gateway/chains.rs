@@ -90,11 +90,12 @@ fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<
             }
         }
         // A TLSRoute may be attached to a listener that terminates.
-        if tls.is_some() && has_gateway_semantics(&vs.object.metadata) {
-            if let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty()) {
-                let proxy = weighted_tcp(ctx, &rule.route, server.number());
-                return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
-            }
+        if tls.is_some()
+            && has_gateway_semantics(&vs.object.metadata)
+            && let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty())
+        {
+            let proxy = weighted_tcp(ctx, &rule.route, server.number());
+            return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
         }
     }
     None

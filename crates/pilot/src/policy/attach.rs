@@ -83,10 +83,8 @@ mod tests {
         assert!(!is_for(&edge, "a", &target("", "Service", "edge")));
         assert!(!is_for(&edge, "a", &target("networking.istio.io", "Gateway", "edge")));
         assert!(is_for(&edge, "a", &AuthorizationPolicy::default()));
-        let older = AuthorizationPolicy {
-            target_ref: policy.target_refs.first().cloned(),
-            ..AuthorizationPolicy::default()
-        };
+        let older =
+            AuthorizationPolicy { target_ref: policy.target_refs.first().cloned(), ..AuthorizationPolicy::default() };
         assert!(is_for(&edge, "a", &older) && !is_of_namespace(&older));
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn access_logs(ctx: &Ctx<'_>, side: Side) -> Vec<AccessLog> {
     let mesh = ctx.mesh();
     let mut logs = Vec::new();
     for (provider, setting) in providers(ctx, side) {
-        let Some(mut log) = (if provider.is_empty() { mesh_log(mesh, setting.is_some()) } else { provider_log(mesh, provider) })
+        let Some(mut log) =
+            (if provider.is_empty() { mesh_log(mesh, setting.is_some()) } else { provider_log(mesh, provider) })
         else {
             continue;
         };

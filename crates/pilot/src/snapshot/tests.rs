@@ -61,7 +61,9 @@ fn a_namespace_belongs_to_the_mesh_by_its_labels() {
     let slice = keys.iter().find(|k| k.kind == Kind::EndpointSlice).unwrap();
     assert_eq!(slice.also, [ReadKey::Endpoints("x".into(), "a".into())]);
     // What changes meanwhile is kept, and comes in with the label.
-    let changed = read("apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: x}\nspec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}]}\n");
+    let changed = read(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: x}\nspec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}]}\n",
+    );
     let later = none.with(changed.into_iter().map(Change::Upsert));
     assert_eq!(later.registry().services().len(), 0);
     let labelled = later.with(read(&shop("other")).into_iter().take(1).map(Change::Upsert));

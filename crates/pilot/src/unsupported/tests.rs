@@ -133,10 +133,7 @@ fn the_meshs_settings_count_too() {
     let place = "ConfigMap istio-system/istio".to_owned();
     assert_eq!(
         said,
-        [
-            (place.clone(), "mesh.enableTracing".to_owned()),
-            (place, "mesh.extensionProviders[0].zipkin".to_owned())
-        ]
+        [(place.clone(), "mesh.enableTracing".to_owned()), (place, "mesh.extensionProviders[0].zipkin".to_owned())]
     );
     assert_eq!(snapshot.with([Change::Mesh(Box::default())]).problems().count(), 0);
 }

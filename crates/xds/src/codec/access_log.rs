@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use varka_engine::expression::Expression;
 use varka_engine::ir::{AccessLog, AccessLogFormat, AccessLogSink, Str};
-use varka_proto::envoy::accesslog::{self, access_log_filter::FilterSpecifier};
 use varka_proto::envoy::access_log_expression::ExpressionFilter;
+use varka_proto::envoy::accesslog::{self, access_log_filter::FilterSpecifier};
 use varka_proto::envoy::core::{self, data_source::Specifier, substitution_format_string::Format};
 use varka_proto::envoy::file_access_log::{FileAccessLog, file_access_log};
 use varka_proto::envoy::stream_access_log::{StdoutAccessLog, stdout_access_log};

@@ -23,7 +23,8 @@ fn logs(mesh: &str, objects: &str, side: Side) -> (Vec<(String, String)>, Vec<&'
     (found, ctx.finish().1.iter().map(|d| d.code).collect())
 }
 
-const FILES: &str = "extensionProviders: [{name: a, envoyFileAccessLog: {path: /a}}, {name: b, envoyFileAccessLog: {path: /b}}]";
+const FILES: &str =
+    "extensionProviders: [{name: a, envoyFileAccessLog: {path: /a}}, {name: b, envoyFileAccessLog: {path: /b}}]";
 
 fn telemetry(namespace: &str, selector: &str, logging: &str) -> String {
     format!(
