@@ -16,6 +16,7 @@ use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value};
 
 use annotations::Traffic;
+use varka_pilot::ProxyConfigs;
 use workload::Workload;
 
 /// What the mesh as a whole decides about its sidecars.
@@ -33,6 +34,8 @@ pub struct Options {
     pub cluster_id: String,
     /// `meshConfig.defaultConfig`, as JSON: what `proxy.istio.io/config` of a pod is merged over.
     pub proxy_config: Map<String, Value>,
+    /// The ProxyConfig resources.
+    pub proxy_configs: ProxyConfigs,
     /// Whether application probes are answered by way of the sidecar, unless `sidecar.istio.io/rewriteAppHTTPProbers` says otherwise.
     pub rewrite_probes: bool,
     /// `meshConfig.enablePrometheusMerge`.
@@ -51,6 +54,7 @@ impl Options {
             ca_address: format!("istiod.{root_namespace}.svc:15012"),
             cluster_id: "Kubernetes".to_owned(),
             proxy_config: Map::new(),
+            proxy_configs: ProxyConfigs::default(),
             rewrite_probes: true,
             prometheus_merge: true,
             resources: serde_json::json!({
@@ -145,7 +149,10 @@ pub fn inject(pod: &Value, namespace: &str, options: &Options) -> Result<Injecti
     let annotations = metadata::strings(pod, "annotations");
     let template = annotations::template(&annotations)?;
     let traffic = Traffic::read(&annotations)?;
-    let mut proxy_config = annotations::proxy_config(&annotations, &options.proxy_config)?;
+    let labels = metadata::strings(pod, "labels");
+    let labels = labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect();
+    let layers = options.proxy_configs.of(namespace, &labels);
+    let mut proxy_config = annotations::proxy_config(&annotations, &options.proxy_config, &layers)?;
     proxy_config.entry("discoveryAddress").or_insert_with(|| options.ca_address.as_str().into());
     let workload = Workload::of(pod, namespace);
     let warnings = annotations::unsupported(&annotations);

@@ -154,7 +154,8 @@ impl Parts {
         };
         let certificates = CertificateService::new(Arc::clone(&authority), authenticator, Arc::clone(&metrics));
         tasks.spawn(serve_grpc(xds, mesh_tls, certificates, discovery));
-        let webhooks = Webhooks { options: Arc::clone(&options), metrics: Arc::clone(&metrics) };
+        let webhooks =
+            Webhooks { options: Arc::clone(&options), published: published.subscribe(), metrics: Arc::clone(&metrics) };
         tasks.spawn(forever(webhook::server::serve(webhook, webhook_tls, Arc::new(webhooks))));
         tasks.spawn(forever(own.keep()));
         tasks.spawn(forever(ca::publish::run(client.clone(), authority.root_pem().to_owned())));

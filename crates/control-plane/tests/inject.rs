@@ -74,3 +74,47 @@ fn kubernetes_own_namespaces_are_left_alone() {
     let pod = json!({"spec": {"containers": []}});
     assert!(matches!(inject(&pod, "kube-system", &options), Ok(Injection::Skip(Skip::SystemNamespace))));
 }
+
+/// A ProxyConfig of the namespace is below the pod's annotation, one of the workload above it.
+#[test]
+fn proxy_configs_by_rank() {
+    let text = "
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: all, namespace: blog-system}
+spec: {concurrency: 1, environmentVariables: {A: namespace, B: namespace}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: web, namespace: blog-system}
+spec: {selector: {matchLabels: {app: web}}, environmentVariables: {B: workload}}
+";
+    let snapshot = varka_pilot::Snapshot::builder().objects(varka_api::read("t.yaml", text).0).build();
+    let mut options = Options::new("cluster.local", "cluster.local", "istio-system");
+    options.proxy_configs = snapshot.proxy_configs();
+    let pod = |app: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "labels": {"app": app}, "annotations": {"proxy.istio.io/config": "{concurrency: 4, proxyMetadata: {A: pod, B: pod}}"}},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        })
+    };
+    let environment = |app: &str| {
+        let mut pod = pod(app);
+        let Injection::Patch { patch, .. } = inject(&pod, "blog-system", &options).unwrap() else {
+            panic!("left alone")
+        };
+        json_patch::patch(&mut pod, &patch).unwrap();
+        let containers = pod.pointer("/spec/initContainers").and_then(Value::as_array).unwrap();
+        let proxy = containers.iter().find(|c| c.get("name") == Some(&json!("istio-proxy"))).unwrap();
+        let env = proxy.get("env").and_then(Value::as_array).unwrap();
+        let get = |name: &str| {
+            let found = env.iter().find(|e| e.get("name") == Some(&json!(name)));
+            found.and_then(|e| e.get("value")).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let config: Value = serde_json::from_str(&get("PROXY_CONFIG")).unwrap();
+        (get("A"), get("B"), config.get("concurrency").cloned().unwrap_or_default())
+    };
+    assert_eq!(environment("web"), ("pod".to_owned(), "workload".to_owned(), json!(4)));
+    assert_eq!(environment("db"), ("pod".to_owned(), "pod".to_owned(), json!(4)));
+}

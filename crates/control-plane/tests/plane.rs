@@ -260,7 +260,7 @@ impl Proxy {
         let connector = Fixed { channel: world.channel(&root).await, token };
         let (into, told) = mpsc::unbounded_channel();
         let mut node = node("blog-system", "web");
-        node.metadata["ON_DEMAND"] = json!("true");
+        node.metadata.as_object_mut().unwrap().insert("ON_DEMAND".to_owned(), json!("true"));
         let (client, names) = Client::new(connector, node, Recorder { into, refuse: None }).on_demand();
         (Self { told, _running: tokio::spawn(client.run(std::future::pending())) }, names)
     }

@@ -6,11 +6,12 @@
 //! The modules stand in the order in which one request meets them:
 //! [`listener`] (which filter chain), [`xff`], [`xfcc`], [`request_id`], [`path`] (what the request really says), [`host`] and
 //! [`route`] (where it goes), [`ext_authz`], [`jwt`], [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint),
-//! [`retry`] (once more?), [`outcome`] (what the client and the log are told).
+//! [`retry`] (once more?), [`outcome`] (what the client and the log are told), [`expression`] (whether it is logged).
 #![forbid(unsafe_code)]
 
 pub mod balance;
 pub mod cors;
+pub mod expression;
 pub mod ext_authz;
 pub mod facts;
 pub mod fault;

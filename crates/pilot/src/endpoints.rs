@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use varka_api::istio::{Labels, LocalityLb, ServiceEntry, WorkloadEntry};
 use varka_api::kube::{Pod, TopologyZone};
@@ -9,10 +10,11 @@ use varka_api::{Object, ObjectMeta};
 use varka_engine::ir::{ClusterLoadAssignment, Endpoint, HealthStatus, Locality, LocalityEndpoints, Str};
 
 use crate::context::{Ctx, s};
+use crate::diagnostic::Severity;
 use crate::key::contains;
 use crate::policy::Mode;
 use crate::reads::ReadKey;
-use crate::registry::{Port, Service, Source, TargetPort};
+use crate::registry::{Port, Resolution, Service, Source, TargetPort};
 use crate::snapshot::Kind;
 
 /// One endpoint.
@@ -79,7 +81,84 @@ fn kubernetes(
             found.push(instance);
         }
     }
+    found.extend(workload_entries(ctx, service, port, target_ports));
     found
+}
+
+/// WorkloadEntries that a Service selects like pods. A headless Service has none: its clients dial pods by their addresses.
+fn workload_entries(
+    ctx: &Ctx<'_>,
+    service: &Service,
+    port: &Port,
+    target_ports: &BTreeMap<u16, TargetPort>,
+) -> Vec<Instance> {
+    if service.selector.is_empty() || service.resolution != Resolution::Endpoints {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (entry, labels) in selected(ctx, &service.namespace, &service.selector) {
+        let number = match target_ports.get(&port.number) {
+            Some(TargetPort::Name(name)) => entry.spec.ports.get(&**name).copied(),
+            Some(TargetPort::Number(n)) => Some(entry.spec.ports.get(&*port.name).copied().unwrap_or((*n).into())),
+            None => None,
+        };
+        let Some(number) = number else { continue };
+        let instance = of_entry(&entry.spec, labels, number, &entry.metadata.name, &entry.metadata.namespace);
+        if instance.address.is_some() {
+            found.push(instance);
+        } else {
+            ctx.report(
+                Severity::Warning,
+                "workload-without-address",
+                entry,
+                "spec.address",
+                format!("`{}` is not an IP address, which endpoints of a Service must have", entry.spec.address),
+                format!("it is no endpoint of Service {}/{}", service.namespace, service.name),
+            );
+        }
+    }
+    found
+}
+
+type Entry = Arc<Object<WorkloadEntry>>;
+
+/// WorkloadEntries of a namespace by label, each with its labels.
+fn selected<'a, 's>(
+    ctx: &Ctx<'a>,
+    namespace: &str,
+    selector: &'s Labels,
+) -> impl Iterator<Item = (&'a Entry, Labels)> + use<'a, 's> {
+    let entries = ctx.namespace(Kind::WorkloadEntry, &ctx.snapshot.stores.workload_entries, namespace);
+    let labelled = entries.map(|entry| {
+        let mut labels = entry.metadata.labels.clone();
+        labels.extend(entry.spec.labels.clone());
+        (entry, labels)
+    });
+    labelled.filter(|(_, labels)| contains(labels, selector))
+}
+
+fn of_entry(e: &WorkloadEntry, labels: Labels, number: u32, name: &str, namespace: &str) -> Instance {
+    let address = e.address.parse::<IpAddr>().ok();
+    let mut zone = e.locality.split('/').map(str::to_owned);
+    Instance {
+        host: address.is_none().then(|| s(&e.address)),
+        address,
+        port: u16::try_from(number).unwrap_or_default(),
+        namespace: s(namespace),
+        service_account: s(&e.service_account),
+        locality: TopologyZone {
+            region: zone.next().unwrap_or_default(),
+            zone: zone.next().unwrap_or_default(),
+            sub_zone: zone.next().unwrap_or_default(),
+        },
+        weight: e.weight.max(1),
+        workload: s(name),
+        meshed: match labels.get("security.istio.io/tlsMode") {
+            Some(mode) => mode == "istio",
+            None => !e.service_account.is_empty(),
+        },
+        labels,
+    }
 }
 
 fn unknown(service: &Service) -> Instance {
@@ -132,42 +211,15 @@ fn external(ctx: &Ctx<'_>, service: &Service, entry: &Object<ServiceEntry>, port
     };
     let target = if declared.target_port > 0 { declared.target_port } else { declared.number };
     let mut found = Vec::new();
-    let mut add = |e: &WorkloadEntry, name: &str, namespace: &str| {
-        let number = e.ports.get(&declared.name).copied().unwrap_or(target);
-        let address = e.address.parse::<IpAddr>().ok();
-        let mut zone = e.locality.split('/').map(str::to_owned);
-        found.push(Instance {
-            host: address.is_none().then(|| s(&e.address)),
-            address,
-            port: u16::try_from(number).unwrap_or_default(),
-            labels: e.labels.clone(),
-            namespace: s(namespace),
-            service_account: s(&e.service_account),
-            locality: TopologyZone {
-                region: zone.next().unwrap_or_default(),
-                zone: zone.next().unwrap_or_default(),
-                sub_zone: zone.next().unwrap_or_default(),
-            },
-            weight: e.weight.max(1),
-            workload: s(name),
-            meshed: match e.labels.get("security.istio.io/tlsMode") {
-                Some(mode) => mode == "istio",
-                None => !e.service_account.is_empty(),
-            },
-        });
-    };
+    let port_of = |e: &WorkloadEntry| e.ports.get(&declared.name).copied().unwrap_or(target);
+    let (name, namespace) = (&entry.metadata.name, &entry.metadata.namespace);
     for endpoint in &entry.spec.endpoints {
-        add(endpoint, &entry.metadata.name, &entry.metadata.namespace);
+        found.push(of_entry(endpoint, endpoint.labels.clone(), port_of(endpoint), name, namespace));
     }
     if entry.spec.workload_selector.is_some() {
-        let namespace = &entry.metadata.namespace;
         let stores = &ctx.snapshot.stores;
-        for other in ctx.namespace(Kind::WorkloadEntry, &stores.workload_entries, namespace) {
-            let mut labels = other.metadata.labels.clone();
-            labels.extend(other.spec.labels.clone());
-            if contains(&labels, &service.selector) {
-                add(&WorkloadEntry { labels, ..other.spec.clone() }, &other.metadata.name, namespace);
-            }
+        for (other, labels) in selected(ctx, namespace, &service.selector) {
+            found.push(of_entry(&other.spec, labels, port_of(&other.spec), &other.metadata.name, namespace));
         }
         for pod in ctx.namespace(Kind::Pod, &stores.pods, namespace) {
             let Ok(address) = pod.spec.status.pod_ip.parse() else { continue };
@@ -306,3 +358,6 @@ fn share(ctx: &Ctx<'_>, key: &TopologyKey, settings: Option<&LocalityLb>, endpoi
     }
     Some(endpoints.iter().map(|e| e.weight).sum())
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ mod key;
 mod listener;
 mod names;
 mod policy;
+mod proxy_config;
 mod reads;
 mod registry;
 mod route;
@@ -39,6 +40,7 @@ pub use gateway_api::{
 pub use ingress::{Converted as ConvertedIngress, convert as convert_ingress};
 pub use key::{Interception, ProxyEngine, ProxyKey, ProxyKind, ProxyPort, ResourceName};
 pub use policy::{Mode, Rules, authorization_rules, peer_mode};
+pub use proxy_config::{ProxyConfigLayers, ProxyConfigs};
 pub use reads::{ChangeKey, ReadKey, ReadSet, touched};
 pub use registry::{Port, Protocol, Registry, Resolution, Service};
 pub use snapshot::{Change, KeySource, Kind, Prepared, Snapshot, SnapshotBuilder};

@@ -1,5 +1,6 @@
 //! Who may connect and who may ask, and what is written down about it.
 
+mod attach;
 mod authorization;
 mod custom;
 mod generate;

@@ -1,5 +1,6 @@
 //! An immutable index of all resources. A change makes a new one that shares everything that did not change.
 
+mod discovery;
 mod keys;
 mod prepare;
 mod store;
@@ -103,6 +104,20 @@ macro_rules! kinds {
                     Kind::MeshConfig | Kind::KeySet | Kind::NotImplemented(..) => {}
                 }
             }
+
+            /// Namespaces that have an object of any kind.
+            fn namespaces(&self) -> BTreeSet<Str> {
+                let mut found = BTreeSet::new();
+                $(found.extend(self.$field.namespaces().cloned());)*
+                found
+            }
+
+            /// Gives the objects of a namespace to `to`; which they are.
+            fn move_namespace(&mut self, namespace: &Str, to: &mut Self) -> Vec<(Kind, Str)> {
+                let mut moved = Vec::new();
+                $(moved.extend(self.$field.move_namespace(namespace, &mut to.$field).map(|name| (Kind::$ty, name)));)*
+                moved
+            }
         }
     };
 }
@@ -153,6 +168,8 @@ type SliceIndex = BTreeMap<(Str, Str), BTreeSet<Str>>;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub(crate) stores: Stores,
+    /// Objects of namespaces that do not belong to the mesh.
+    hidden: Stores,
     mesh: Arc<MeshConfig>,
     mesh_is_given: bool,
     /// Suffix of Kubernetes services, `cluster.local`.
@@ -238,6 +255,7 @@ impl Snapshot {
     fn empty() -> Self {
         Self {
             stores: Stores::default(),
+            hidden: Stores::default(),
             mesh: Arc::default(),
             mesh_is_given: false,
             domain: "cluster.local".into(),
@@ -276,15 +294,23 @@ impl Snapshot {
                     next.mesh = Arc::from(mesh);
                     next.mesh_is_given = true;
                     keys.push(next.mesh_changed(&mut stale));
+                    keys.extend(next.discover_all(&mut stale));
                 }
                 Change::Upsert(raw) => {
-                    keys.extend(next.config_map(&raw, &mut stale));
+                    if let Some(key) = next.config_map(&raw, &mut stale) {
+                        keys.push(key);
+                        keys.extend(next.discover_all(&mut stale));
+                    }
                     if let Some(kind) = Kind::of(raw.group(), &raw.kind) {
                         keys.push(next.upsert(kind, &raw, &mut stale));
+                        keys.extend(next.discover_after(kind, &raw.metadata.name, &mut stale));
                     }
                 }
                 Change::Keys { source, keys: found } => keys.extend(next.keys_changed(source, found)),
-                Change::Delete { kind, namespace, name } => keys.push(next.delete(kind, namespace, name, &mut stale)),
+                Change::Delete { kind, namespace, name } => {
+                    keys.push(next.delete(kind, namespace, name.clone(), &mut stale));
+                    keys.extend(next.discover_after(kind, &name, &mut stale));
+                }
             }
         }
         keys.extend(next.derive(&mut stale));
@@ -294,7 +320,8 @@ impl Snapshot {
     fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
         let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
         let mut also = self.index_keys(kind, &namespace, &name);
-        let found = match self.stores.upsert(kind, raw) {
+        let into = if self.is_hidden(&namespace) { &mut self.hidden } else { &mut self.stores };
+        let found = match into.upsert(kind, raw) {
             Ok(unknown) => {
                 let told = kind.is_typed_in_full().then_some(unknown).into_iter().flatten();
                 let mut found: Vec<_> = told.map(|path| unknown_field(raw, path)).collect();
@@ -315,6 +342,7 @@ impl Snapshot {
     fn delete(&mut self, kind: Kind, namespace: Str, name: Str, stale: &mut Stale) -> ChangeKey {
         let also = self.index_keys(kind, &namespace, &name);
         self.stores.remove(kind, &namespace, &name);
+        self.hidden.remove(kind, &namespace, &name);
         self.note(kind, &namespace, &name, Vec::new());
         if kind == Kind::EndpointSlice {
             self.index_slice(&namespace, &name);

@@ -10,6 +10,7 @@ mod list;
 use serde_json::Value;
 use varka_api::RawObject;
 use varka_api::istio::MeshConfig;
+use varka_engine::expression::Expression;
 
 use crate::diagnostic::{Diagnostic, Severity};
 
@@ -140,7 +141,31 @@ fn is_set(value: &Value) -> bool {
 
 /// Everything in `object` that is not implemented, for whoever writes it.
 pub fn not_implemented(object: &RawObject) -> Vec<Diagnostic> {
-    of_object(object, |_| true)
+    let mut found = of_object(object, |_| true);
+    if object.kind == "Telemetry" {
+        found.extend(filters(object));
+    }
+    found
+}
+
+/// Filters of access logs that cannot be evaluated. Compiling tells of them too.
+fn filters(object: &RawObject) -> Vec<Diagnostic> {
+    let logging = object.value.pointer("/spec/accessLogging").and_then(Value::as_array);
+    let filter = |(i, setting): (usize, &Value)| {
+        let expression = setting.pointer("/filter/expression")?.as_str()?;
+        let error = Expression::parse(expression).err()?;
+        let path = format!("spec.accessLogging[{i}].filter.expression");
+        Some(Diagnostic {
+            severity: Severity::Warning,
+            code: "access-log-filter",
+            resource: label(object),
+            position: object.position.at(&path),
+            path,
+            message: format!("the expression cannot be evaluated: {error}"),
+            effect: "every request is logged".to_owned(),
+        })
+    };
+    logging.into_iter().flatten().enumerate().filter_map(filter).collect()
 }
 
 /// What of it compiling does not tell.
@@ -175,7 +200,27 @@ pub(crate) fn in_mesh(mesh: &MeshConfig, resource: &str) -> Vec<Diagnostic> {
     let root = serde_json::json!({ "mesh": value });
     let entries = NOT_IMPLEMENTED.iter().filter(|e| e.is_of("", "MeshConfig"));
     let found = entries.flat_map(|entry| entry.places(&root).into_iter().map(move |place| (entry, place)));
-    found.map(|(entry, place)| entry.diagnostic(resource, place, None)).collect()
+    let mut found: Vec<_> = found.map(|(entry, place)| entry.diagnostic(resource, place, None)).collect();
+    found.extend(log_providers(mesh, resource));
+    found
+}
+
+/// Default providers of access logs that nothing is written for.
+fn log_providers(mesh: &MeshConfig, resource: &str) -> Vec<Diagnostic> {
+    let writes = |name: &str| {
+        name == "envoy" || mesh.extension_providers.iter().any(|p| p.name == name && p.envoy_file_access_log.is_some())
+    };
+    let names = mesh.default_providers.get("accessLogging").into_iter().flatten();
+    let diagnostic = |name: &String| Diagnostic {
+        severity: Severity::Warning,
+        code: "unknown-provider",
+        resource: resource.to_owned(),
+        path: "mesh.defaultProviders.accessLogging".to_owned(),
+        position: None,
+        message: format!("MeshConfig has no file access log provider `{name}`"),
+        effect: "nothing is logged for it".to_owned(),
+    };
+    names.filter(|name| !writes(name)).map(diagnostic).collect()
 }
 
 /// A kind of which nothing is implemented, as a name that tells it from all others.

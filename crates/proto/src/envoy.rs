@@ -14,6 +14,7 @@ pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub use envoy_types::pb::envoy::r#type::v3 as types;
 
 pub use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_access_log;
+pub use envoy_types::pb::envoy::extensions::access_loggers::filters::cel::v3 as access_log_expression;
 pub use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream_access_log;
 pub use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_forward_proxy;
 pub use envoy_types::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as dynamic_forward_proxy_cache;

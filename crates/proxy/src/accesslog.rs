@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use varka_engine::expression::Expression;
 use varka_engine::facts::Connection;
 use varka_engine::ir::{AccessLog, AccessLogSink, Str};
 use varka_engine::outcome::{Flag, Outcome};
@@ -88,6 +89,7 @@ pub(crate) struct Log {
     sink: AccessLogSink,
     format: Format,
     only_not_found: bool,
+    filter: Option<Arc<Expression>>,
 }
 
 impl Log {
@@ -95,9 +97,16 @@ impl Log {
     pub(crate) fn prepare(configured: &[AccessLog], errors: &mut Vec<accesslog::Error>) -> Box<[Self]> {
         let log = |log: &AccessLog| {
             let format = Format::new(&log.format).map_err(|e| errors.push(e)).ok()?;
-            Some(Self { sink: log.sink.clone(), format, only_not_found: log.only_not_found })
+            let filter = log.filter.as_deref().map(accesslog::filter).transpose().map_err(|e| errors.push(e)).ok()?;
+            let filter = filter.map(Arc::new);
+            Some(Self { sink: log.sink.clone(), format, only_not_found: log.only_not_found, filter })
         };
         configured.iter().filter_map(log).collect()
+    }
+
+    fn takes(&self, record: &Record<'_>) -> bool {
+        (!self.only_not_found || record.outcome.flags.contains(Flag::NoRouteFound))
+            && self.filter.as_ref().is_none_or(|filter| filter.holds(record))
     }
 }
 
@@ -138,7 +147,7 @@ impl AccessLogs {
     /// Writes the logs of one request or connection.
     pub(crate) fn write(&self, logs: &[Log], record: &Record<'_>) {
         for log in logs {
-            if !log.only_not_found || record.outcome.flags.contains(Flag::NoRouteFound) {
+            if log.takes(record) {
                 LINE.with_borrow_mut(|line| {
                     line.clear();
                     log.format.render(record, line);

@@ -4,9 +4,11 @@
 //! JSON, where a lone operator that yields a number stays a number.
 
 use http::HeaderName;
+use varka_engine::expression::{Expression, ExpressionError};
 use varka_engine::format::{FormatError, Operator, Segment, segments};
 use varka_engine::ir::AccessLogFormat;
 
+mod attributes;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -29,12 +31,23 @@ pub enum Error {
         /// As written.
         operator: String,
     },
+    /// No condition, or one that is not supported.
+    #[error("access log filter: {0}")]
+    Filter(#[from] ExpressionError),
     /// A header name that cannot be one.
     #[error("access log format: {name:?} is no header name")]
     HeaderName {
         /// As written.
         name: String,
     },
+}
+
+/// Compiles a configured filter.
+///
+/// # Errors
+/// What of it is no condition, or not supported.
+pub fn filter(expression: &str) -> Result<Expression, Error> {
+    Ok(Expression::parse(expression)?)
 }
 
 /// A compiled format.

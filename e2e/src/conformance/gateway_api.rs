@@ -179,8 +179,8 @@ fn service(name: &str, namespace: &str) -> Vec<Value> {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace},
         "spec": {"ports": declared.collect::<Vec<_>>()},
     });
-    if edge {
-        service["status"] = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}});
+    if let Some(map) = service.as_object_mut().filter(|_| edge) {
+        map.insert("status".to_owned(), json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}));
     }
     let labels = json!({"kubernetes.io/service-name": name});
     let slice = json!({

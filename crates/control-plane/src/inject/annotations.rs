@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value};
+use varka_api::istio::ProxyConfig;
+use varka_pilot::ProxyConfigLayers;
 
 use super::{Options, Refusal, Template};
 
@@ -116,22 +118,44 @@ pub(super) fn rewrite_probes(annotations: &Map<String, Value>, options: &Options
     }
 }
 
-/// The pod's proxy configuration merged over the mesh's, member by member.
+/// The proxy configuration of a pod: the mesh's, ProxyConfigs of the mesh and the namespace, the pod's annotation, the ProxyConfig
+/// of the workload, each over those before it, member by member.
 pub(super) fn proxy_config(
     annotations: &Map<String, Value>,
     mesh: &Map<String, Value>,
+    layers: &ProxyConfigLayers<'_>,
 ) -> Result<Map<String, Value>, Refusal> {
-    let Some(given) = text(annotations, PROXY_CONFIG) else { return Ok(mesh.clone()) };
-    let own = serde_saphyr::from_str::<Value>(given).ok();
-    let Some(Value::Object(own)) = own else {
-        return Err(refusal(PROXY_CONFIG, given, "it must be a YAML mapping with fields of Istio's ProxyConfig"));
-    };
     let mut merged = Value::Object(mesh.clone());
-    json_patch::merge(&mut merged, &Value::Object(own));
+    for config in &layers.below {
+        json_patch::merge(&mut merged, &of_resource(config));
+    }
+    if let Some(given) = text(annotations, PROXY_CONFIG) {
+        let own = serde_saphyr::from_str::<Value>(given).ok();
+        let Some(own @ Value::Object(_)) = own else {
+            return Err(refusal(PROXY_CONFIG, given, "it must be a YAML mapping with fields of Istio's ProxyConfig"));
+        };
+        json_patch::merge(&mut merged, &own);
+    }
+    if let Some(config) = layers.above {
+        json_patch::merge(&mut merged, &of_resource(config));
+    }
     match merged {
         Value::Object(merged) => Ok(merged),
         _ => Ok(mesh.clone()),
     }
+}
+
+/// What a ProxyConfig says, under the names of `defaultConfig`.
+fn of_resource(config: &ProxyConfig) -> Value {
+    let mut map = Map::new();
+    if let Some(concurrency) = config.concurrency {
+        map.insert("concurrency".to_owned(), concurrency.into());
+    }
+    if !config.environment_variables.is_empty() {
+        let variables = config.environment_variables.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        map.insert("proxyMetadata".to_owned(), Value::Object(variables));
+    }
+    Value::Object(map)
 }
 
 /// A warning for each annotation that has no effect here.

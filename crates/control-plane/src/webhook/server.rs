@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -21,6 +21,7 @@ use super::review;
 use crate::inject::Options;
 use crate::listen::{self, Connection};
 use crate::metrics::Metrics;
+use crate::watch::Published;
 
 /// A review holds an object twice at most, and the API server stores none larger than 3 MiB.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -33,7 +34,16 @@ const MAX_STREAMS: u32 = 64;
 /// What the handlers need.
 pub(crate) struct Webhooks {
     pub(crate) options: Arc<arc_swap::ArcSwap<Options>>,
+    pub(crate) published: watch::Receiver<Arc<Published>>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Webhooks {
+    /// What holds for a pod that is made now.
+    fn options(&self) -> Options {
+        let proxy_configs = self.published.borrow().snapshot.proxy_configs();
+        Options { proxy_configs, ..Options::clone(&self.options.load()) }
+    }
 }
 
 /// Serves until dropped.
@@ -88,7 +98,7 @@ async fn respond(request: Request<Incoming>, webhooks: &Webhooks) -> Response<Fu
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the review did not arrive in time\n"),
     };
     let answer = if inject {
-        review::mutate(&body, &webhooks.options.load(), &webhooks.metrics)
+        review::mutate(&body, &webhooks.options(), &webhooks.metrics)
     } else {
         review::check(&body, &webhooks.metrics)
     };

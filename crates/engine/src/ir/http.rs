@@ -152,6 +152,9 @@ pub struct AccessLog {
     pub format: AccessLogFormat,
     /// Only connections that no route or chain handled (`response_flag_filter: NR`), as Istio's listener logs.
     pub only_not_found: bool,
+    /// Only what satisfies this ([`crate::expression`], in CEL).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Str>,
 }
 
 /// Where an access log goes.

@@ -8,10 +8,10 @@ use varka_engine::ir::{
     ExtAuthz, HttpFilter, NetworkFilter, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str,
 };
 
+use super::attach;
 use super::generate::{Aim, policy};
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
-use crate::key::contains;
 use crate::reads::ReadKey;
 use crate::snapshot::{Kind, Snapshot, by_age};
 
@@ -100,12 +100,7 @@ fn applicable(ctx: &Ctx<'_>) -> Vec<Policy> {
     for namespace in namespaces {
         let mut here: Vec<_> = ctx
             .namespace(Kind::AuthorizationPolicy, store, namespace)
-            .filter(|p| {
-                // A policy with a target is for that target, not for workloads by label.
-                let targeted = p.spec.target_ref.is_some() || !p.spec.target_refs.is_empty();
-                let selector = p.spec.selector.as_ref();
-                !targeted && selector.is_none_or(|s| contains(&ctx.proxy.labels, &s.match_labels))
-            })
+            .filter(|p| attach::is_for(ctx.proxy, namespace, &p.spec))
             .cloned()
             .collect();
         here.sort_by(|a, b| by_age(a, b));

@@ -9,9 +9,9 @@ use varka_api::Object;
 use varka_api::istio::{JwtRule, RequestAuthentication};
 use varka_engine::ir::{HttpFilter, Jwks, JwtAuthn, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement, Str};
 
+use super::attach;
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
-use crate::key::contains;
 use crate::snapshot::{KeySource, Kind, by_age};
 
 /// An RSA key that was made and whose private half was thrown away: it verifies nothing.
@@ -58,12 +58,7 @@ fn applicable(ctx: &Ctx<'_>) -> Vec<Arc<Object<RequestAuthentication>>> {
     for namespace in std::iter::once(root).chain(own) {
         let mut here: Vec<_> = ctx
             .namespace(Kind::RequestAuthentication, store, namespace)
-            .filter(|o| {
-                // One with a target is for that target, not for workloads by label.
-                let targeted = o.spec.target_ref.is_some() || !o.spec.target_refs.is_empty();
-                let selector = o.spec.selector.as_ref();
-                !targeted && selector.is_none_or(|x| contains(&ctx.proxy.labels, &x.match_labels))
-            })
+            .filter(|o| attach::is_for(ctx.proxy, namespace, &o.spec))
             .cloned()
             .collect();
         here.sort_by(|a, b| by_age(a, b));

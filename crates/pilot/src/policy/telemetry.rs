@@ -1,15 +1,18 @@
 //! Access logs and spans, by MeshConfig and Telemetry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use varka_api::Object;
 use varka_api::istio::{AccessLogEncoding, AccessLogging, MeshConfig, Telemetry, WorkloadMode};
+use varka_engine::expression::Expression;
 use varka_engine::ir::{AccessLog, AccessLogFormat, AccessLogSink, ISTIO_JSON, ISTIO_TEXT, Str, Tracing};
 
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
-use crate::key::contains;
 use crate::snapshot::{Kind, by_age};
+
+use super::attach;
 
 /// Which side of a connection is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,49 +26,99 @@ pub(crate) enum Side {
 /// Logs of requests and connections.
 pub(crate) fn access_logs(ctx: &Ctx<'_>, side: Side) -> Vec<AccessLog> {
     let mesh = ctx.mesh();
-    let telemetries = applicable(ctx);
-    let mut chosen: Option<(&Arc<Object<Telemetry>>, Vec<&AccessLogging>)> = None;
-    for telemetry in &telemetries {
-        let fits: Vec<_> = telemetry.spec.access_logging.iter().filter(|l| is_for(l, side)).collect();
-        if !fits.is_empty() {
-            chosen = Some((telemetry, fits));
+    let mut logs = Vec::new();
+    for (provider, setting) in providers(ctx, side) {
+        let Some(mut log) =
+            (if provider.is_empty() { mesh_log(mesh, setting.is_some()) } else { provider_log(mesh, provider) })
+        else {
+            continue;
+        };
+        log.filter = setting.and_then(|s| filter(ctx, s));
+        if !logs.contains(&log) {
+            logs.push(log);
         }
     }
-    let Some((telemetry, settings)) = chosen else { return mesh_log(mesh).into_iter().collect() };
-    let mut logs = Vec::new();
-    for (i, setting) in settings.iter().enumerate() {
-        if setting.disabled == Some(true) {
-            continue;
+    logs
+}
+
+/// A setting, and where it was written.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    telemetry: &'a Arc<Object<Telemetry>>,
+    index: usize,
+    logging: &'a AccessLogging,
+}
+
+/// Name of the log that `accessLogFile` says, which is the provider where no other is named.
+const OWN: &str = "";
+
+/// Providers by name, each with the setting that turned it on; `None`: the mesh's default.
+///
+/// A Telemetry that names providers puts them in the place of those above it; one that names none says something of those above it.
+fn providers<'a>(ctx: &Ctx<'a>, side: Side) -> BTreeMap<&'a str, Option<Setting<'a>>> {
+    let mesh = ctx.mesh();
+    let defaults: Vec<&'a str> = match mesh.default_providers.get("accessLogging") {
+        Some(names) if !names.is_empty() => names.iter().map(String::as_str).collect(),
+        _ => vec![OWN],
+    };
+    let mut on: BTreeMap<&'a str, Option<Setting<'a>>> = defaults.iter().map(|name| (*name, None)).collect();
+    let mut above = defaults;
+    for telemetry in applicable(ctx) {
+        let logging = telemetry.spec.access_logging.iter().enumerate();
+        let fits: Vec<_> = logging.filter(|(_, l)| is_for(l, side)).collect();
+        let named = |l: &&'a AccessLogging| l.providers.iter().map(|p| p.name.as_str());
+        let names: Vec<&'a str> = fits.iter().flat_map(|(_, l)| named(l)).collect();
+        if !names.is_empty() {
+            on.retain(|name, _| names.contains(name));
         }
-        if setting.filter.is_some() {
-            ctx.report(
-                Severity::Warning,
-                "access-log-filter",
-                telemetry,
-                &format!("spec.accessLogging[{i}].filter"),
-                "filters of access logs are not supported",
-                "every request is logged",
-            );
-        }
-        if setting.providers.is_empty() {
-            logs.push(mesh_log(mesh).unwrap_or_else(|| log("/dev/stdout", AccessLogFormat::Text(s(ISTIO_TEXT)))));
-        }
-        for provider in &setting.providers {
-            match provider_log(mesh, &provider.name) {
-                Some(found) => logs.push(found),
-                None => ctx.report(
-                    Severity::Warning,
-                    "unknown-provider",
-                    telemetry,
-                    &format!("spec.accessLogging[{i}].providers"),
-                    format!("MeshConfig has no file access log provider `{}`", provider.name),
-                    "nothing is logged for it",
-                ),
+        for (index, logging) in &fits {
+            let own: Vec<&'a str> = named(logging).collect();
+            let meant = if own.is_empty() { above.clone() } else { own };
+            for name in meant {
+                if logging.disabled == Some(true) {
+                    on.remove(name);
+                } else {
+                    check_provider(ctx, telemetry, *index, name);
+                    on.insert(name, Some(Setting { telemetry, index: *index, logging }));
+                }
             }
         }
+        if !names.is_empty() {
+            above = names;
+        }
     }
-    logs.dedup();
-    logs
+    on
+}
+
+fn check_provider(ctx: &Ctx<'_>, telemetry: &Object<Telemetry>, index: usize, name: &str) {
+    if name != OWN && provider_log(ctx.mesh(), name).is_none() {
+        ctx.report(
+            Severity::Warning,
+            "unknown-provider",
+            telemetry,
+            &format!("spec.accessLogging[{index}].providers"),
+            format!("MeshConfig has no file access log provider `{name}`"),
+            "nothing is logged for it",
+        );
+    }
+}
+
+/// The filter of a setting, where the proxy can evaluate it; Envoy knows more than ours.
+fn filter(ctx: &Ctx<'_>, setting: Setting<'_>) -> Option<Str> {
+    let expression = &setting.logging.filter.as_ref()?.expression;
+    let error = if ctx.is_envoy() { None } else { Expression::parse(expression).err() };
+    if let Some(error) = error {
+        ctx.report(
+            Severity::Warning,
+            "access-log-filter",
+            setting.telemetry,
+            &format!("spec.accessLogging[{}].filter.expression", setting.index),
+            format!("the expression cannot be evaluated: {error}"),
+            "every request is logged",
+        );
+        return None;
+    }
+    Some(s(expression))
 }
 
 /// Logs of connections that no filter chain took.
@@ -74,23 +127,21 @@ pub(crate) fn listener_access_logs(ctx: &Ctx<'_>, side: Side) -> Vec<AccessLog> 
 }
 
 /// Telemetry resources of the mesh, the namespace and the workload; later ones win.
-fn applicable(ctx: &Ctx<'_>) -> Vec<Arc<Object<Telemetry>>> {
+fn applicable<'a>(ctx: &Ctx<'a>) -> Vec<&'a Arc<Object<Telemetry>>> {
     let store = &ctx.snapshot.stores.telemetries;
-    let selects = |t: &Telemetry| {
-        t.selector.as_ref().filter(|s| !s.match_labels.is_empty()).map(|s| contains(&ctx.proxy.labels, &s.match_labels))
-    };
-    let oldest = |namespace: &str, wanted: Option<bool>| {
-        let mut found: Vec<_> =
-            ctx.namespace(Kind::Telemetry, store, namespace).filter(|t| selects(&t.spec) == wanted).collect();
+    let of = |namespace: &str, wanted: &dyn Fn(&Object<Telemetry>) -> bool| {
+        let mut found: Vec<_> = ctx.namespace(Kind::Telemetry, store, namespace).filter(|t| wanted(t)).collect();
         found.sort_by(|a, b| by_age(a, b));
-        found.first().map(|o| Arc::clone(o))
+        found
     };
+    let whole = |t: &Object<Telemetry>| attach::is_of_namespace(&t.spec);
     let (root, own) = (ctx.root_namespace(), &*ctx.proxy.namespace);
-    let mut all: Vec<_> = oldest(root, None).into_iter().collect();
+    // The oldest alone speaks for a namespace.
+    let mut all: Vec<_> = of(root, &whole).into_iter().take(1).collect();
     if root != own {
-        all.extend(oldest(own, None));
+        all.extend(of(own, &whole).into_iter().take(1));
     }
-    all.extend(oldest(own, Some(true)));
+    all.extend(of(own, &|t| !whole(t) && attach::is_for(ctx.proxy, own, &t.spec)));
     all
 }
 
@@ -102,10 +153,11 @@ fn is_for(setting: &AccessLogging, side: Side) -> bool {
     }
 }
 
-fn mesh_log(mesh: &MeshConfig) -> Option<AccessLog> {
+/// What `accessLogFile` says; where it says nothing, a Telemetry that turns logs on means standard output.
+fn mesh_log(mesh: &MeshConfig, asked: bool) -> Option<AccessLog> {
     let file = mesh.access_log_file.as_deref().unwrap_or("/dev/stdout");
     if file.is_empty() {
-        return None;
+        return asked.then(|| log("/dev/stdout", AccessLogFormat::Text(s(ISTIO_TEXT))));
     }
     let own = mesh.access_log_format.as_str();
     let format = match mesh.access_log_encoding {
@@ -146,7 +198,7 @@ fn provider_log(mesh: &MeshConfig, name: &str) -> Option<AccessLog> {
 
 fn log(path: &str, format: AccessLogFormat) -> AccessLog {
     let sink = if path == "/dev/stdout" { AccessLogSink::Stdout } else { AccessLogSink::File(s(path)) };
-    AccessLog { sink, format, only_not_found: false }
+    AccessLog { sink, format, only_not_found: false, filter: None }
 }
 
 /// Spans: where a provider is configured, at the rate of Telemetry, else of the mesh, else 1 %.
@@ -180,3 +232,6 @@ pub(crate) fn tracing(ctx: &Ctx<'_>, side: Side) -> Option<Tracing> {
         collector: s(format!("outbound|{}||{host}", collector.port)),
     })
 }
+
+#[cfg(test)]
+mod tests;

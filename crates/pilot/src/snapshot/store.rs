@@ -43,6 +43,20 @@ impl<T> Store<T> {
         }
     }
 
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &Str> {
+        self.0.keys()
+    }
+
+    /// Gives all of a namespace to `to`; the names.
+    pub(super) fn move_namespace(&mut self, namespace: &Str, to: &mut Self) -> impl Iterator<Item = Str> + use<T> {
+        let taken = self.0.remove(namespace);
+        let names: Vec<Str> = taken.iter().flat_map(|names| names.keys().cloned()).collect();
+        if let Some(names) = taken {
+            to.0.insert(namespace.clone(), names);
+        }
+        names.into_iter()
+    }
+
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Object<T>>> {
         self.0.get(namespace)?.get(name)
     }

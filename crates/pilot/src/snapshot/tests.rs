@@ -33,3 +33,57 @@ fn what_cannot_be_decoded_leaves_the_last_good_version() {
     let mended = next.with(read(good).into_iter().map(Change::Upsert));
     assert_eq!(mended.problems().count(), 0);
 }
+
+/// A namespace, a Service and its slice.
+fn shop(label: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: x, labels: {{mesh: '{label}'}}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: a, namespace: x}}\nspec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: 80}}]}}\n---\n{SLICE}"
+    )
+}
+
+fn selecting(value: &str) -> Change {
+    let text = format!("discoverySelectors: [{{matchLabels: {{mesh: '{value}'}}}}]");
+    Change::Mesh(Box::new(MeshConfig::from_yaml(&text).unwrap().0))
+}
+
+fn known(snapshot: &Snapshot) -> (usize, usize) {
+    (snapshot.registry().by_host("a.x.svc.cluster.local").len(), snapshot.slices_of("x", "a").count())
+}
+
+#[test]
+fn a_namespace_belongs_to_the_mesh_by_its_labels() {
+    let all = Snapshot::builder().objects(read(&shop("on"))).build();
+    assert_eq!(known(&all), (1, 1));
+    let (none, keys) = all.apply([selecting("other")]);
+    assert_eq!(known(&none), (0, 0));
+    let gone: Vec<_> = keys.iter().map(|k| k.kind).collect();
+    assert!(gone.contains(&Kind::Service) && gone.contains(&Kind::EndpointSlice), "{gone:?}");
+    let slice = keys.iter().find(|k| k.kind == Kind::EndpointSlice).unwrap();
+    assert_eq!(slice.also, [ReadKey::Endpoints("x".into(), "a".into())]);
+    // What changes meanwhile is kept, and comes in with the label.
+    let changed = read(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: x}\nspec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}]}\n",
+    );
+    let later = none.with(changed.into_iter().map(Change::Upsert));
+    assert_eq!(later.registry().services().len(), 0);
+    let labelled = later.with(read(&shop("other")).into_iter().take(1).map(Change::Upsert));
+    assert_eq!((known(&labelled), labelled.registry().services().len()), ((1, 1), 2));
+    let deleted = labelled.with([Change::Delete { kind: Kind::Namespace, namespace: "".into(), name: "x".into() }]);
+    assert_eq!(known(&deleted), (0, 0));
+}
+
+#[test]
+fn whatever_the_order_the_same_is_known() {
+    let objects: Vec<Change> = read(&shop("on")).into_iter().map(Change::Upsert).collect();
+    for value in ["on", "off"] {
+        let wanted = if value == "on" { (1, 1) } else { (0, 0) };
+        let first = Snapshot::builder().build().with([vec![selecting(value)], objects.clone()].concat());
+        let last = Snapshot::builder().build().with([objects.clone(), vec![selecting(value)]].concat());
+        let reversed = Snapshot::builder()
+            .build()
+            .with(objects.iter().cloned().rev().chain([selecting(value)]).collect::<Vec<_>>());
+        assert_eq!([known(&first), known(&last), known(&reversed)], [wanted; 3], "{value}");
+    }
+    let back = Snapshot::builder().build().with([vec![selecting("off")], objects].concat());
+    assert_eq!(known(&back.with([Change::Mesh(Box::default())])), (1, 1), "nothing is selected any more: all");
+}

@@ -63,19 +63,19 @@ impl NotImplemented {
     }
 }
 
+const NO_WAYPOINTS: &str = "such targets are for waypoints, as in Istio: it applies to nothing; use a selector";
+const WAYPOINT_TARGETS: &[&str] = &["Service", "ServiceEntry", "GatewayClass"];
 const ABSENT: &str = "the proxies behave as if it were absent";
 const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
 const NAMED_ONLY: &str = "routes attach only to the parents that they name";
 const NO_SESSIONS: &str = "requests of one client go to any endpoint";
-const DEFAULTS_STAY: &str =
-    "the proxies keep MeshConfig's defaultConfig and what the pod's annotation proxy.istio.io/config says";
 
 /// Everything that is not implemented.
 pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     whole(NETWORKING, "EnvoyFilter", ABSENT),
     whole(NETWORKING, "WorkloadGroup", "no WorkloadEntry is made of it and nothing is probed"),
-    whole(NETWORKING, "ProxyConfig", DEFAULTS_STAY),
+    field(NETWORKING, "ProxyConfig", "spec.image", "there is one image"),
     whole(EXTENSIONS, "WasmPlugin", ABSENT),
     whole(EXTENSIONS, "TrafficExtension", ABSENT),
     whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),
@@ -111,7 +111,7 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     destination_rule("spec.trafficPolicy.loadBalancer.zoneAwareLbSetting", "endpoints of all zones are used alike"),
     destination_rule(
         "spec.trafficPolicy.outlierDetection.consecutiveErrors",
-        "errors are counted as by the other fields",
+        "it is ignored, as by Istio: write consecutive5xxErrors or consecutiveGatewayErrors",
     ),
     gateway("spec.servers[].defaultEndpoint", "it is ignored, as by Istio"),
     field(NETWORKING, "ServiceEntry", "spec.endpoints[].network", NO_NETWORKS),
@@ -136,21 +136,18 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     )
     .only(&["experimental.envoy.filters.*"])
     .error(),
-    request_authentication("spec.targetRef", "tokens are verified nowhere for it; use a selector").error(),
-    request_authentication("spec.targetRefs", "tokens are verified nowhere for it; use a selector").error(),
-    authorization("spec.targetRef", "the policy is enforced nowhere; use a selector").error(),
-    authorization("spec.targetRefs", "the policy is enforced nowhere; use a selector").error(),
-    telemetry("spec.targetRef", "it applies to the whole namespace; use a selector"),
-    telemetry("spec.targetRefs", "it applies to the whole namespace; use a selector"),
+    request_authentication("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    request_authentication("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    authorization("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    authorization("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
+    telemetry("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
+    telemetry("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
     telemetry("spec.tracing", NO_SPANS),
     telemetry("spec.metrics[].overrides", "metrics keep Istio's standard names and labels"),
     telemetry("spec.metrics[].reportingInterval", "TCP metrics are counted as they happen"),
-    telemetry("spec.accessLogging[].filter", "every request is logged").by_compiler(),
-    mesh("mesh.discoverySelectors", "all namespaces belong to the mesh"),
     mesh("mesh.enableTracing", NO_SPANS),
     mesh("mesh.defaultConfig.tracing", NO_SPANS),
     mesh("mesh.defaultProviders.tracing", NO_SPANS),
-    mesh("mesh.defaultProviders.accessLogging", "what accessLogFile says is logged"),
     mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
     mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
     mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),

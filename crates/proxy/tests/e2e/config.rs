@@ -17,7 +17,12 @@ use varka_engine::ir::{
 pub(crate) const LOG: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %DOWNSTREAM_LOCAL_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
 
 pub(crate) fn log() -> Vec<AccessLog> {
-    vec![AccessLog { sink: AccessLogSink::Stdout, format: AccessLogFormat::Text(LOG.into()), only_not_found: false }]
+    vec![AccessLog {
+        sink: AccessLogSink::Stdout,
+        format: AccessLogFormat::Text(LOG.into()),
+        only_not_found: false,
+        filter: None,
+    }]
 }
 
 pub(crate) fn any() -> SocketAddr {

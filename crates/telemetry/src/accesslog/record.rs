@@ -200,7 +200,7 @@ impl Record<'_> {
             Field::RouteName => text(self.route, out),
             Field::FilterChainName => text(self.chain, out),
             Field::Hostname => text(self.hostname, out),
-            Field::GrpcStatusNumber => self.grpc_status(out),
+            Field::GrpcStatusNumber => some(self.grpc_status(), out),
             Field::UpstreamHost
             | Field::UpstreamRemoteAddress
             | Field::UpstreamRemoteAddressWithoutPort
@@ -258,10 +258,10 @@ impl Record<'_> {
         !self.outcome.flags.is_empty()
     }
 
-    fn grpc_status(&self, out: &mut String) -> bool {
+    pub(super) fn grpc_status(&self) -> Option<u32> {
         let find = |headers: Option<&HeaderMap>| headers.and_then(|h| h.get("grpc-status")).cloned();
         let status = find(self.trailers).or_else(|| find(self.response));
-        status.and_then(|value| value.to_str().ok()?.parse::<u32>().ok()).is_some_and(|number| put(number, out))
+        status.and_then(|value| value.to_str().ok()?.parse::<u32>().ok())
     }
 }
 

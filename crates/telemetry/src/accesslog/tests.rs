@@ -177,3 +177,29 @@ fn times() {
     assert_eq!(formatted("%Y/%m/%dT%H:%M:%S%z %s"), "2026/11/22T17:35:03+0000 1795368903");
     assert_eq!(formatted("%F %T.%3f %E3S %9f"), "2026-11-22 17:35:03.012 03.012 012000000");
 }
+
+#[test]
+fn a_filter_asks_what_the_line_would_say() {
+    let (c, outcome) = (connection(), Outcome::via_upstream(200));
+    let request = headers(&[("x-tenant", "red"), ("x-tenant", "blue")]);
+    let mut several = request.clone();
+    several.append("x-tenant", HeaderValue::from_static("green"));
+    let r = Record { request: Some(&several), path: "/api/posts?page=2", ..record(&c, &outcome) };
+    for (expression, wanted) in [
+        ("response.code == 200 && request.method == 'GET'", true),
+        ("request.url_path == '/api/posts' && request.path.endsWith('page=2')", true),
+        ("request.host == 'blog.jiminhome.shop' && request.protocol == 'HTTP/1.1'", true),
+        ("request.headers['x-tenant'] == 'red,blue,green' || request.headers['x-tenant'] == 'blue,green'", true),
+        ("request.duration >= duration('4ms') && request.duration < duration('5ms')", true),
+        ("response.size == 383 && request.size == 0", true),
+        ("source.address == '127.0.0.6:0' && destination.port == 8080", true),
+        ("upstream.address == '10.96.0.10:8080' && xds.cluster_name == 'PassthroughCluster'", true),
+        ("connection.mtls", false),
+        ("has(connection.requested_server_name)", false),
+        ("response.code_details != 'via_upstream'", false),
+    ] {
+        assert_eq!(filter(expression).unwrap().holds(&r), wanted, "{expression}");
+    }
+    let nothing = Outcome { status: 0, ..outcome.clone() };
+    assert!(!filter("response.code < 400").unwrap().holds(&Record { outcome: &nothing, ..record(&c, &nothing) }));
+}

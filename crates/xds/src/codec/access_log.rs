@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use varka_engine::expression::Expression;
 use varka_engine::ir::{AccessLog, AccessLogFormat, AccessLogSink, Str};
+use varka_proto::envoy::access_log_expression::ExpressionFilter;
 use varka_proto::envoy::accesslog::{self, access_log_filter::FilterSpecifier};
 use varka_proto::envoy::core::{self, data_source::Specifier, substitution_format_string::Format};
 use varka_proto::envoy::file_access_log::{FileAccessLog, file_access_log};
@@ -16,6 +18,7 @@ use super::wire::{holds, pack, unpack};
 const FILE: &str = "envoy.access_loggers.file";
 /// Where Istio, too, sends what goes to standard output.
 const STDOUT: &str = "/dev/stdout";
+const EXPRESSION: &str = "envoy.access_loggers.extension_filters.cel";
 /// "No route, or no filter chain".
 const NOT_FOUND: &str = "NR";
 
@@ -36,22 +39,37 @@ pub(super) fn encode(log: &AccessLog) -> accesslog::AccessLog {
     };
     let format = core::SubstitutionFormatString { format: Some(format), ..Default::default() };
     let file = FileAccessLog { path, access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(format)) };
-    let filter = accesslog::ResponseFlagFilter { flags: vec![NOT_FOUND.to_owned()] };
     accesslog::AccessLog {
         name: FILE.to_owned(),
-        filter: log.only_not_found.then_some(accesslog::AccessLogFilter {
-            filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(filter)),
-        }),
+        filter: encode_filter(log),
         config_type: Some(accesslog::access_log::ConfigType::TypedConfig(pack(&file))),
+    }
+}
+
+/// Both conditions, where there are two.
+fn encode_filter(log: &AccessLog) -> Option<accesslog::AccessLogFilter> {
+    let of = |specifier| accesslog::AccessLogFilter { filter_specifier: Some(specifier) };
+    let not_found = log.only_not_found.then(|| {
+        of(FilterSpecifier::ResponseFlagFilter(accesslog::ResponseFlagFilter { flags: vec![NOT_FOUND.to_owned()] }))
+    });
+    let expression = log.filter.as_ref().map(|text| {
+        let config = pack(&ExpressionFilter { expression: text.to_string(), cel_config: None });
+        let config_type = Some(accesslog::extension_filter::ConfigType::TypedConfig(config));
+        of(FilterSpecifier::ExtensionFilter(accesslog::ExtensionFilter { name: EXPRESSION.to_owned(), config_type }))
+    });
+    match (not_found, expression) {
+        (Some(a), Some(b)) => Some(of(FilterSpecifier::AndFilter(accesslog::AndFilter { filters: vec![a, b] }))),
+        (one, other) => one.or(other),
     }
 }
 
 pub(super) fn decode(at: &At<'_>, log: accesslog::AccessLog) -> Decoded<AccessLog> {
     let accesslog::AccessLog { name, filter, config_type } = log;
-    let only_not_found = match filter {
-        None => false,
-        Some(filter) => is_not_found(&at.field("filter"), filter)?,
-    };
+    let mut conditions = Conditions::default();
+    if let Some(filter) = filter {
+        decode_filter(&at.field("filter"), filter, &mut conditions)?;
+    }
+    let Conditions { only_not_found, filter } = conditions;
     let accesslog::access_log::ConfigType::TypedConfig(config) = at.need("typed_config", config_type)?;
     let at_config = at.field("typed_config");
     let (sink, format) = if holds::<FileAccessLog>(&config) {
@@ -69,15 +87,46 @@ pub(super) fn decode(at: &At<'_>, log: accesslog::AccessLog) -> Decoded<AccessLo
     } else {
         return Err(at.not_implemented(name));
     };
-    Ok(AccessLog { sink, format: decode_format(&at_config.field("log_format"), format)?, only_not_found })
+    Ok(AccessLog { sink, format: decode_format(&at_config.field("log_format"), format)?, only_not_found, filter })
 }
 
-/// The one filter there is: only what was not found.
-fn is_not_found(at: &At<'_>, filter: accesslog::AccessLogFilter) -> Decoded<bool> {
+#[derive(Default)]
+struct Conditions {
+    only_not_found: bool,
+    filter: Option<Str>,
+}
+
+/// Only what was not found, only what satisfies an expression, or both.
+fn decode_filter(at: &At<'_>, filter: accesslog::AccessLogFilter, found: &mut Conditions) -> Decoded<()> {
     match filter.filter_specifier {
-        Some(FilterSpecifier::ResponseFlagFilter(f)) if f.flags == [NOT_FOUND] => Ok(true),
-        _ => Err(at.not_implemented("a filter other than response_flag_filter NR")),
+        Some(FilterSpecifier::ResponseFlagFilter(f)) if f.flags == [NOT_FOUND] => found.only_not_found = true,
+        Some(FilterSpecifier::ExtensionFilter(extension)) if found.filter.is_none() => {
+            let at = at.field("extension_filter");
+            let accesslog::extension_filter::ConfigType::TypedConfig(config) =
+                at.need("typed_config", extension.config_type)?;
+            if !holds::<ExpressionFilter>(&config) {
+                return Err(at.not_implemented(extension.name));
+            }
+            let config = unpack(&at, &config)?;
+            open!(at, config => ExpressionFilter { expression } refuse { cel_config });
+            if let Err(error) = Expression::parse(&expression) {
+                return Err(at.not_implemented(format!("the expression `{expression}` ({error})")));
+            }
+            found.filter = Some(expression.into());
+        }
+        Some(FilterSpecifier::AndFilter(and)) => {
+            let at = at.field("and_filter");
+            for filter in and.filters {
+                // One level is all that is sent; deeper ones would be a way to make us recurse.
+                if matches!(filter.filter_specifier, Some(FilterSpecifier::AndFilter(_))) {
+                    return Err(at.not_implemented("an and_filter within an and_filter"));
+                }
+                decode_filter(&at, filter, found)?;
+            }
+        }
+        _ => return Err(at.not_implemented("a filter other than response_flag_filter NR and one expression")),
     }
+    Ok(())
 }
 
 #[expect(deprecated, reason = "senders still use the obsolete text format")]

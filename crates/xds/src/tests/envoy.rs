@@ -224,6 +224,7 @@ fn text_log() -> AccessLog {
             "[%START_TIME%] %RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_CLUSTER_RAW%\n".into(),
         ),
         only_not_found: false,
+        filter: Some("response.code >= 400 || has(request.headers['x-debug'])".into()),
     }
 }
 
@@ -233,6 +234,7 @@ fn json_log() -> AccessLog {
         sink: AccessLogSink::Stdout,
         format: AccessLogFormat::Json(keys.map(|(k, v)| (k.into(), v.into())).into()),
         only_not_found: true,
+        filter: Some("connection.mtls".into()),
     }
 }
 

@@ -137,7 +137,20 @@ pub(super) fn access_log(log: &AccessLog) -> Message {
         }
     };
     let config = Message::new().text("path", path).set("log_format", format);
-    let filter = if log.only_not_found { json!({"response_flag_filter": {"flags": ["NR"]}}) } else { Value::Null };
+    let not_found = log.only_not_found.then(|| json!({"response_flag_filter": {"flags": ["NR"]}}));
+    let expression = log.filter.as_ref().map(|text| {
+        json!({"extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": text,
+            },
+        }})
+    });
+    let filter = match (not_found, expression) {
+        (Some(a), Some(b)) => json!({"and_filter": {"filters": [a, b]}}),
+        (one, other) => one.or(other).unwrap_or(Value::Null),
+    };
     extension("envoy.access_loggers.file", "envoy.extensions.access_loggers.file.v3.FileAccessLog", config)
         .set("filter", filter)
 }

@@ -451,6 +451,7 @@ fn access_log(g: &mut Gen) -> AccessLog {
             AccessLogFormat::Text(g.any_text())
         },
         only_not_found: g.flag(),
+        filter: g.flag().then(|| "response.code >= 400".into()),
     }
 }
 
