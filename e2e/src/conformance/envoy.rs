@@ -99,7 +99,7 @@ fn run_apart(cases: &Value, dir: &Path) -> Result<Outcomes> {
                 mesh_config: resources.mesh_config.clone(),
                 directory: Path::new(STATE).join(name.replace('/', "_")),
                 varka: varka.clone(),
-                envoy: std::env::var_os(ENVOY).map(PathBuf::from),
+                envoy: std::env::var_os(ENVOY).filter(|p| !p.is_empty()).map(PathBuf::from),
             };
             let results = set(&setting, &cases, &tokens);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(results);

@@ -237,7 +237,8 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
         .arg(&setting.varka)
         .args(["proxy", "sidecar", "--domain", &domain]);
     if let Some(program) = &setting.envoy {
-        command.args(["--engine", "envoy", "--envoy"]).arg(program);
+        // As it was recorded: each worker has a load balancer of its own.
+        command.args(["--concurrency", "1", "--engine", "envoy", "--envoy"]).arg(program);
     }
     command
         .env("POD_NAME", pod_name(&workload.ip))
