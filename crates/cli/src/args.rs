@@ -113,6 +113,15 @@ pub(crate) enum Role {
     Router,
 }
 
+/// What handles the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Varka's own data plane.
+    Varka,
+    /// A real Envoy, which Varka starts, certifies and answers for; interception must know it by its user.
+    Envoy,
+}
+
 /// `varka proxy`. The rest comes from the environment, under Istio's names.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Proxy {
@@ -131,6 +140,12 @@ pub(crate) struct Proxy {
     /// Let the kernel choose the ports of the admin, status, readiness and metrics servers, so that several proxies run side by side.
     #[arg(long)]
     pub(crate) free_ports: bool,
+    /// What handles the traffic.
+    #[arg(long, value_enum, default_value_t = Engine::Varka)]
+    pub(crate) engine: Engine,
+    /// The program of `--engine envoy`.
+    #[arg(long, value_name = "FILE", default_value = "envoy")]
+    pub(crate) envoy: PathBuf,
 }
 
 /// `varka proxy-init`.

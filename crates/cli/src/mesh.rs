@@ -18,12 +18,22 @@ pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
         args::Role::Sidecar => varka_proxy::Role::Sidecar,
         args::Role::Router => varka_proxy::Role::Router,
     };
+    let engine = match args.engine {
+        args::Engine::Varka => varka_proxy::Engine::Varka,
+        args::Engine::Envoy if args.config.is_some() || args.free_ports => {
+            anyhow::bail!(
+                "--engine envoy goes with neither --config nor --free-ports: Envoy asks the control plane, and is asked at known ports"
+            );
+        }
+        args::Engine::Envoy => varka_proxy::Engine::Envoy(args.envoy),
+    };
     let bootstrap = Bootstrap::from_env(varka_proxy::Args {
         role,
         domain: args.domain,
         config: args.config,
         concurrency: args.concurrency,
         free_ports: args.free_ports,
+        engine,
     })?;
     varka_proxy::run(bootstrap)?;
     Ok(ExitCode::SUCCESS)

@@ -56,6 +56,13 @@ pub mod network_filter {
     pub use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 }
 
+pub mod sds {
+    //! The secret discovery service.
+    pub use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::{
+        SecretDiscoveryService as Service, SecretDiscoveryServiceServer as Server,
+    };
+}
+
 pub mod ads {
     //! The aggregated discovery service.
     pub use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient as Client;

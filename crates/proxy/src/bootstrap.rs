@@ -38,6 +38,16 @@ impl Role {
     }
 }
 
+/// What handles the traffic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// This process.
+    #[default]
+    Varka,
+    /// A real Envoy, this program, with the same control plane.
+    Envoy(PathBuf),
+}
+
 /// What the command line adds to the environment.
 #[derive(Debug, Clone)]
 pub struct Args {
@@ -51,6 +61,8 @@ pub struct Args {
     pub concurrency: Option<usize>,
     /// `--free-ports`: the proxy's own servers take any free port.
     pub free_ports: bool,
+    /// `--engine`.
+    pub engine: Engine,
 }
 
 /// How a connection's original destination is found.
@@ -159,6 +171,8 @@ pub struct GrpcProbe {
 pub struct Bootstrap {
     /// Role.
     pub role: Role,
+    /// What handles the traffic.
+    pub engine: Engine,
     /// `POD_NAME`.
     pub pod_name: String,
     /// `POD_NAMESPACE`.
@@ -277,6 +291,7 @@ impl Bootstrap {
         let app_metrics = json::<AppMetrics>("ISTIO_PROMETHEUS_ANNOTATIONS", var("ISTIO_PROMETHEUS_ANNOTATIONS"))?;
         Ok(Self {
             role: args.role,
+            engine: args.engine,
             pod_name: or("POD_NAME", "unknown"),
             ip,
             service_account: or("SERVICE_ACCOUNT", "default"),

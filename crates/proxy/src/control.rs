@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::state::{Lifecycle, State};
 
-pub(crate) use identity::WorkloadIdentity;
+pub(crate) use identity::{WorkloadIdentity, keep as keep_identity};
 
 /// Keeps certificate and configuration up to date, for as long as the proxy runs.
 pub(crate) async fn run(state: &Arc<State>) {

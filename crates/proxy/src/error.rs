@@ -38,6 +38,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The Envoy that stands in our data plane's place cannot be run.
+    #[error("{}: {problem}", program.display())]
+    Engine {
+        /// Its program.
+        program: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A thread or runtime cannot be started.
     #[error("cannot start: {0}")]
     Start(#[source] std::io::Error),

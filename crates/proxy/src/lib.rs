@@ -19,6 +19,7 @@ mod conn;
 mod connect;
 mod control;
 mod deadline;
+mod envoy;
 mod error;
 mod http;
 mod inspect;
@@ -38,7 +39,8 @@ mod tls;
 mod worker;
 
 pub use bootstrap::{
-    AppMetrics, Args, Bootstrap, GrpcProbe, HttpGet, HttpHeader, OriginalDst, Ports, Prober, Role, TcpSocketProbe,
+    AppMetrics, Args, Bootstrap, Engine, GrpcProbe, HttpGet, HttpHeader, OriginalDst, Ports, Prober, Role,
+    TcpSocketProbe,
 };
 pub use cluster::{ClusterState, HostState, Totals, Usage};
 pub use config::Config;

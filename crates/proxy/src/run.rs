@@ -9,16 +9,19 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use varka_engine::ir;
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Engine};
 use crate::state::{Lifecycle, State, SyncStatus};
 use crate::worker::Worker;
-use crate::{Error, cluster, control, status};
+use crate::{Error, cluster, control, envoy, status};
 
 /// Runs a proxy until it is told to end (SIGTERM, SIGINT, `/quitquitquit`) and has drained.
 ///
 /// # Errors
 /// It cannot start: see [`Error`]. What goes wrong later is logged and tried again.
 pub fn run(bootstrap: Bootstrap) -> Result<(), Error> {
+    if let Engine::Envoy(program) = bootstrap.engine.clone() {
+        return envoy::run(bootstrap, &program);
+    }
     let proxy = Proxy::start(bootstrap)?;
     proxy.wait();
     Ok(())
@@ -163,7 +166,8 @@ async fn ended(state: &State) {
     state.advance(Lifecycle::Stopped);
 }
 
-async fn told_to_end() {
+/// Resolves on SIGTERM and SIGINT.
+pub(crate) async fn told_to_end() {
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         std::future::pending::<()>().await;
         return;

@@ -3,7 +3,7 @@
 //! The kubelet asks us instead of the application, because under STRICT it could not reach it: it has no certificate. We ask
 //! the application from 127.0.0.6, which interception leaves alone.
 
-mod probe;
+pub(crate) mod probe;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::bootstrap::Engine;
 use crate::own_server::{OwnAnswer, OwnRequest, listen, serve};
 use crate::state::{Lifecycle, State};
-use crate::{Error, admin_server};
+use crate::{Error, admin_server, envoy};
 
 /// The application's metrics are waited for so long.
 const SCRAPE: Duration = Duration::from_secs(5);
@@ -22,19 +23,29 @@ const SCRAPE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(state: &Arc<State>) -> Result<(), Error> {
     let ports = state.bootstrap.ports;
     let open = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let (admin, admin_at) = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.admin))).await?;
+    let admin = match state.bootstrap.engine {
+        Engine::Varka => Some(listen(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.admin))).await?),
+        // It has one of its own.
+        Engine::Envoy(_) => None,
+    };
     let (readiness, readiness_at) = listen(open(ports.readiness)).await?;
     let (status, status_at) = listen(open(ports.status)).await?;
     let (metrics, metrics_at) = listen(open(ports.metrics)).await?;
-    for (name, address) in
-        [("admin", admin_at), ("readiness", readiness_at), ("status", status_at), ("metrics", metrics_at)]
-    {
+    if let Some((_, address)) = &admin {
+        state.bound(&"admin".into(), *address);
+    }
+    for (name, address) in [("readiness", readiness_at), ("status", status_at), ("metrics", metrics_at)] {
         state.bound(&name.into(), address);
     }
     let with = |state: &Arc<State>| Arc::clone(state);
     let (a, b, c, d) = (with(state), with(state), with(state), with(state));
+    let administration = async {
+        if let Some((listener, _)) = admin {
+            serve(listener, move |r| admin_server::handle(Arc::clone(&a), r)).await;
+        }
+    };
     tokio::join!(
-        serve(admin, move |r| admin_server::handle(Arc::clone(&a), r)),
+        administration,
         serve(readiness, move |r| ready(Arc::clone(&b), r)),
         serve(status, move |r| answer(Arc::clone(&c), r)),
         serve(metrics, move |r| only_metrics(Arc::clone(&d), r)),
@@ -76,7 +87,7 @@ fn waiting_for(state: &State) -> String {
 /// 15090.
 async fn only_metrics(state: Arc<State>, request: OwnRequest) -> OwnAnswer {
     match path(&request) {
-        "/stats/prometheus" => admin_server::metrics(&state),
+        "/stats/prometheus" => metrics(&state).await,
         _ => OwnAnswer::text(404, ""),
     }
 }
@@ -107,9 +118,16 @@ fn quit(state: &State, request: &OwnRequest) -> OwnAnswer {
     OwnAnswer::text(200, "OK")
 }
 
+async fn metrics(state: &State) -> OwnAnswer {
+    match state.bootstrap.engine {
+        Engine::Varka => admin_server::metrics(state),
+        Engine::Envoy(_) => envoy::metrics(state).await,
+    }
+}
+
 /// The same with the application's, where these are to be merged.
 async fn merged_metrics(state: &State) -> OwnAnswer {
-    let mut answer = admin_server::metrics(state);
+    let mut answer = metrics(state).await;
     if let Some(app) = &state.bootstrap.app_metrics {
         match app.port.parse::<u16>() {
             Ok(port) => match tokio::time::timeout(SCRAPE, probe::get(state, port, &app.path)).await {

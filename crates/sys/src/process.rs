@@ -223,6 +223,21 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
+/// Has the kernel kill what `command` starts when the thread that starts it ends.
+pub fn end_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: the closure runs between fork and exec and makes one system call: no allocation, no lock.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
+/// Asks a child that was not waited for yet to end (SIGTERM).
+///
+/// # Errors
+/// Those of `kill`.
+pub fn terminate(child: i32) -> io::Result<()> {
+    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGTERM)?)
+}
+
 /// Gives the calling process the signal state a program expects at its start: nothing blocked, a broken pipe ends it.
 ///
 /// # Errors

@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+pub use value::OWN_SECRETS_CLUSTER;
 use varka_engine::ir::{Resource, ResourceType, Str};
 use varka_proto::envoy::{cluster as pb_cluster, endpoint as pb_endpoint, listener as pb_listener};
 use varka_proto::envoy::{route as pb_route, tls as pb_tls};

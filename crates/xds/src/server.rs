@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use varka_engine::ir::{ResourceType, Str};
-use varka_proto::envoy::ads;
 use varka_proto::envoy::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use varka_proto::envoy::{ads, sds};
 
 use crate::Node;
 
@@ -134,7 +134,12 @@ pub fn shared<S: Source>(source: Arc<S>) -> ads::Server<Service<S>> {
     ads::Server::new(Service { source }).max_decoding_message_size(MAX_REQUEST_BYTES)
 }
 
-/// [`ads::Service`] over a [`Source`].
+/// The secret discovery service over a source: what a process beside a proxy tells it of its own certificate.
+pub fn secrets<S: Source>(source: S) -> sds::Server<Service<S>> {
+    sds::Server::new(Service { source: Arc::new(source) }).max_decoding_message_size(MAX_REQUEST_BYTES)
+}
+
+/// [`ads::Service`] and [`sds::Service`] over a [`Source`].
 #[derive(Debug)]
 pub struct Service<S> {
     source: Arc<S>,
@@ -169,5 +174,30 @@ impl<S: Source> ads::Service for Service<S> {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         Ok(self.serve::<stream::Delta>(request))
+    }
+}
+
+#[tonic::async_trait]
+impl<S: Source> sds::Service for Service<S> {
+    type StreamSecretsStream = Responses<DiscoveryResponse>;
+
+    async fn stream_secrets(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
+        Ok(self.serve::<stream::StateOfTheWorld>(request))
+    }
+
+    type DeltaSecretsStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn delta_secrets(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
+        Ok(self.serve::<stream::Delta>(request))
+    }
+
+    async fn fetch_secrets(&self, _: Request<DiscoveryRequest>) -> Result<Response<DiscoveryResponse>, Status> {
+        Err(Status::unimplemented("secrets are streamed: they change"))
     }
 }

@@ -36,6 +36,9 @@ const SIDE_BY_SIDE: usize = 3;
 /// Where state and logs lie, in a file system of this run's own.
 const STATE: &str = "/mnt";
 
+/// Names a real Envoy that stands in our data plane's place: then the cases judge what the control plane tells a proxy.
+const ENVOY: &str = "VARKA_CONFORMANCE_ENVOY";
+
 /// `cases.json`.
 #[derive(Debug, Deserialize)]
 struct Table {
@@ -96,6 +99,7 @@ fn run_apart(cases: &Value, dir: &Path) -> Result<Outcomes> {
                 mesh_config: resources.mesh_config.clone(),
                 directory: Path::new(STATE).join(name.replace('/', "_")),
                 varka: varka.clone(),
+                envoy: std::env::var_os(ENVOY).filter(|p| !p.is_empty()).map(PathBuf::from),
             };
             let results = set(&setting, &cases, &tokens);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(results);

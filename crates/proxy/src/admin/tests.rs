@@ -20,6 +20,7 @@ fn bootstrap(static_config: bool) -> Bootstrap {
         config: static_config.then(|| "x.json".into()),
         concurrency: Some(1),
         free_ports: false,
+        engine: crate::Engine::Varka,
     };
     let vars = |name: &str| match name {
         "POD_NAME" => Some("web-1".to_owned()),

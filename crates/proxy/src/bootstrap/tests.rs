@@ -1,11 +1,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Args, Bootstrap, Role};
+use super::{Args, Bootstrap, Engine, Role};
 
 fn from(vars: &[(&str, &str)]) -> Result<Bootstrap, crate::Error> {
     let map: HashMap<String, String> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let args = Args { role: Role::Sidecar, domain: None, config: None, concurrency: Some(1), free_ports: false };
+    let args = Args {
+        role: Role::Sidecar,
+        domain: None,
+        config: None,
+        concurrency: Some(1),
+        free_ports: false,
+        engine: Engine::Varka,
+    };
     Bootstrap::from_vars(args, &|n| map.get(n).cloned(), map.clone().into_iter())
 }
 

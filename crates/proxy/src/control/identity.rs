@@ -19,9 +19,11 @@ const VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A certificate and its key, for connections to the control plane.
 pub(crate) struct WorkloadIdentity {
     /// PEM, leaf first.
-    pub(super) chain: String,
+    pub(crate) chain: String,
     /// PEM.
-    pub(super) key: Zeroizing<String>,
+    pub(crate) key: Zeroizing<String>,
+    /// What peers' certificates must chain to, PEM.
+    pub(crate) roots: String,
 }
 
 impl std::fmt::Debug for WorkloadIdentity {
@@ -31,7 +33,7 @@ impl std::fmt::Debug for WorkloadIdentity {
 }
 
 /// Has a certificate issued, and again in time, for as long as the proxy runs.
-pub(super) async fn keep(state: &State, current: watch::Sender<Option<Arc<WorkloadIdentity>>>) {
+pub(crate) async fn keep(state: &State, current: watch::Sender<Option<Arc<WorkloadIdentity>>>) {
     let mut failures = 0;
     loop {
         let pause = match obtain(state).await {
@@ -89,11 +91,12 @@ fn install(state: &State, key: &WorkloadKey, issued: &[String]) -> Result<(Workl
     let bundle = TrustBundle::from_pem(&format!("{distributed}\n{root_pem}")).map_err(|e| e.to_string())?;
     tracing::debug!(root_bytes = root.len(), "the certificate authority's root came with the certificate");
     state.secrets.put_certificate(&WORKLOAD.into(), chain.to_vec(), key.private_key()).map_err(|e| e.to_string())?;
+    let roots = bundle.pem().to_owned();
     state.secrets.put_anchors(&MESH_ROOTS.into(), bundle);
     let facts = state.secrets.certificate(WORKLOAD).ok_or("the certificate is not in use")?;
     let wait = renewal::wait(&facts.facts, SystemTime::now(), rand::random());
     tracing::info!(uri = facts.facts.uris.first().map(String::as_str), "certificate issued; renewed in {wait:?}");
     let chain_pem = issued.split_last().map(|(_, c)| c.join("\n")).unwrap_or_default();
-    let identity = WorkloadIdentity { chain: chain_pem, key: key.to_pem() };
+    let identity = WorkloadIdentity { chain: chain_pem, key: key.to_pem(), roots };
     Ok((identity, wait.max(Duration::from_secs(1))))
 }

@@ -106,6 +106,18 @@ pub(super) async fn get(state: &State, port: u16, path: &str) -> Option<(u16, Ve
     exchange(Io::Plain(Socket::new(connect(state, port).await?)), &head).await
 }
 
+/// A question to a server on this pod's loopback, such as Envoy's admin server.
+pub(crate) async fn on_loopback(port: u16, method: Method, path: &str) -> Option<(u16, Vec<u8>)> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+    let head = RequestHead {
+        method,
+        path: path.into(),
+        authority: format!("127.0.0.1:{port}").into(),
+        ..RequestHead::default()
+    };
+    exchange(Io::Plain(Socket::new(stream)), &head).await
+}
+
 async fn exchange(io: Io, head: &RequestHead) -> Option<(u16, Vec<u8>)> {
     let mut client = ClientConn::new(io);
     client.start(head, true);

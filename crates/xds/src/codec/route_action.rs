@@ -32,6 +32,10 @@ const PREVIOUS_PRIORITIES: &str = "envoy.retry_priorities.previous_priorities";
 /// Priorities are weighed anew after so many attempts; the value that Istio sends.
 const PRIORITY_UPDATE_FREQUENCY: i32 = 2;
 
+#[expect(
+    deprecated,
+    reason = "beside the field that replaces max_grpc_timeout, Envoy does not look at timeout any more"
+)]
 pub(super) fn encode(a: &RouteAction) -> pb::RouteAction {
     let not_found = match a.cluster_not_found_status {
         404 => ClusterNotFoundResponseCode::NotFound,
@@ -59,9 +63,7 @@ pub(super) fn encode(a: &RouteAction) -> pb::RouteAction {
         append_x_forwarded_host: a.rewrite.append_x_forwarded_host,
         // Envoy's zero is our "no limit"; Envoy's absence is 15 s.
         timeout: Some(duration(a.timeout.unwrap_or_default())),
-        max_stream_duration: a
-            .grpc_timeout_max
-            .map(|max| MaxStreamDuration { grpc_timeout_header_max: Some(duration(max)), ..Default::default() }),
+        max_grpc_timeout: a.grpc_timeout_max.map(duration),
         idle_timeout: a.idle_timeout.map(duration),
         retry_policy: a.retry.as_ref().map(encode_retry),
         request_mirror_policies: a.mirrors.iter().map(encode_mirror).collect(),
@@ -100,8 +102,12 @@ pub(super) fn decode(at: &At<'_>, a: pb::RouteAction) -> Decoded<RouteAction> {
         None => at.maybe("max_grpc_timeout", max_grpc_timeout, to_duration)?,
         Some(max) => {
             let at = &at.field("max_stream_duration");
-            open!(at, max => MaxStreamDuration { grpc_timeout_header_max }
-                refuse { max_stream_duration, grpc_timeout_header_offset });
+            open!(at, max => MaxStreamDuration { max_stream_duration, grpc_timeout_header_max }
+                refuse { grpc_timeout_header_offset });
+            let limit = at.maybe("max_stream_duration", max_stream_duration, to_duration)?;
+            if timeout.is_some() || limit.is_some_and(|limit| !limit.is_zero()) {
+                return Err(at.not_implemented("a limit of a stream's duration, beside which a timeout has no effect"));
+            }
             at.maybe("grpc_timeout_header_max", grpc_timeout_header_max, to_duration)?
         }
     };

@@ -191,6 +191,51 @@ fn a_field_that_is_not_implemented_is_named() {
     );
 }
 
+/// Envoy does not look at a route's timeout where there is a limit of the stream's duration.
+#[test]
+fn a_timeout_that_would_have_no_effect_is_neither_sent_nor_taken() {
+    let routes = |action: route::RouteAction| route::RouteConfiguration {
+        name: "8080".into(),
+        virtual_hosts: vec![route::VirtualHost {
+            name: "h".into(),
+            domains: vec!["*".into()],
+            routes: vec![route::Route {
+                r#match: Some(route::RouteMatch {
+                    path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+                    ..Default::default()
+                }),
+                action: Some(route::route::Action::Route(action)),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let seconds = |seconds| Some(varka_proto::protobuf::Duration { seconds, nanos: 0 });
+    let action = |timeout, limit| route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster("c".into())),
+        timeout: seconds(timeout),
+        max_stream_duration: Some(route::route_action::MaxStreamDuration {
+            max_stream_duration: seconds(limit),
+            grpc_timeout_header_max: seconds(0),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    for (timeout, limit) in [(1, 0), (0, 1)] {
+        let text = refused(ResourceType::Route, &routes(action(timeout, limit)));
+        assert!(text.contains("max_stream_duration: a limit of a stream's duration"), "{text}");
+    }
+    // As Istio writes its inbound routes.
+    let url = type_url(ResourceType::Route).to_owned();
+    let taken = decode(&Any { type_url: url, value: routes(action(0, 0)).encode_to_vec() }).unwrap();
+    let again = route::RouteConfiguration::decode(encode(&taken, Reader::StockEnvoy).value.as_slice()).unwrap();
+    match &again.virtual_hosts[0].routes[0].action {
+        Some(route::route::Action::Route(action)) => assert_eq!(action.max_stream_duration, None),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_value_that_is_wrong_is_named_with_its_place() {
     let hosts = vec![route::VirtualHost {

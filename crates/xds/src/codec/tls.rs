@@ -15,7 +15,7 @@ use varka_proto::protobuf::Any;
 
 use super::refusal::{At, Decoded, open};
 use super::value::{
-    ads, bool_or, bool_value, is_ads, member, non_empty, string_matcher, strings, strs, text, to_inline_text,
+    ads, beside, bool_or, bool_value, is_ads, member, non_empty, string_matcher, strings, strs, text, to_inline_text,
     to_string_match,
 };
 use super::wire::{holds, pack, unpack};
@@ -23,7 +23,7 @@ use super::wire::{holds, pack, unpack};
 const TLS: &str = "envoy.transport_sockets.tls";
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 const PROXY_PROTOCOL: &str = "envoy.transport_sockets.upstream_proxy_protocol";
-/// Secrets that a workload makes for itself; where they would come from has no effect.
+/// Secrets that a workload makes for itself; where our proxy is told that they come from has no effect.
 const OWN_SECRETS: [&str; 2] = ["default", "ROOTCA"];
 
 fn socket(name: &str, config: Any) -> core::TransportSocket {
@@ -234,7 +234,10 @@ struct Checks {
 }
 
 fn encode_common(c: Common<'_>) -> pb::CommonTlsContext {
-    let sds = |name: &Str| pb::SdsSecretConfig { name: name.to_string(), sds_config: Some(ads()) };
+    let sds = |name: &Str| {
+        let own = OWN_SECRETS.contains(&&**name);
+        pb::SdsSecretConfig { name: name.to_string(), sds_config: Some(if own { beside() } else { ads() }) }
+    };
     let parameters = pb::TlsParameters {
         tls_minimum_protocol_version: encode_version(c.min).into(),
         tls_maximum_protocol_version: encode_version(c.max).into(),

@@ -247,6 +247,34 @@ pub(super) fn ads() -> core::ConfigSource {
     }
 }
 
+/// Cluster by which a real Envoy reaches the process beside it that holds its workload's key.
+pub const OWN_SECRETS_CLUSTER: &str = "sds-grpc";
+
+/// Where a real Envoy gets its workload's own certificate and trust anchors. Our proxy has them itself.
+pub(super) fn beside() -> core::ConfigSource {
+    let service = core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
+            cluster_name: OWN_SECRETS_CLUSTER.to_owned(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let source = core::ApiConfigSource {
+        api_type: core::api_config_source::ApiType::Grpc.into(),
+        transport_api_version: core::ApiVersion::V3.into(),
+        grpc_services: vec![service],
+        set_node_on_first_message_only: true,
+        ..Default::default()
+    };
+    core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        // Without a certificate there is nothing to serve: it is waited for.
+        initial_fetch_timeout: Some(varka_proto::protobuf::Duration::default()),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(source)),
+        ..Default::default()
+    }
+}
+
 /// Refuses every source but this stream.
 pub(super) fn is_ads(at: &At<'_>, value: Option<core::ConfigSource>) -> Decoded<()> {
     use core::config_source::ConfigSourceSpecifier as Source;

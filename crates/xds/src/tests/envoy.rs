@@ -29,6 +29,19 @@ impl Drop for Running {
     }
 }
 
+fn cluster(name: &str, port: u16) -> String {
+    format!(
+        r#"{{
+    "name": "{name}", "type": "STATIC",
+    "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
+      "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+      "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
+    "load_assignment": {{"cluster_name": "{name}", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
+      "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}
+  }}"#
+    )
+}
+
 fn start(port: u16, api: &str) -> Running {
     let program = std::env::var_os("ENVOY").expect("ENVOY must name the program");
     let directory = tempfile::tempdir().unwrap();
@@ -41,15 +54,10 @@ fn start(port: u16, api: &str) -> Running {
     "cds_config": {{"ads": {{}}, "resource_api_version": "V3"}},
     "lds_config": {{"ads": {{}}, "resource_api_version": "V3"}}
   }},
-  "static_resources": {{"clusters": [{{
-    "name": "control-plane", "type": "STATIC",
-    "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
-      "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-      "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
-    "load_assignment": {{"cluster_name": "control-plane", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
-      "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}
-  }}]}}
-}}"#
+  "static_resources": {{"clusters": [{0}, {1}]}}
+}}"#,
+        cluster("control-plane", port),
+        cluster(crate::codec::OWN_SECRETS_CLUSTER, port),
     );
     let file = directory.path().join("bootstrap.json");
     std::fs::write(&file, bootstrap).unwrap();
@@ -72,8 +80,9 @@ async fn is_accepted(api: &str) {
     let mut mesh = Mesh::for_reader(Reader::StockEnvoy, &resources);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let service = server::service(mesh.source());
-    let serve = tonic::transport::Server::builder().add_service(service);
+    let serve = tonic::transport::Server::builder()
+        .add_service(server::service(mesh.source()))
+        .add_service(server::secrets(mesh.source()));
     let serving = tokio::spawn(serve.serve_with_incoming(TcpListenerStream::new(listener)));
     let envoy = start(port, api);
     let mut missing = vec![

@@ -46,6 +46,8 @@ pub(super) struct Setting {
     pub directory: PathBuf,
     /// The `varka` binary.
     pub varka: PathBuf,
+    /// A real Envoy in our data plane's place.
+    pub envoy: Option<PathBuf>,
 }
 
 /// A mesh that serves.
@@ -227,12 +229,18 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
     let user = SIDECAR_USER.to_string();
     let labels: Vec<_> = workload.labels.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
     let log = std::fs::File::create(directory.join("proxy.log"))?;
+    let domain = format!("{}.svc.cluster.local", workload.namespace);
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--pdeathsig", "KILL"])
         .args(["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"])
         .arg(&setting.varka)
-        .args(["proxy", "sidecar", "--domain", &format!("{}.svc.cluster.local", workload.namespace)])
+        .args(["proxy", "sidecar", "--domain", &domain]);
+    if let Some(program) = &setting.envoy {
+        // As it was recorded: each worker has a load balancer of its own.
+        command.args(["--concurrency", "1", "--engine", "envoy", "--envoy"]).arg(program);
+    }
+    command
         .env("POD_NAME", pod_name(&workload.ip))
         .env("POD_NAMESPACE", &workload.namespace)
         .env("INSTANCE_IP", &workload.ip)
