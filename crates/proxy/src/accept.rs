@@ -168,7 +168,7 @@ async fn dispatch(conn: Conn, io: Io, h2: bool) {
 fn policies(conn: &Conn) -> impl Iterator<Item = &Rbac> {
     conn.chain.chain().into_iter().flat_map(|chain| &chain.filters).filter_map(|filter| match filter {
         NetworkFilter::Rbac(rules) => Some(rules),
-        NetworkFilter::MetadataExchange | NetworkFilter::Stats => None,
+        NetworkFilter::MetadataExchange | NetworkFilter::Stats | NetworkFilter::SniDynamicForwardProxy(_) => None,
     })
 }
 

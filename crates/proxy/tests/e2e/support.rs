@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use varka_engine::ir;
-use varka_proxy::{Bootstrap, OriginalDst, Ports, Proxy, Role};
+use varka_proxy::{Bootstrap, Engine, OriginalDst, Ports, Proxy, Role};
 
 /// Nothing in these tests takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -30,6 +30,7 @@ pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn bootstrap(dir: &std::path::Path, dst: Option<SocketAddr>) -> Bootstrap {
     Bootstrap {
         role: Role::Sidecar,
+        engine: Engine::Varka,
         pod_name: "test".to_owned(),
         namespace: "default".to_owned(),
         ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
