@@ -174,15 +174,20 @@ async fn run_filters<'t, 'c: 't>(
     decision: &mut Result<RouteDecision<'t>, NoRoute>,
 ) -> Result<Filtered<'t>, Halt> {
     let mut filtered = Filtered::default();
+    let mut unasked = Vec::new();
     for filter in &x.manager().filters {
         let route: Option<&'t Route> = decision.as_ref().ok().and_then(|d| d.route);
         match filter {
-            // Without a route there is nothing to be authorized for: the answer is 404.
-            HttpFilter::ExtAuthz(_) if decision.is_err() => {}
+            // Without a route there is nothing to be authorized for: the answer is 404, unless a token shows one.
+            HttpFilter::ExtAuthz(filter) if decision.is_err() => unasked.push(filter),
             HttpFilter::ExtAuthz(filter) => Box::pin(ext_authz::check(x, down, facts, filter)).await?,
             HttpFilter::Jwt(config) => {
                 if filters::authenticate(x, facts, config)? {
                     *decision = find_route(x, facts, table);
+                    let asked_now = if decision.is_ok() { std::mem::take(&mut unasked) } else { Vec::new() };
+                    for filter in asked_now {
+                        Box::pin(ext_authz::check(x, down, facts, filter)).await?;
+                    }
                 }
             }
             HttpFilter::Rbac(rules) => {

@@ -244,6 +244,32 @@ fn a_service_that_allows_over_http_changes_both_heads() {
 }
 
 #[test]
+fn a_route_that_only_a_token_shows_is_no_way_around_the_service() {
+    let app = App::start();
+    let (address, checks) = service("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
+    let mut filters = custom(over_http(), |_| {});
+    filters.push(tokens(true));
+    let edit = |config: &mut Proxy| {
+        service_at(config, address);
+        for listener in config.listeners.values_mut() {
+            for chain in &mut Arc::make_mut(listener).filter_chains {
+                if let Terminal::Http(manager) = &mut chain.terminal
+                    && let varka_engine::ir::RouteSource::Inline(table) = &mut manager.routes
+                {
+                    Arc::make_mut(table).virtual_hosts[0].routes[0].matches.metadata = vec![claim("sub", "alice")];
+                }
+            }
+        }
+    };
+    let sidecar = Running::start(&with(&filters, edit), Some(app.address));
+    let ask =
+        |sub: &str| get(&sidecar, "/a", &format!("x-ask: 1\r\n{}", bearer(&json!({"iss": ISSUER, "sub": sub})))).line;
+    assert_eq!((&*ask("bob"), checks.lock().unwrap().len()), ("HTTP/1.1 404 Not Found", 0));
+    assert_eq!((&*ask("alice"), checks.lock().unwrap().len()), ("HTTP/1.1 401 Unauthorized", 1));
+    assert!(app.seen.lock().unwrap().is_empty());
+}
+
+#[test]
 fn a_service_that_denies_over_http_answers_the_client() {
     let app = App::start();
     let (address, _) = service(
