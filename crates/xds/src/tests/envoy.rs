@@ -737,16 +737,15 @@ fn clusters() -> Vec<ir::Cluster> {
         cluster_name: "BlackHoleCluster".into(),
         localities: vec![],
     });
+    let mut all = vec![eds, fixed, dns, original, plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random)];
+    all.extend(resolving());
+    all
+}
+
+/// Clusters whose hosts are resolved as they are asked for.
+fn resolving() -> [ir::Cluster; 2] {
     let dynamic = plain_cluster("dynamic", ir::Discovery::DynamicForwardProxy, ir::LbPolicy::ClusterProvided);
     let follows = ir::UpstreamTls { sni: None, auto_sni: true, auto_san: true, ..upstream_tls() };
     let dynamic_tls = ir::Cluster { name: "dynamic-tls".into(), tls: Some(follows), ..dynamic.clone() };
-    vec![
-        eds,
-        fixed,
-        dns,
-        original,
-        dynamic,
-        dynamic_tls,
-        plain_cluster("BlackHoleCluster", nothing, ir::LbPolicy::Random),
-    ]
+    [dynamic, dynamic_tls]
 }
