@@ -30,8 +30,6 @@ pub struct NotImplemented {
     pub only: &'static [&'static str],
     /// How bad.
     pub severity: Severity,
-    /// Whether compiling tells of it, for the proxies that it concerns; then an object in the snapshot does not by itself.
-    pub by_compiler: bool,
     /// What happens to traffic.
     pub effect: &'static str,
 }
@@ -141,7 +139,7 @@ fn is_set(value: &Value) -> bool {
 
 /// Everything in `object` that is not implemented, for whoever writes it.
 pub fn not_implemented(object: &RawObject) -> Vec<Diagnostic> {
-    let mut found = of_object(object, |_| true);
+    let mut found = of_object(object);
     if object.kind == "Telemetry" {
         found.extend(filters(object));
     }
@@ -168,15 +166,15 @@ fn filters(object: &RawObject) -> Vec<Diagnostic> {
     logging.into_iter().flatten().enumerate().filter_map(filter).collect()
 }
 
-/// What of it compiling does not tell.
+/// What of it compiling does not tell: filters of access logs are looked at there.
 pub(crate) fn on_arrival(object: &RawObject) -> Vec<Diagnostic> {
-    of_object(object, |entry| !entry.by_compiler)
+    of_object(object)
 }
 
-fn of_object(object: &RawObject, wanted: impl Fn(&NotImplemented) -> bool) -> Vec<Diagnostic> {
+fn of_object(object: &RawObject) -> Vec<Diagnostic> {
     let group = object.group();
     let mut found = Vec::new();
-    for entry in NOT_IMPLEMENTED.iter().filter(|e| e.is_of(group, &object.kind) && wanted(e)) {
+    for entry in NOT_IMPLEMENTED.iter().filter(|e| e.is_of(group, &object.kind)) {
         for place in entry.places(&object.value) {
             let position = object.position.at(&place.path);
             found.push(entry.diagnostic(&label(object), place, position));

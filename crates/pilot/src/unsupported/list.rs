@@ -11,7 +11,7 @@ pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const fn field(group: &'static str, kind: &'static str, path: &'static str, effect: &'static str) -> NotImplemented {
     let severity = Severity::Warning;
-    NotImplemented { group, kind, path, only: &[], severity, by_compiler: false, effect }
+    NotImplemented { group, kind, path, only: &[], severity, effect }
 }
 
 const fn whole(group: &'static str, kind: &'static str, effect: &'static str) -> NotImplemented {
@@ -54,11 +54,6 @@ impl NotImplemented {
 
     const fn error(mut self) -> Self {
         self.severity = Severity::Error;
-        self
-    }
-
-    const fn by_compiler(mut self) -> Self {
-        self.by_compiler = true;
         self
     }
 }

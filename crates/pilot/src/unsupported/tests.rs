@@ -117,19 +117,6 @@ fn a_snapshot_tells_for_as_long_as_the_object_is_there() {
 }
 
 #[test]
-fn what_compiling_tells_is_not_told_twice() {
-    let text = "
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: g, namespace: x}
-spec:
-  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {verifyCertificateSpki: [a]}}]
-";
-    assert_eq!(Snapshot::builder().objects(read(text)).build().problems().count(), 0);
-    assert_eq!(one(text).len(), 1);
-}
-
-#[test]
 fn the_meshs_settings_count_too() {
     let text = "enableTracing: true\nextensionProviders: [{name: z, zipkin: {service: z, port: 1}}]\n";
     let (mesh, _) = MeshConfig::from_yaml(text).unwrap();
