@@ -174,17 +174,20 @@ fn addresses(policy: &Value, fields: &[&str]) -> BTreeSet<Ipv4Addr> {
 }
 
 fn members<'v>(policy: &'v Value, fields: &[&'v str]) -> impl Iterator<Item = &'v Value> {
-    let list = |v: &'v Value, key: &str| v.get(key).and_then(Value::as_array).into_iter().flatten();
-    let matches = list(policy, "groups").flat_map(move |g| list(g, "rules")).flat_map(move |r| list(r, "matches"));
+    let rules = list(policy, "groups").iter().flat_map(|g| list(g, "rules"));
+    let matches = rules.flat_map(|r| list(r, "matches"));
     let fields = fields.to_vec();
     matches.flat_map(move |m| fields.clone().into_iter().flat_map(move |f| list(m, f)).collect::<Vec<_>>())
 }
 
 /// One of the groups, all of its rules, one of a rule's matches.
 fn policy_matches(policy: &Value, caller: &Caller, target: (Ipv4Addr, u16)) -> bool {
-    let list = |v: &Value, key: &str| v.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let rule = |r: &Value| list(r, "matches").iter().any(|m| one_match(m, caller, target));
     list(policy, "groups").iter().any(|g| list(g, "rules").iter().all(rule))
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn one_match(m: &Value, caller: &Caller, (address, port): (Ipv4Addr, u16)) -> bool {
