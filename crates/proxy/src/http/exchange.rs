@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderMap;
 use varka_engine::facts::{Connection, Metadata, Request};
 use varka_engine::ir::{HttpConnectionManager, Str};
-use varka_engine::outcome::{LocalReply, Outcome, ResponseFlags};
+use varka_engine::outcome::{Flag, LocalReply, Outcome, ResponseFlags};
 use varka_telemetry::accesslog::Record;
 
 use super::message::RequestHead;
@@ -129,7 +129,11 @@ impl<'c> Exchange<'c> {
         self.count(outcome, duration);
         let connection = self.conn.facts();
         let state = &self.conn.worker.state;
+        // A cluster that does not exist is none that the request was sent to.
+        let missing = outcome.flags.contains(Flag::NoClusterFound);
+        let cluster = self.upstream.cluster.as_deref().filter(|_| !missing);
         let record = Record {
+            cluster: cluster.unwrap_or_default(),
             start: self.started_at,
             duration,
             request_duration: self.request_duration,
