@@ -15,6 +15,7 @@ use varka_e2e::conformance;
 /// Runs the tables that lie in a directory.
 ///
 /// VARKA_CONFORMANCE_ENVOY=PROGRAM puts a real Envoy, with our control plane, in the place of our data plane in `envoy/cases`.
+/// VARKA_CONFORMANCE_RECORD=DIR keeps there what was observed of each of these cases.
 #[derive(Debug, Parser)]
 struct Args {
     /// Directory of tables (`istio/simulation.json`, `kubernetes/json-patch.json`, ...).

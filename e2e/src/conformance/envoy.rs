@@ -39,6 +39,9 @@ const STATE: &str = "/mnt";
 /// Names a real Envoy that stands in our data plane's place: then the cases judge what the control plane tells a proxy.
 const ENVOY: &str = "VARKA_CONFORMANCE_ENVOY";
 
+/// A directory that gets what was observed of each case, such as a real Envoy's answers to new cases.
+const RECORD: &str = "VARKA_CONFORMANCE_RECORD";
+
 /// `cases.json`.
 #[derive(Debug, Deserialize)]
 struct Table {
@@ -131,6 +134,7 @@ fn set(setting: &Setting, cases: &[&Case], tokens: &Tokens) -> Outcomes {
         let outcome = observed.map_err(|e| format!("{e:#}")).and_then(|all| {
             let text = tokens.remove(&summary::summarise(case, &all).to_string());
             let observed: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            record(&case.id, &observed).map_err(|e| e.to_string())?;
             let found = compare::differences(&case.expect, &observed, &case.unstable);
             if found.is_empty() { Ok(()) } else { Err(found.join("; ")) }
         });
@@ -153,6 +157,13 @@ async fn observe_set(
     let observed = observe::observe(&lab, &running, setting, cases, tokens).await;
     running.stop().await;
     observed
+}
+
+/// Keeps what was observed, in the form in which a table says what is wanted.
+fn record(case: &str, observed: &Value) -> Result<()> {
+    let Some(directory) = std::env::var_os(RECORD).filter(|p| !p.is_empty()) else { return Ok(()) };
+    let path = Path::new(&directory).join(format!("{}.json", case.replace('/', "_")));
+    std::fs::write(&path, serde_json::to_string_pretty(observed)?).with_context(|| path.display().to_string())
 }
 
 /// What the sidecars said, for one who must find out why a set did not come up.

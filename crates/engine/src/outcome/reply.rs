@@ -225,6 +225,11 @@ impl LocalReply {
         Self::new(400, None, "missing_host_header", "", Blame::Downstream).closing()
     }
 
+    /// A target that is no path, such as `*`: 404 without body.
+    pub fn absolute_path_rejected() -> Self {
+        Self::new(404, None, "absolute_path_rejected", "", Blame::Downstream)
+    }
+
     /// The client does not speak proper HTTP/1: 400, `DPE`. `details` are the codec's (`http1.codec_error`).
     pub fn bad_request(details: &'static str) -> Self {
         Self::new(400, Some(Flag::DownstreamProtocolError), details, "Bad Request", Blame::Downstream).closing()
@@ -294,10 +299,10 @@ impl LocalReply {
             {
                 headers.insert(HeaderName::from_static("grpc-message"), message);
             }
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             return Rendered { status: 200, headers, body: Bytes::new() };
         }
-        if status != 204 && status != 304 && status >= 200 {
+        // An empty body's length is the codec's to tell, or not: HTTP/1 does, except in the answer to HEAD.
+        if !self.body.is_empty() && status != 204 && status != 304 && status >= 200 {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         if !self.body.is_empty() && !headers.contains_key(CONTENT_TYPE) {

@@ -19,7 +19,7 @@ fn text(status: u16, body: &str) -> (u16, String, String) {
 #[test]
 fn bodies_and_headers() {
     let reset = |reason, retried| wire(LocalReply::upstream_reset(reason, retried, None));
-    assert_eq!(wire(LocalReply::route_not_found()), (404, "content-length: 0".into(), String::new()));
+    assert_eq!(wire(LocalReply::route_not_found()), (404, String::new(), String::new()));
     assert_eq!(wire(LocalReply::no_healthy_upstream()), text(503, "no healthy upstream"));
     let start = "upstream connect error or disconnect/reset before headers.";
     assert_eq!(
@@ -98,7 +98,7 @@ fn head_keeps_the_length_and_no_content_has_none() {
     let direct =
         |status, body: Option<&'static str>| crate::ir::DirectResponse { status, body: body.map(bytes::Bytes::from) };
     assert_eq!(wire(LocalReply::direct(&direct(204, None))), (204, String::new(), String::new()));
-    assert_eq!(wire(LocalReply::direct(&direct(404, None))), (404, "content-length: 0".into(), String::new()));
+    assert_eq!(wire(LocalReply::direct(&direct(404, None))), (404, String::new(), String::new()));
     assert_eq!(wire(LocalReply::direct(&direct(200, Some("hello")))), text(200, "hello"));
 }
 

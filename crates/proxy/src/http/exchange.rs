@@ -10,7 +10,11 @@ use varka_engine::ext_authz::Allowed;
 use varka_engine::facts::split_query;
 use varka_engine::facts::{Connection, Metadata, Request};
 use varka_engine::ir::{HttpConnectionManager, Str};
+<<<<<<< HEAD
 use varka_engine::outcome::{Blame, LocalReply, Outcome, ResponseFlags};
+=======
+use varka_engine::outcome::{Flag, LocalReply, Outcome, ResponseFlags};
+>>>>>>> envoy
 use varka_telemetry::accesslog::Record;
 
 use super::body::Begun;
@@ -147,7 +151,11 @@ impl<'c> Exchange<'c> {
         self.explain(outcome);
         let connection = self.conn.facts();
         let state = &self.conn.worker.state;
+        // A cluster that does not exist is none that the request was sent to.
+        let missing = outcome.flags.contains(Flag::NoClusterFound);
+        let cluster = self.upstream.cluster.as_deref().filter(|_| !missing);
         let record = Record {
+            cluster: cluster.unwrap_or_default(),
             start: self.started_at,
             duration,
             request_duration: self.request_duration,

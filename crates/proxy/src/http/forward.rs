@@ -18,6 +18,7 @@ use varka_engine::{balance, cors, headers, host, route};
 use super::body::{Attempt, RequestBody};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt, request_facts};
+use super::h1::HeadError;
 use super::message::ResponseHead;
 use super::request::Filtered;
 use super::{mirror, reply};
@@ -68,6 +69,8 @@ enum Failure {
     Receiving,
     /// The body is larger than the route allows.
     TooLarge,
+    /// The body is not formed as HTTP/1 wants it.
+    Malformed,
     /// The client has gone away.
     ClientGone,
 }
@@ -251,6 +254,7 @@ fn halt(failure: Failure, retried: bool) -> Halt {
         Failure::Idle => LocalReply::stream_idle_timeout(true).into(),
         Failure::Receiving => LocalReply::request_timeout().into(),
         Failure::TooLarge => LocalReply::request_payload_too_large().into(),
+        Failure::Malformed => LocalReply::bad_request(HeadError::Codec.details()).into(),
         Failure::ClientGone => Halt::ClientGone,
     }
 }
@@ -374,6 +378,7 @@ async fn exchange_heads(
 ) -> Result<ResponseHead, Failure> {
     let no_body = f.body.is_empty() && x.head.upgrade.is_none();
     let h2 = matches!(upstream, Upstream::H2(_));
+    let http1 = matches!(down, Downstream::H1(_));
     let mut sending = Flow { ended: no_body, ..Flow::default() };
     let (mut send_error, mut flushed) = (None, false);
     f.at = 0;
@@ -382,6 +387,9 @@ async fn exchange_heads(
             let mut source = Attempt { down, body: &mut f.body, at: &mut f.at };
             match poll_direction(&mut source, upstream, &mut sending, cx) {
                 Poll::Ready(Err((End::Source, _))) if f.body.too_large() => return Poll::Ready(Err(Failure::TooLarge)),
+                Poll::Ready(Err((End::Source, Broken::Protocol))) if http1 => {
+                    return Poll::Ready(Err(Failure::Malformed));
+                }
                 Poll::Ready(Err((End::Source, _))) => return Poll::Ready(Err(Failure::ClientGone)),
                 // The endpoint may have answered before it closed: its answer counts.
                 Poll::Ready(Err((End::Sink, e))) => send_error = Some(e),

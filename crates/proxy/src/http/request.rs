@@ -96,6 +96,9 @@ fn check_head(x: &mut Exchange<'_>) -> Result<(), Halt> {
     {
         x.head.authority = host.into();
     }
+    if !x.head.path.as_str().starts_with('/') && !x.head.path.as_str().is_empty() && x.head.method != Method::CONNECT {
+        return Err(LocalReply::absolute_path_rejected().into());
+    }
     if x.head.path.as_str().is_empty() && x.head.method != Method::CONNECT {
         return Err(LocalReply::path_normalization_failed().into());
     }

@@ -368,3 +368,40 @@ fn no_request_fails_while_the_configuration_changes_under_load() {
     }
     assert!(n > 5, "the configuration was changed only {n} times");
 }
+
+#[test]
+fn a_body_that_is_no_http_is_answered_as_a_bad_request() {
+    let app = App::start();
+    let sidecar = to(&app, |_| {});
+    let mut client = Client::connect(sidecar.address("virtualOutbound"));
+    let response =
+        client.ask("POST /c HTTP/1.1\r\nHost: was-service\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n");
+    assert_eq!(response.line, "HTTP/1.1 400 Bad Request");
+    assert_eq!((response.header("connection"), &response.body[..]), (Some("close"), &b"Bad Request"[..]));
+    let log = sidecar.log(1);
+    assert!(log[0].contains(" 400 DPE http1.codec_error "), "{}", log[0]);
+}
+
+#[test]
+fn a_target_that_is_no_path_has_no_route() {
+    let app = App::start();
+    let sidecar = to(&app, |_| {});
+    let mut client = Client::connect(sidecar.address("virtualOutbound"));
+    assert_eq!(client.ask("OPTIONS * HTTP/1.1\r\nHost: was-service\r\n\r\n").line, "HTTP/1.1 404 Not Found");
+    let log = sidecar.log(1);
+    assert!(log[0].contains(" 404 - absolute_path_rejected "), "{}", log[0]);
+}
+
+#[test]
+fn a_cluster_that_does_not_exist_is_not_logged_as_the_one_used() {
+    let app = App::start();
+    let sidecar = to(&app, |action| {
+        for destination in &mut action.clusters {
+            destination.cluster = "outbound|8080||nope.example".into();
+        }
+    });
+    let mut client = Client::connect(sidecar.address("virtualOutbound"));
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: was-service\r\n\r\n").line, "HTTP/1.1 503 Service Unavailable");
+    let log = sidecar.log(1);
+    assert!(log[0].contains(" 503 NC cluster_not_found ") && !log[0].contains("nope.example"), "{}", log[0]);
+}

@@ -71,35 +71,47 @@ pub(super) fn response(out: &mut BytesMut, head: &ResponseHead, end: bool, to: A
     out.put_slice(reason(head.status).as_bytes());
     out.put_slice(b"\r\n");
     let length = length(&head.headers);
-    lines(out, &head.headers);
+    if head.status < 200 || head.status == 204 {
+        // There is no body whose length could be told.
+        for (name, value) in head.headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    } else {
+        lines(out, &head.headers);
+    }
     let mut keep_alive = to.keep_alive;
+    // In Envoy's order: what the connection manager says of the connection, then what the codec says of the body.
+    let (encoder, framing): (_, Option<(&[u8], &[u8])>) =
+        if head.status == 101 || (to.connect && (200..300).contains(&head.status)) {
+            (Encoder::Raw, None)
+        } else if head.status < 200 || head.status == 204 || head.status == 304 {
+            (Encoder::Done, None)
+        } else if to.head {
+            // What the same request with GET might get, as far as can be told.
+            let unknown = length.is_none() && to.version != Version::HTTP_10;
+            (Encoder::Done, unknown.then_some((b"transfer-encoding", b"chunked")))
+        } else if end {
+            (Encoder::Done, length.is_none().then_some((b"content-length", b"0")))
+        } else if let Some(n) = length {
+            (Encoder::Length(n), None)
+        } else if to.version == Version::HTTP_10 {
+            keep_alive = false;
+            (Encoder::Raw, None)
+        } else {
+            (Encoder::Chunked, Some((b"transfer-encoding", b"chunked")))
+        };
     if head.status == 101 {
         line(out, b"connection", b"upgrade");
     }
-    let encoder = if head.status == 101 || (to.connect && (200..300).contains(&head.status)) {
-        Encoder::Raw
-    } else if head.status < 200 || head.status == 204 || head.status == 304 || to.head {
-        Encoder::Done
-    } else if end {
-        if length.is_none() {
-            line(out, b"content-length", b"0");
-        }
-        Encoder::Done
-    } else if let Some(n) = length {
-        Encoder::Length(n)
-    } else if to.version == Version::HTTP_10 {
-        keep_alive = false;
-        Encoder::Raw
-    } else {
-        line(out, b"transfer-encoding", b"chunked");
-        Encoder::Chunked
-    };
     if head.status >= 200 {
         if !keep_alive {
             line(out, b"connection", b"close");
         } else if to.version == Version::HTTP_10 {
             line(out, b"connection", b"keep-alive");
         }
+    }
+    if let Some((name, value)) = framing {
+        line(out, name, value);
     }
     out.put_slice(b"\r\n");
     (encoder, keep_alive)
@@ -123,3 +135,6 @@ pub(crate) fn reason(status: u16) -> &'static str {
         _ => http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown"),
     }
 }
+
+#[cfg(test)]
+mod tests;

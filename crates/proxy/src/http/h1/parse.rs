@@ -1,6 +1,7 @@
 //! HTTP/1 heads from bytes: strict where leniency would let two parsers disagree about where a message ends.
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::TE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 
@@ -157,7 +158,7 @@ pub(crate) fn request(
     let (line, lines) = first_line(&buf.split_to(len).freeze())?;
     let mut head = RequestHead::default();
     request_line(&line, limits, &mut head)?;
-    let parsed = header_lines(&lines, limits.lines, &mut head.headers)?;
+    let parsed = header_lines(&lines, limits.lines, &mut head.headers, true)?;
     finish_request(&mut head, &parsed).map(|shape| Some((head, shape)))
 }
 
@@ -239,13 +240,12 @@ struct Control {
     keep_alive: bool,
     upgrade_named: bool,
     upgrade: Option<Bytes>,
-    te_trailers: bool,
     expects_continue: bool,
     refused_name: bool,
 }
 
 /// Header lines up to and with the empty line, into `headers`, but for those that concern this connection alone.
-fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap) -> Result<Control, HeadError> {
+fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap, of_request: bool) -> Result<Control, HeadError> {
     let mut stack = [httparse::EMPTY_HEADER; 128];
     let mut heap;
     let room = if max < stack.len() {
@@ -272,6 +272,14 @@ fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap) -> Result<Co
     headers.reserve(parsed.len() + 6);
     for h in parsed {
         let value = lines.slice_ref(h.value);
+        if of_request && h.name.eq_ignore_ascii_case("te") {
+            // Of what a client can take, only trailers can be passed on.
+            let trailers = |t: &[u8]| t.trim_ascii().eq_ignore_ascii_case(b"trailers");
+            if value.split(|b| *b == b',').any(trailers) {
+                headers.insert(TE, HeaderValue::from_static("trailers"));
+            }
+            continue;
+        }
         if control.takes(h.name, &value) || nominated.iter().any(|n| n.eq_ignore_ascii_case(h.name.as_bytes())) {
             continue;
         }
@@ -309,11 +317,6 @@ impl Control {
     fn takes(&mut self, name: &str, value: &Bytes) -> bool {
         let is = |n: &str| name.eq_ignore_ascii_case(n);
         match name.len() {
-            2 if is("te") => {
-                let trailers = |t: &[u8]| t.trim_ascii().eq_ignore_ascii_case(b"trailers");
-                self.te_trailers |= value.split(|b| *b == b',').any(trailers);
-                true
-            }
             4 if is("host") => {
                 self.hosts += 1;
                 self.host = Some(value.clone());
@@ -381,9 +384,6 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
     }
     let framing = control.framing()?.unwrap_or(Framing::None);
     let keep_alive = if head.version == Version::HTTP_10 { control.keep_alive } else { !control.close };
-    if control.te_trailers {
-        head.headers.insert(http::header::TE, HeaderValue::from_static("trailers"));
-    }
     head.upgrade = control
         .upgrade
         .as_ref()
@@ -414,7 +414,7 @@ pub(crate) fn response(
     let (line, lines) = first_line(&buf.split_to(len).freeze())?;
     let (status, old) = status_line(&line)?;
     let mut head = ResponseHead { status, headers: HeaderMap::new() };
-    let control = header_lines(&lines, limits.lines, &mut head.headers)?;
+    let control = header_lines(&lines, limits.lines, &mut head.headers, false)?;
     let framing = match control.framing()? {
         _ if no_body || status == 204 || status == 304 || status < 200 => Framing::None,
         Some(framing) => framing,

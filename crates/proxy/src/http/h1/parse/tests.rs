@@ -73,7 +73,7 @@ fn lines_named_in_connection_go_no_further() {
             .unwrap()
             .unwrap();
     let names: Vec<_> = head.headers.iter().map(|(n, _)| n.as_str()).collect();
-    assert_eq!(names, ["x-end", "te"]);
+    assert_eq!(names, ["te", "x-end"]);
 }
 
 #[test]
@@ -131,4 +131,17 @@ proptest! {
             prop_assert_eq!(value.to_str().unwrap(), format!("v{i}"));
         }
     }
+}
+
+#[test]
+fn te_stays_where_it_was_and_offers_trailers_alone() {
+    let names = |text: &[u8]| {
+        let (head, _) = parse(text).unwrap().unwrap();
+        head.headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(b"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, Trailers\r\nx: 1\r\n\r\n"), ["te: trailers", "x: 1"]);
+    assert_eq!(names(b"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\nx: 1\r\n\r\n"), ["x: 1"]);
+    let answer = b"HTTP/1.1 200 OK\r\nte: z\r\ncontent-length: 0\r\n\r\n";
+    let (head, _) = response(&mut BytesMut::from(&answer[..]), &mut 0, &Limits::default(), false).unwrap().unwrap();
+    assert_eq!(head.headers["te"], "z");
 }
