@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, pin_mut, stream};
+use futures_util::{FutureExt, StreamExt, pin_mut, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -39,6 +39,16 @@ struct Known {
 }
 
 impl Known {
+    /// Asked, and not waited for: the listings arrive by the loop that asks.
+    fn are_listed(&self) -> bool {
+        let listed = [
+            self.accounts.wait_until_ready().now_or_never(),
+            self.deployments.wait_until_ready().now_or_never(),
+            self.services.wait_until_ready().now_or_never(),
+        ];
+        listed.iter().all(|ready| matches!(ready, Some(Ok(()))))
+    }
+
     fn get(&self, made: &Made) -> Option<Value> {
         fn of<K>(store: &Store<K>, made: &Made) -> Option<Value>
         where
@@ -77,12 +87,7 @@ pub(crate) async fn run(client: Client, published: watch::Receiver<Arc<Published
             return;
         }
         let now = Arc::clone(&published.borrow());
-        let synced = tokio::try_join!(
-            known.accounts.wait_until_ready(),
-            known.deployments.wait_until_ready(),
-            known.services.wait_until_ready()
-        );
-        if now.number == 0 || synced.is_err() {
+        if now.number == 0 || !known.are_listed() {
             continue;
         }
         let wanted: Vec<Made> = managed_gateways(&now.snapshot)
