@@ -37,9 +37,7 @@ fn a_gateway_is_deployed_and_routes() -> Result<()> {
     let system = System::blog()?;
     system.sh(&format!("kubectl apply -f - <<'END'\n{EDGE}\nEND"))?;
     let limit = Duration::from_secs(60);
-    let condition = |kind: &str, path: &str| {
-        format!("kubectl get {kind} -n blog-system -o jsonpath='{{{path}}}'")
-    };
+    let condition = |kind: &str, path: &str| format!("kubectl get {kind} -n blog-system -o jsonpath='{{{path}}}'");
     let programmed = condition("gtw edge", ".status.conditions[?(@.type==\"Programmed\")].status");
     system.until(&programmed, limit, |t| t == "True").context("Programmed")?;
     let attached = system.sh(&condition("gtw edge", ".status.listeners[0].attachedRoutes"))?;
@@ -51,8 +49,11 @@ fn a_gateway_is_deployed_and_routes() -> Result<()> {
     ensure!(resolved == "BackendNotFound", "ResolvedRefs has the reason {resolved}");
 
     let ip = system.sh(&condition("service edge-istio", ".spec.clusterIP"))?;
-    let request =
-        |path: &str| format!("curl -sS -o /dev/null -w '%{{http_code}} %header{{x-route}}' -H 'Host: blog.example' http://{ip}{path}");
+    let request = |path: &str| {
+        format!(
+            "curl -sS -o /dev/null -w '%{{http_code}} %header{{x-route}}' -H 'Host: blog.example' http://{ip}{path}"
+        )
+    };
     system.until(&request("/"), limit, |t| t.trim() == "200").context("the web server by the Gateway")?;
     let api = system.sh(&request("/api/posts"))?;
     ensure!(api.trim() == "200 api", "/api/posts answers {api}");
