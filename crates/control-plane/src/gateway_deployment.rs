@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, pin_mut, stream};
+use futures_util::{FutureExt, StreamExt, pin_mut, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -18,6 +18,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tracing::{info, warn};
 use varka_pilot::managed_gateways;
@@ -28,7 +29,7 @@ use render::{MANAGED, Made};
 
 /// Owner of the fields that are applied.
 const MANAGER: &str = "istio.io/gateway-controller";
-/// What failed is tried again so much later.
+/// What failed or is not seen yet is looked at again so much later.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The objects that there are, by kind, namespace and name.
@@ -39,6 +40,16 @@ struct Known {
 }
 
 impl Known {
+    /// Asked, and not waited for: the listings arrive by the loop that asks.
+    fn are_listed(&self) -> bool {
+        let listed = [
+            self.accounts.wait_until_ready().now_or_never(),
+            self.deployments.wait_until_ready().now_or_never(),
+            self.services.wait_until_ready().now_or_never(),
+        ];
+        listed.iter().all(|ready| matches!(ready, Some(Ok(()))))
+    }
+
     fn get(&self, made: &Made) -> Option<Value> {
         fn of<K>(store: &Store<K>, made: &Made) -> Option<Value>
         where
@@ -65,24 +76,17 @@ pub(crate) async fn run(client: Client, published: watch::Receiver<Arc<Published
     let events = stream::select(stream::select(account_events, deployment_events), service_events);
     let touched = stream::select(snapshots, events);
     pin_mut!(touched);
-    // What was applied last and the version that it became, so that a server that writes something in its own way is not asked
-    // again and again.
-    let mut applied: BTreeMap<(&'static str, String, String), (Value, Option<String>)> = BTreeMap::new();
-    let mut failed = false;
+    let mut applied: BTreeMap<(&'static str, String, String), Applied> = BTreeMap::new();
+    let mut again = false;
     loop {
         let next = touched.next();
         let ended =
-            if failed { matches!(tokio::time::timeout(RETRY, next).await, Ok(None)) } else { next.await.is_none() };
+            if again { matches!(tokio::time::timeout(RETRY, next).await, Ok(None)) } else { next.await.is_none() };
         if ended {
             return;
         }
         let now = Arc::clone(&published.borrow());
-        let synced = tokio::try_join!(
-            known.accounts.wait_until_ready(),
-            known.deployments.wait_until_ready(),
-            known.services.wait_until_ready()
-        );
-        if now.number == 0 || synced.is_err() {
+        if now.number == 0 || !known.are_listed() {
             continue;
         }
         let wanted: Vec<Made> = managed_gateways(&now.snapshot)
@@ -90,24 +94,36 @@ pub(crate) async fn run(client: Client, published: watch::Receiver<Arc<Published
             .flat_map(|gateway| render::objects(gateway, &service_type))
             .collect();
         applied.retain(|key, _| wanted.iter().any(|made| made.key() == *key));
-        failed = false;
+        again = false;
         for made in wanted {
-            if known.get(&made).is_some_and(|found| is_right(&found, &made, applied.get(&made.key()))) {
+            let last = applied.get(&made.key()).filter(|last| last.value == made.value);
+            if known.get(&made).is_some_and(|found| is_right(&found, &made, last)) {
                 continue;
             }
-            match apply(&client, &made).await {
-                Some(version) => drop(applied.insert(made.key(), (made.value, version))),
-                None => failed = true,
+            again = true;
+            // What was written a moment ago is still on its way here.
+            if last.is_some_and(|last| last.at.elapsed() < RETRY) {
+                continue;
+            }
+            if let Some(version) = apply(&client, &made).await {
+                applied.insert(made.key(), Applied { value: made.value, version, at: Instant::now() });
             }
         }
     }
 }
 
+/// What was applied last, so that a server that writes something in its own way is not asked again and again.
+struct Applied {
+    value: Value,
+    /// What the object became by it.
+    version: Option<String>,
+    at: Instant,
+}
+
 /// Whether an object says what it is to say, or is as applying this made it.
-fn is_right(found: &Value, made: &Made, applied: Option<&(Value, Option<String>)>) -> bool {
+fn is_right(found: &Value, made: &Made, last: Option<&Applied>) -> bool {
     let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-    let as_applied = applied.is_some_and(|(value, then)| *value == made.value && then.as_deref() == version);
-    as_applied || holds(found, &made.value)
+    last.is_some_and(|last| last.version.as_deref() == version) || holds(found, &made.value)
 }
 
 /// The objects of a kind that are marked as managed here, and an event for each change.

@@ -46,8 +46,10 @@ pub(crate) async fn run(client: Client, mut published: watch::Receiver<Arc<Publi
 
 /// Those that say something else than what is there.
 fn due(statuses: Vec<GatewayApiStatus>, now: Timestamp) -> Vec<GatewayApiStatus> {
+    // Times in a status are whole seconds.
+    let time = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
     let timed = statuses.into_iter().map(|mut status| {
-        times::fill(&mut status.wanted, &status.current, &now.to_string());
+        times::fill(&mut status.wanted, &status.current, &time);
         status
     });
     timed.filter(|status| !times::says(&status.current, &status.wanted)).collect()

@@ -2,8 +2,9 @@
 //!
 //! One immutable snapshot of all resources goes from the watches to every stream ([`mod@watch`] to [`mod@xds`]); each proxy's view
 //! compiles what that proxy asked for, and again only what a change touches. Beside it: the certificate authority, the injection
-//! and validation webhooks, Events for what compiling finds, and the status of Ingresses. What a resource means is decided
-//! elsewhere, in `varka-pilot`; nothing here looks into one for more than a name.
+//! and validation webhooks, Events for what compiling finds, the status of Ingresses and of the Gateway API's objects, and the
+//! proxies that are deployed for Gateways. What a resource means is decided elsewhere, in `varka-pilot`; nothing here looks into one
+//! for more than a name.
 //!
 //! Every write is idempotent and made only when something differs, so any number of replicas may run beside each other.
 #![forbid(unsafe_code)]

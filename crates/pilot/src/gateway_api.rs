@@ -250,3 +250,6 @@ fn made(name: String, of: &ObjectMeta, namespace: &str, annotations: &[(&str, St
 fn parent_kind(reference: &ParentReference) -> (&str, &str) {
     (reference.group.as_deref().unwrap_or(varka_api::kube::GATEWAY_API), reference.kind.as_deref().unwrap_or("Gateway"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,12 @@ use super::{Report, bare, cases, text};
 
 const DOMAIN: &str = "domain.suffix";
 /// Cases of kinds that are no part of what is implemented.
-const LEFT_OUT: [(&str, &str); 2] = [("listenerset", "ListenerSet"), ("ambient", "ambient mode")];
+const LEFT_OUT: [(&str, &str); 4] = [
+    ("listenerset", "ListenerSet"),
+    ("ambient", "ambient mode"),
+    ("waypoint", "ambient mode"),
+    ("inferencepool", "InferencePool"),
+];
 /// Kinds that are told about here.
 const KINDS: [&str; 7] =
     ["GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "BackendTLSPolicy"];

@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Types of conditions that are written here; others beside them are somebody else's and stay.
-const OWN: [&str; 5] = ["Accepted", "Programmed", "ResolvedRefs", "Conflicted", "InsecureFrontendValidationMode"];
-
-/// Gives every condition in `wanted` its time, and keeps what others say about the object as a whole.
+/// Gives every condition in `wanted` its time.
 pub(super) fn fill(wanted: &mut Value, current: &Value, now: &str) {
     let Some(wanted) = wanted.as_object_mut() else { return };
     for (list, keys) in [
@@ -23,11 +20,6 @@ pub(super) fn fill(wanted: &mut Value, current: &Value, now: &str) {
         }
     }
     conditions(wanted, current, now);
-    let others = current.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let others = others.filter(|c| c.get("type").and_then(Value::as_str).is_some_and(|t| !OWN.contains(&t)));
-    if let Some(list) = wanted.get_mut("conditions").and_then(Value::as_array_mut) {
-        list.extend(others.cloned());
-    }
 }
 
 fn conditions(wanted: &mut Map<String, Value>, current: &Value, now: &str) {
@@ -75,19 +67,6 @@ mod tests {
         fill(&mut turned, &first, "t2");
         assert_eq!(turned["conditions"][0]["lastTransitionTime"], "t2");
         assert_eq!(turned["listeners"][0]["conditions"][0]["lastTransitionTime"], "t2");
-    }
-
-    #[test]
-    fn what_others_say_stays() {
-        let mut current = status("True", "x");
-        let foreign = json!({"type": "example.com/Checked", "status": "True", "lastTransitionTime": "t0"});
-        current["conditions"].as_array_mut().unwrap().push(foreign.clone());
-        let gone = json!({"type": "InsecureFrontendValidationMode", "status": "True", "lastTransitionTime": "t0"});
-        current["conditions"].as_array_mut().unwrap().push(gone);
-        let mut wanted = status("True", "x");
-        fill(&mut wanted, &current, "t1");
-        assert_eq!(wanted["conditions"].as_array().unwrap().len(), 2);
-        assert_eq!(wanted["conditions"][1], foreign);
     }
 
     #[test]

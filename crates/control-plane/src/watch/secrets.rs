@@ -234,6 +234,7 @@ mod tests {
             [
                 some(Secret, "a", "cert"),
                 some(Secret, "a", "tls"),
+                some(Secret, "a", "tls-cacert"),
                 some(Secret, "b", "far"),
                 some(ConfigMap, "a", "anchors"),
             ]

@@ -140,7 +140,7 @@ fn validating(namespace: &str, ca_bundle: &str) -> Value {
         "clientConfig": client_config(namespace, "/validate", ca_bundle),
         "rules": [{
             "operations": ["CREATE", "UPDATE"],
-            // Of the last two nothing is implemented, which whoever writes them is told.
+            // Of the extensions nothing is implemented, which whoever writes them is told.
             "apiGroups": [
                 "security.istio.io", "networking.istio.io", "telemetry.istio.io", "extensions.istio.io", "gateway.networking.k8s.io",
             ],

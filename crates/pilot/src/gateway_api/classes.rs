@@ -42,5 +42,7 @@ pub(super) fn status(object: &Object<GatewayClass>) -> Option<serde_json::Value>
         return None;
     }
     let accepted = Condition::holds("Accepted", "Accepted", "Gateways of this class are served by the control plane");
-    Some(serde_json::json!({"conditions": conditions::list(vec![accepted], object.metadata.generation)}))
+    Some(
+        serde_json::json!({"conditions": conditions::list(vec![accepted], object.metadata.generation, &object.status)}),
+    )
 }

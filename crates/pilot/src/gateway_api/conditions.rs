@@ -46,8 +46,21 @@ impl Condition {
     }
 }
 
-/// In the order of their types, so that the same conditions are always the same text.
-pub(super) fn list(mut conditions: Vec<Condition>, generation: i64) -> Value {
+/// Types of conditions that are told about here; others beside them are somebody else's and stay.
+const OWN: [&str; 5] = ["Accepted", "Programmed", "ResolvedRefs", "Conflicted", "InsecureFrontendValidationMode"];
+
+/// The conditions of `entry` as they are to be: each in the place that it has, new ones in the order of their types.
+pub(super) fn list(mut conditions: Vec<Condition>, generation: i64, entry: &Value) -> Value {
     conditions.sort_by_key(|c| c.kind);
-    conditions.iter().map(|c| c.json(generation)).collect()
+    let mut out: Vec<Value> = Vec::new();
+    for known in entry.get("conditions").and_then(Value::as_array).into_iter().flatten() {
+        let kind = known.get("type").and_then(Value::as_str).unwrap_or_default();
+        if let Some(at) = conditions.iter().position(|c| c.kind == kind) {
+            out.push(conditions.remove(at).json(generation));
+        } else if !OWN.contains(&kind) {
+            out.push(known.clone());
+        }
+    }
+    out.extend(conditions.iter().map(|c| c.json(generation)));
+    Value::Array(out)
 }

@@ -123,7 +123,7 @@ fn redirect(filter: &RedirectFilter) -> HttpRedirect {
         port: filter.port,
         derive_port,
         scheme: text(&filter.scheme),
-        redirect_code: filter.status_code.unwrap_or(302),
+        redirect_code: filter.status_code.unwrap_or_default(),
     }
 }
 

@@ -61,11 +61,7 @@ pub fn statuses(snapshot: &Snapshot) -> Vec<Status> {
     }
     for result in &model.routes {
         let wanted = route(result);
-        // A route of which nothing is ours has no status of ours.
-        let is_empty = wanted.pointer("/parents/0").is_none();
-        if !is_empty || result.status.pointer("/parents/0").is_some() {
-            out.push(Status::of(result.kind, &result.metadata, &result.status, wanted));
-        }
+        out.push(Status::of(result.kind, &result.metadata, &result.status, wanted));
     }
     for result in &model.policies {
         out.push(Status::of("BackendTLSPolicy", &result.metadata, &result.status, policy(result)));
@@ -101,7 +97,8 @@ fn gateway(snapshot: &Snapshot, served: &Served, attached: &BTreeMap<(&str, &str
             .iter()
             .map(|a| json!({"type": a.r#type.as_deref().unwrap_or("IPAddress"), "value": a.value}))
             .collect();
-        return json!({"addresses": addresses, "conditions": conditions::list(list, meta.generation)});
+        let conditions = conditions::list(list, meta.generation, &object.status);
+        return json!({"addresses": addresses, "conditions": conditions});
     }
     let ports = served.listeners.iter().filter(|l| l.server.is_some()).map(|l| l.port).collect();
     let resolved = addresses::resolve(snapshot, &meta.namespace, &served.services, &ports);
@@ -130,13 +127,15 @@ fn gateway(snapshot: &Snapshot, served: &Served, attached: &BTreeMap<(&str, &str
         // An address that was told once stays, while its endpoints come and go.
         status.insert("addresses".to_owned(), known.clone());
     }
-    status.insert("conditions".to_owned(), conditions::list(list, meta.generation));
+    status.insert("conditions".to_owned(), conditions::list(list, meta.generation, &object.status));
     let listeners = served.listeners.iter().map(|l| {
         let kinds: Vec<Value> = l.kinds.iter().map(|kind| json!({"group": GATEWAY_API, "kind": kind})).collect();
         let count = attached.get(&(meta.namespace.as_str(), meta.name.as_str(), l.name.as_str()));
         json!({
             "name": l.name, "attachedRoutes": count.copied().unwrap_or_default(), "supportedKinds": kinds,
-            "conditions": conditions::list(l.conditions.clone(), meta.generation),
+            "conditions": conditions::list(l.conditions.clone(), meta.generation, known(&object.status, "listeners", |k| {
+                k.get("name").and_then(Value::as_str) == Some(l.name.as_str())
+            })),
         })
     });
     let listeners: Vec<Value> = listeners.collect();
@@ -144,6 +143,12 @@ fn gateway(snapshot: &Snapshot, served: &Served, attached: &BTreeMap<(&str, &str
         status.insert("listeners".to_owned(), listeners.into());
     }
     Value::Object(status)
+}
+
+/// The entry of a list of a status that is there; null: there is none.
+fn known<'s>(status: &'s Value, list: &str, is: impl Fn(&Value) -> bool) -> &'s Value {
+    let entries = status.get(list).and_then(Value::as_array);
+    entries.and_then(|entries| entries.iter().find(|entry| is(entry))).unwrap_or(&Value::Null)
 }
 
 /// A Gateway is accepted as long as one of its listeners is.
@@ -173,28 +178,32 @@ fn route(result: &RouteResult) -> Value {
     for parent in &result.parents {
         by_key.entry(attach::key(&parent.reference, namespace)).or_default().push(parent);
     }
+    let is_ours = |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(CONTROLLER);
+    let key_of = |entry: &Value| {
+        let reference = entry.get("parentRef").cloned().and_then(|r| serde_json::from_value(r).ok());
+        reference.map(|r: ParentReference| attach::key(&r, namespace))
+    };
     for (key, results) in by_key {
-        if let Some(told) = parent(&results, result.metadata.generation) {
+        let before = known(&result.status, "parents", |entry| is_ours(entry) && key_of(entry).as_ref() == Some(&key));
+        if let Some(told) = parent(&results, result.metadata.generation, before) {
             ours.insert(key, told);
         }
     }
     // Entries of other controllers stay, and ours stay in their places.
     let mut parents: Vec<Value> = Vec::new();
     for entry in result.status.get("parents").and_then(Value::as_array).into_iter().flatten() {
-        if entry.get("controllerName").and_then(Value::as_str) != Some(CONTROLLER) {
+        if is_ours(entry) {
+            parents.extend(key_of(entry).and_then(|key| ours.remove(&key)));
+        } else {
             parents.push(entry.clone());
-            continue;
         }
-        let reference = entry.get("parentRef").cloned().and_then(|r| serde_json::from_value(r).ok());
-        let known = reference.and_then(|r: ParentReference| ours.remove(&attach::key(&r, namespace)));
-        parents.extend(known);
     }
     parents.extend(ours.into_values().rev());
     json!({"parents": parents})
 }
 
 /// One entry for all listeners that a reference leads to: accepted where one of them accepts.
-fn parent(results: &[&ParentResult], generation: i64) -> Option<Value> {
+fn parent(results: &[&ParentResult], generation: i64, before: &Value) -> Option<Value> {
     let worst = results.iter().map(|r| severity(r.denied.as_ref())).min()?;
     let told: Vec<&&ParentResult> = results.iter().filter(|r| severity(r.denied.as_ref()) == worst).collect();
     let first = told.first()?;
@@ -217,33 +226,33 @@ fn parent(results: &[&ParentResult], generation: i64) -> Option<Value> {
         ),
     ];
     Some(json!({
-        "parentRef": first.reference, "controllerName": CONTROLLER, "conditions": conditions::list(list, generation),
+        "parentRef": first.reference, "controllerName": CONTROLLER,
+        "conditions": conditions::list(list, generation, before),
     }))
 }
 
 fn policy(result: &PolicyResult) -> Value {
     let generation = result.metadata.generation;
     let mut ours: Vec<Value> = Vec::new();
+    let told = |list: &[Condition], reference: &Value| {
+        let before = known(&result.status, "ancestors", |entry| entry.get("ancestorRef") == Some(reference));
+        conditions::list(list.to_vec(), generation, before)
+    };
     for target in &result.targets {
         let t = &target.target;
         let mut reference = json!({"group": t.group, "kind": t.kind, "name": t.name});
         if let (Some(section), Some(map)) = (&t.section_name, reference.as_object_mut()) {
             map.insert("sectionName".to_owned(), section.as_str().into());
         }
-        ours.push(json!({
-            "ancestorRef": reference, "controllerName": MESH_CONTROLLER,
-            "conditions": conditions::list(target.conditions.clone(), generation),
-        }));
+        let conditions = told(&target.conditions, &reference);
+        ours.push(json!({"ancestorRef": reference, "controllerName": MESH_CONTROLLER, "conditions": conditions}));
     }
-    for (namespace, name) in &result.gateways {
-        let mut reference = json!({"group": GATEWAY_API, "kind": "Gateway", "name": name});
-        if let (true, Some(map)) = (*namespace != result.metadata.namespace, reference.as_object_mut()) {
-            map.insert("namespace".to_owned(), namespace.as_str().into());
-        }
-        ours.push(json!({
-            "ancestorRef": reference, "controllerName": CONTROLLER,
-            "conditions": conditions::list(result.conditions.clone(), generation),
-        }));
+    // As in Istio without the namespace, so that Gateways of one name are one entry.
+    let names: BTreeSet<&str> = result.gateways.iter().map(|(_, name)| name.as_str()).collect();
+    for name in names {
+        let reference = json!({"group": GATEWAY_API, "kind": "Gateway", "name": name});
+        let conditions = told(&result.conditions, &reference);
+        ours.push(json!({"ancestorRef": reference, "controllerName": CONTROLLER, "conditions": conditions}));
     }
     let controller = |entry: &Value| entry.get("controllerName").and_then(Value::as_str).map(str::to_owned);
     let mut ancestors: Vec<Value> = Vec::new();

@@ -16,6 +16,25 @@ const CIPHERS: &str = "gateway.istio.io/tls-cipher-suites";
 /// `auto-passthrough`: SNI names the cluster, for traffic between networks.
 const LISTENER: &str = "gateway.istio.io/listener-protocol";
 
+/// Suites that a listener can be told to have; other names in the list say nothing.
+const SUITES: [&str; 15] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+];
+
 /// Settings of a listener, as far as they can be had, and what is wrong with them. `None`: it has no TLS.
 pub(super) fn settings(
     world: &World<'_>,
@@ -36,7 +55,8 @@ pub(super) fn settings(
         terminate(world, gateway, listener, tls, &mut out).err()
     };
     if let Some(list) = tls.options.get(CIPHERS) {
-        out.cipher_suites = list.split(',').map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect();
+        let known = list.split(',').map(str::trim).filter(|name| SUITES.contains(name));
+        out.cipher_suites = known.map(str::to_owned).collect();
     }
     (Some(out), problem)
 }

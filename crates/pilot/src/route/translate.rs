@@ -95,7 +95,12 @@ fn route(
         report("header-name", format!("no header can be named or valued like this: {names}"), "it is left out");
     }
     let action = if let Some(redirect) = &rule.redirect {
-        actions::redirect(redirect, target.port, target.tls)
+        let mut redirect = redirect.clone();
+        // The default of the Gateway API is another than Istio's.
+        if redirect.redirect_code == 0 && has_gateway_semantics(&vs.object.metadata) {
+            redirect.redirect_code = 302;
+        }
+        actions::redirect(&redirect, target.port, target.tls)
             .map(Action::Redirect)
             .ok_or_else(|| format!("{} is not a redirect status", redirect.redirect_code))
     } else if let Some(direct) = &rule.direct_response {

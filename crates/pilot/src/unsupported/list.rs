@@ -75,12 +75,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     whole(EXTENSIONS, "TrafficExtension", ABSENT),
     whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),
     whole(GATEWAY_API, "ListenerSet", "its listeners are not opened"),
-    whole(
-        GATEWAY_API,
-        "BackendTLSPolicy",
-        "no trust anchors are loaded, so its targets are not accepted and requests are answered with 503",
-    )
-    .error(),
     field(GATEWAY_API, "GatewayClass", "spec.parametersRef", "its settings have no effect on what is deployed"),
     field(GATEWAY_API, "Gateway", "spec.infrastructure.parametersRef", "what is deployed is as without it"),
     field(GATEWAY_API, "Gateway", "spec.allowedListeners", "only the Gateway's own listeners are opened"),
