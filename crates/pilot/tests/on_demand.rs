@@ -85,8 +85,15 @@ fn entry((host, address, resolution): &(usize, u8, usize)) -> Value {
 }
 
 const HOSTS: [&str; 9] = [
-    "s0", "s1.a.svc.cluster.local", "s2.b.svc.cluster.local", "*.example.com", "x.example.com", "*.a.svc.cluster.local",
-    "nobody.org", "*.org", "s3",
+    "s0",
+    "s1.a.svc.cluster.local",
+    "s2.b.svc.cluster.local",
+    "*.example.com",
+    "x.example.com",
+    "*.a.svc.cluster.local",
+    "nobody.org",
+    "*.org",
+    "s3",
 ];
 
 fn virtual_service((number, hosts, to, weight): &(u8, Vec<usize>, [u8; 2], u8)) -> Value {
@@ -152,14 +159,29 @@ struct Probe {
 
 fn probe() -> impl Strategy<Value = Probe> {
     let address = prop_oneof![
-        (0..5u8).prop_map(|n| [10, 96, 0, n]), (100..105u8).prop_map(|n| [10, 96, 0, n]),
-        (0..6u8).prop_map(|n| [192, 0, 2, n]), Just([203, 0, 113, 9]), (1..200u8).prop_map(|n| [10, 244, 0, n]),
+        (0..5u8).prop_map(|n| [10, 96, 0, n]),
+        (100..105u8).prop_map(|n| [10, 96, 0, n]),
+        (0..6u8).prop_map(|n| [192, 0, 2, n]),
+        Just([203, 0, 113, 9]),
+        (1..200u8).prop_map(|n| [10, 244, 0, n]),
     ];
-    let name = (0..6u8, prop::sample::select(vec!["", ".a", ".b", ".a.svc", ".a.svc.cluster.local", ".b.svc.cluster.local."]))
-        .prop_map(|(n, rest)| format!("s{n}{rest}"));
+    let name =
+        (0..6u8, prop::sample::select(vec!["", ".a", ".b", ".a.svc", ".a.svc.cluster.local", ".b.svc.cluster.local."]))
+            .prop_map(|(n, rest)| format!("s{n}{rest}"));
     let other = prop::sample::select(vec![
-        "x.example.com", "y.example.com", "z.b.example.com", "pod-0.s1.a", "ext.org", "nobody.org", "other.org", "10.96.0.1",
-        "S1.A:80", "[::1]:80", "a/b.example.com", "*", "example.com",
+        "x.example.com",
+        "y.example.com",
+        "z.b.example.com",
+        "pod-0.s1.a",
+        "ext.org",
+        "nobody.org",
+        "other.org",
+        "10.96.0.1",
+        "S1.A:80",
+        "[::1]:80",
+        "a/b.example.com",
+        "*",
+        "example.com",
     ]);
     let authority = prop_oneof![name, other.prop_map(str::to_owned)];
     let port = prop::sample::select(vec![80u16, 8080, 3306, 443, 7000, 1234]);
@@ -234,7 +256,8 @@ impl Holder<'_> {
     }
 
     fn answers(&self, table: &str) -> Answers {
-        let of = |name: &Str| name.split_once('/').filter(|(t, _)| *t == table).map(|(_, authority)| Str::from(authority));
+        let of =
+            |name: &Str| name.split_once('/').filter(|(t, _)| *t == table).map(|(_, authority)| Str::from(authority));
         let absent = self.held.absent.iter().filter(|(kind, _)| *kind == ResourceType::VirtualHost);
         let absent = absent.filter_map(|(_, name)| Some((of(name)?, None)));
         let found = self.held.virtual_hosts.iter().filter_map(|(name, h)| Some((of(name)?, Some(Arc::clone(h)))));

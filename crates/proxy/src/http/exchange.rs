@@ -10,11 +10,7 @@ use varka_engine::ext_authz::Allowed;
 use varka_engine::facts::split_query;
 use varka_engine::facts::{Connection, Metadata, Request};
 use varka_engine::ir::{HttpConnectionManager, Str};
-<<<<<<< HEAD
-use varka_engine::outcome::{Blame, LocalReply, Outcome, ResponseFlags};
-=======
-use varka_engine::outcome::{Flag, LocalReply, Outcome, ResponseFlags};
->>>>>>> envoy
+use varka_engine::outcome::{Blame, Flag, LocalReply, Outcome, ResponseFlags};
 use varka_telemetry::accesslog::Record;
 
 use super::body::Begun;

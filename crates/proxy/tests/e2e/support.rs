@@ -29,7 +29,6 @@ pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 /// A bootstrap for a proxy without a control plane.
 pub(crate) fn bootstrap(dir: &std::path::Path, dst: Option<SocketAddr>) -> Bootstrap {
     Bootstrap {
-        engine: varka_proxy::Engine::Varka,
         role: Role::Sidecar,
         engine: Engine::Varka,
         pod_name: "test".to_owned(),
