@@ -92,8 +92,8 @@ fn authorization(system: &System) -> Result<()> {
 fn strict(system: &System) -> Result<()> {
     let refused = system.shell("kubectl apply -f blog-system/mtls-strict-as-written.yaml")?;
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(!refused.status.success() && why.contains("portLevelMtls requires selector"), "{why}");
-    ensure!(why.contains("selector: {matchLabels: {app: ...}}"), "it says the corrected form: {why}");
+    ensure!(!refused.status.success() && why.contains("portLevelMtls requires a selector"), "{why}");
+    ensure!(why.contains("portLevelMtls: {80: {mode: PERMISSIVE}}"), "it says the corrected form: {why}");
     system.sh("kubectl apply --server-side --force-conflicts -f blog-system/mtls-strict.yaml")?;
     until_status(system, "/", "502")?;
     system.sh("kubectl apply --server-side --force-conflicts -f blog-system/mtls-strict-with-exceptions.yaml")?;

@@ -271,7 +271,7 @@ impl Dialer<'_> {
             mark: self.pool.state.mark(),
             proxy: self.proxy,
         };
-        connect::connect(&dial).await.map_err(|e| {
+        Box::pin(connect::connect(&dial)).await.map_err(|e| {
             self.pool.cluster.totals.connect_fail();
             NoConnection::Failed(e)
         })

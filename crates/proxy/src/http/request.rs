@@ -198,7 +198,8 @@ async fn run_filters<'t, 'c: 't>(
             }
             HttpFilter::Fault => {
                 if let Some(fault) = route.and_then(|r| r.fault.as_ref()) {
-                    filters::inject(x, &fault::decide(fault, [rand::random(), rand::random()])).await?;
+                    // Few requests have one; the others must not pay for its future.
+                    Box::pin(filters::inject(x, &fault::decide(fault, [rand::random(), rand::random()]))).await?;
                 }
             }
             HttpFilter::Cors => {
