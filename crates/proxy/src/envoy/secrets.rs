@@ -78,7 +78,7 @@ impl server::Session for Session {
 fn secret(identity: &WorkloadIdentity, name: &Str) -> Option<Versioned> {
     let kind = match &**name {
         WORKLOAD => SecretKind::Certificate { chain: identity.chain.clone(), key: identity.key.as_str().to_owned() },
-        MESH_ROOTS => SecretKind::Validation { ca: identity.roots.clone() },
+        MESH_ROOTS => SecretKind::Validation { ca: identity.roots.clone(), crl: None },
         _ => return None,
     };
     let resource = Resource::Secret(Arc::new(Secret { name: Str::clone(name), kind }));

@@ -74,6 +74,7 @@ async fn answer(conn: &Conn, config: &Arc<Config>, request: Call<'_>) -> Result<
         leave_priorities: false,
         original_dst: conn.seen.original_dst,
         request: Some(&request.head),
+        resolved: None,
     };
     let Some(picked) = cluster.pick(&want) else { return Err("it has no endpoint that could be asked".to_owned()) };
     let target = Target {
@@ -82,6 +83,7 @@ async fn answer(conn: &Conn, config: &Arc<Config>, request: Call<'_>) -> Result<
         http2: request.http2 || cluster.config.http.protocol == ClusterProtocol::Http2,
         alpn: None,
         host: varka_engine::host::without_port(request.head.authority.as_str()),
+        proxy: None,
     };
     let pool = conn.worker.pools.get(&cluster, state);
     let mut upstream = loop {
