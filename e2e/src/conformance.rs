@@ -9,6 +9,7 @@ mod envoy;
 mod gateway_api;
 mod ingress;
 mod interception;
+mod istio_metrics;
 mod kubernetes;
 mod mesh;
 mod sidecar_routes;
@@ -63,7 +64,7 @@ impl fmt::Display for Report {
 type Runner = fn(&Value, &Path, &mut Report);
 
 /// Every table that is known; `None`: its feature is not built.
-const TABLES: [(&str, Option<Runner>); 27] = [
+const TABLES: [(&str, Option<Runner>); 28] = [
     ("argo/argo-diff", None),
     ("argo/health", None),
     ("argo/rollouts-istio", None),
@@ -78,6 +79,8 @@ const TABLES: [(&str, Option<Runner>); 27] = [
     ("istio/sidecar-routes", Some(sidecar_routes::run)),
     ("istio/simulation", Some(simulation::run)),
     ("istio/validation", Some(validation::run)),
+    // A directory of what Istio's proxy must show.
+    ("istio-metrics", Some(istio_metrics::run)),
     ("jaeger/queries", None),
     ("kiali/cases", None),
     ("kiali/health", None),
@@ -100,6 +103,12 @@ const TABLES: [(&str, Option<Runner>); 27] = [
 pub fn run(dir: &Path, only: Option<&str>) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     for (table, runner) in TABLES {
+        let directory = dir.join(table);
+        if let (Some(runner), true) = (runner, directory.is_dir() && only.is_none_or(|o| table.contains(o))) {
+            let mut report = Report { table: table.to_owned(), ..Report::default() };
+            runner(&Value::Null, &directory, &mut report);
+            reports.push(report);
+        }
         let path = dir.join(table).with_extension("json");
         if !path.is_file() || only.is_some_and(|o| !table.contains(o)) {
             continue;

@@ -62,9 +62,10 @@ pub use extensions::{
     WasmModule, WasmPlugin, WaypointMatch,
 };
 pub use mesh::{
-    AccessLogEncoding, DefaultConfig, ExtAuthzBody, ExtAuthzProvider, ExtensionProvider, FileAccessLog,
-    InboundTrafficPolicy, InboundTrafficPolicyMode, LogFormat, MeshConfig, MeshTlsConfig, OutboundTrafficPolicy,
-    OutboundTrafficPolicyMode, PathNormalization, PathNormalizationType, ProxyConfig, TracingConfig, ZipkinProvider,
+    AccessLogEncoding, DefaultConfig, ExtAuthzBody, ExtAuthzProvider, ExtensionProvider, FileAccessLog, HttpHeaderSpec,
+    InboundTrafficPolicy, InboundTrafficPolicyMode, LogFormat, MeshConfig, MeshTlsConfig, OpenTelemetryProvider,
+    OtlpGrpc, OtlpHttp, OutboundTrafficPolicy, OutboundTrafficPolicyMode, PathNormalization, PathNormalizationType,
+    ProxyConfig, TracingConfig, ZipkinAddress, ZipkinProvider,
 };
 pub use registry::{
     CaptureMode, EgressListener, ExecProbe, GroupMetadata, GrpcProbe, HttpProbe, IngressListener, Location,
@@ -76,7 +77,10 @@ pub use security::{
     MutualTls, MutualTlsMode, Operation, PeerAuthentication, PolicySelector, ProviderRef, RequestAuthentication, Rule,
     Source, TargetRef, To,
 };
-pub use telemetry::{AccessLogFilter, AccessLogging, LogMatch, MetricsConfig, Telemetry, TracingSpec, WorkloadMode};
+pub use telemetry::{
+    AccessLogFilter, AccessLogging, CustomTag, LiteralTag, LogMatch, MetricSelector, MetricsConfig, MetricsOverrides,
+    NamedTag, TagOperation, TagOverride, Telemetry, TracingSpec, WorkloadMode,
+};
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderOperations, Headers,
     HttpBody, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, L4Match, Mirror, Percent, PortSelector,

@@ -12,6 +12,7 @@ mod jwt;
 mod listener;
 mod matching;
 mod route;
+mod telemetry;
 mod tls;
 
 use std::collections::{HashMap, HashSet};
@@ -31,7 +32,7 @@ pub use filter::{
 };
 pub use http::{
     AccessLog, AccessLogFormat, AccessLogSink, ClientCertForwarding, Codec, HttpConnectionManager, ISTIO_JSON,
-    ISTIO_TEXT, LocalReplyMapping, PathNormalization, RouteSource, SlashesAction, Tracing,
+    ISTIO_TEXT, LocalReplyMapping, PathNormalization, RouteSource, SlashesAction,
 };
 pub use jwt::{Jwks, JwtAuthn, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement};
 pub use listener::{
@@ -44,6 +45,10 @@ pub use matching::{
 pub use route::{
     Action, DirectResponse, HeaderAppend, HeaderMutation, Mirror, Redirect, RetryBackOff, RetryOn, RetryPolicy,
     Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedRoute,
+};
+pub use telemetry::{
+    CustomTag, CustomTagValue, HttpCollector, MetricOverride, OtlpExporter, PeerMetadata, Stats, Tracing,
+    TracingProvider,
 };
 pub use tls::{CertificatePins, DownstreamTls, SYSTEM_ROOTS, Secret, SecretKind, TlsVersion, UpstreamTls};
 

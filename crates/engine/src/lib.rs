@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod cel;
 pub mod cors;
 pub mod expression;
 pub mod ext_authz;
@@ -29,6 +30,7 @@ pub mod rbac;
 pub mod request_id;
 pub mod retry;
 pub mod route;
+pub mod sampling;
 pub mod trace;
 pub mod xfcc;
 pub mod xff;

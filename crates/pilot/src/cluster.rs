@@ -182,6 +182,7 @@ fn fixed(name: &Str, discovery: Discovery) -> Cluster {
         retry_budget: None,
         services: Vec::new(),
         dns_refresh: None,
+        metadata_exchange: false,
     }
 }
 
@@ -223,6 +224,7 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     };
     let mut cluster = fixed(name, discovery);
     cluster.http = http_options(port.protocol);
+    cluster.metadata_exchange = !ctx.is_envoy();
     cluster.services = vec![(service.host.clone(), service.name.clone(), service.namespace.clone())];
     if matches!(finding, Finding::Dns { .. }) {
         let refresh = ctx.mesh().dns_refresh_rate.map_or(Duration::from_secs(60), |d| d.to_std());

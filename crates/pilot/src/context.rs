@@ -140,6 +140,19 @@ impl<'a> Ctx<'a> {
         self.proxy.engine == ProxyEngine::Envoy
     }
 
+    /// Notes a finding about a field of MeshConfig.
+    pub(crate) fn report_mesh(&self, code: &'static str, path: &str, message: impl Into<String>, effect: &str) {
+        self.diagnostics.borrow_mut().push(Diagnostic {
+            severity: Severity::Warning,
+            code,
+            resource: format!("ConfigMap {}/istio", self.root_namespace()),
+            path: path.to_owned(),
+            position: None,
+            message: message.into(),
+            effect: effect.to_owned(),
+        });
+    }
+
     /// Notes a finding about a field of `object`.
     pub(crate) fn report<T: Resource>(
         &self,

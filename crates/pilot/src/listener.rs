@@ -83,7 +83,7 @@ pub(crate) fn listener_name(address: IpAddr, port: u16) -> Str {
 
 /// A chain without conditions that hands the connection to `cluster`.
 pub(crate) fn tcp_chain(ctx: &Ctx<'_>, name: &str, cluster: &str, side: Side) -> FilterChain {
-    chain(name, FilterChainMatch::default(), stats(ctx), Terminal::Tcp(tcp_proxy(ctx, cluster, side)))
+    chain(name, FilterChainMatch::default(), stats(ctx, side), Terminal::Tcp(tcp_proxy(ctx, cluster, side)))
 }
 
 pub(crate) fn chain(
@@ -96,8 +96,9 @@ pub(crate) fn chain(
 }
 
 /// The statistics filter, which the stock Envoy does not have.
-pub(crate) fn stats(ctx: &Ctx<'_>) -> Vec<NetworkFilter> {
-    if ctx.is_envoy() { Vec::new() } else { vec![NetworkFilter::Stats] }
+pub(crate) fn stats(ctx: &Ctx<'_>, side: Side) -> Vec<NetworkFilter> {
+    let filter = crate::policy::metrics(ctx, side).filter(|_| !ctx.is_envoy()).map(NetworkFilter::Stats);
+    filter.into_iter().collect()
 }
 
 pub(crate) fn tcp_proxy(ctx: &Ctx<'_>, cluster: &str, side: Side) -> TcpProxy {

@@ -11,6 +11,7 @@ pub use envoy_types::pb::envoy::config::trace::v3 as trace;
 pub use envoy_types::pb::envoy::service::auth::v3 as auth;
 pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+pub use envoy_types::pb::envoy::r#type::tracing::v3 as custom_tags;
 pub use envoy_types::pb::envoy::r#type::v3 as types;
 
 pub use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_access_log;

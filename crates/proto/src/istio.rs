@@ -2,3 +2,4 @@
 
 pub mod alpn;
 pub mod certificate;
+pub mod stats;

@@ -64,6 +64,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream
         seen,
         peer_identity: None,
         local_identity: None,
+        exchange: false,
     };
     drop(config);
     Box::pin(secure(conn, socket)).await;
@@ -141,6 +142,7 @@ async fn secure(mut conn: Conn, socket: Socket) {
     let session = stream.get_ref().1;
     conn.peer_identity = tls::peer_identity(session);
     let h2 = session.alpn_protocol() == Some(b"h2");
+    conn.exchange = session.alpn_protocol() == Some(crate::peer::ALPN);
     conn.local_identity = conn.worker.state.secrets.workload_uri();
     dispatch(conn, Io::Tls(Box::new(stream.into())), h2).await;
 }
@@ -168,7 +170,7 @@ async fn dispatch(conn: Conn, io: Io, h2: bool) {
 fn policies(conn: &Conn) -> impl Iterator<Item = &Rbac> {
     conn.chain.chain().into_iter().flat_map(|chain| &chain.filters).filter_map(|filter| match filter {
         NetworkFilter::Rbac(rules) => Some(rules),
-        NetworkFilter::MetadataExchange | NetworkFilter::Stats | NetworkFilter::SniDynamicForwardProxy(_) => None,
+        NetworkFilter::MetadataExchange | NetworkFilter::Stats(_) | NetworkFilter::SniDynamicForwardProxy(_) => None,
     })
 }
 

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use varka_engine::ir::{AccessLog, AccessLogSink, Str};
 use varka_engine::outcome::{Flag, Outcome};
 use varka_telemetry::accesslog::{self, Format, Record};
 
+use crate::peer::{Peer, Secured};
 use crate::state::State;
 
 /// Bytes that may wait to be written.
@@ -38,8 +40,10 @@ pub(crate) struct UpstreamRecord {
     pub attempts: u32,
     /// Why its connection failed.
     pub failure: String,
-    /// `istio.workload` of the endpoint.
-    pub workload: Option<Str>,
+    /// Whose the endpoint is, as far as it is known.
+    pub peer: Option<Peer>,
+    /// Whose certificates the connection was made with.
+    pub secured: Option<Rc<Secured>>,
     /// Why the connection to the client was ended by us.
     pub termination: String,
 }

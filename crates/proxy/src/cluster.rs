@@ -10,7 +10,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery, Str, StringMatch};
+use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery};
 use varka_telemetry::metrics::envoy::ClusterStats;
 
 pub(crate) use clusters::{Clusters, resolve};
@@ -145,16 +145,6 @@ impl ClusterState {
                 return;
             }
             warmed.await;
-        }
-    }
-
-    /// The identity of its endpoints, where there is just one that is accepted and `workload` has a sidecar.
-    pub(crate) fn only_identity(&self, workload: Option<&Str>) -> Option<Str> {
-        workload?;
-        let tls = self.config.transport_matches.iter().find_map(|m| m.tls.as_ref()).or(self.config.tls.as_ref())?;
-        match tls.subject_alt_names.as_slice() {
-            [StringMatch::Exact { value, .. }] => Some(Arc::clone(value)),
-            _ => None,
         }
     }
 

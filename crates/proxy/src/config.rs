@@ -6,13 +6,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use varka_engine::cel::Expression;
 use varka_engine::host::{Answers, RouteIndex};
 use varka_engine::ir::{
-    self, FilterChain, HttpConnectionManager, Listener, ResourceType, RouteSource, Str, Terminal, TrafficDirection,
+    self, FilterChain, HttpConnectionManager, HttpFilter, Listener, NetworkFilter, ResourceType, RouteSource, Stats,
+    Str, Terminal, TrafficDirection,
 };
 use varka_engine::listener::ListenerIndex;
 
 use varka_telemetry::metrics::Registry;
+use varka_telemetry::metrics::istio::Customization;
 
 use crate::accesslog::Log;
 use crate::cluster::{ClusterState, Clusters};
@@ -61,6 +64,45 @@ struct PreparedChain {
     logs: Box<[Log]>,
     tls: Option<ServerTls>,
     inline_routes: Option<Arc<RouteIndex>>,
+    stats: Option<PreparedStats>,
+}
+
+/// What a chain counts under Istio's names.
+#[derive(Debug)]
+pub(crate) struct PreparedStats {
+    /// As configured.
+    pub config: Stats,
+    /// How it differs from the standard.
+    pub custom: Option<Arc<Customization>>,
+    /// Expressions of its labels; `None`: one that cannot be used, so the label is `unknown`.
+    pub expressions: Vec<Option<Expression>>,
+}
+
+impl PreparedStats {
+    /// `None`: the chain has no such filter, and nothing is counted.
+    fn of(chain: &FilterChain) -> Option<Self> {
+        let config = match &chain.terminal {
+            Terminal::Http(manager) => manager.filters.iter().find_map(|f| match f {
+                HttpFilter::Stats(stats) => Some(stats),
+                _ => None,
+            }),
+            Terminal::Tcp(_) => chain.filters.iter().find_map(|f| match f {
+                NetworkFilter::Stats(stats) => Some(stats),
+                _ => None,
+            }),
+        };
+        config.map(|config| {
+            let custom = Customization::new(config);
+            let dimensions = custom.iter().flat_map(|c| c.dimensions());
+            let expressions = dimensions.map(|d| Expression::parse(&d.expression).ok()).collect();
+            Self { config: config.clone(), custom, expressions }
+        })
+    }
+}
+
+/// Whether peers say who they are before the first byte of a connection.
+fn exchanges(chain: &FilterChain) -> bool {
+    matches!(chain.terminal, Terminal::Tcp(_)) && chain.filters.contains(&NetworkFilter::MetadataExchange)
 }
 
 /// One filter chain of a listener, kept alive by whoever holds it.
@@ -105,6 +147,11 @@ impl ChainRef {
     /// Access logs of its connection manager or TCP proxy.
     pub(crate) fn logs(&self) -> &[Log] {
         self.prepared_chain().map_or(&[], |c| &c.logs)
+    }
+
+    /// What it counts under Istio's names.
+    pub(crate) fn stats(&self) -> Option<&PreparedStats> {
+        self.prepared_chain()?.stats.as_ref()
     }
 
     /// TLS context.
@@ -237,7 +284,11 @@ fn prepare(listener: &Arc<Listener>, secrets: &Arc<SecretStore>, problems: &mut 
             Terminal::Http(manager) => Log::prepare(&manager.access_log, &mut bad_formats),
             Terminal::Tcp(proxy) => Log::prepare(&proxy.access_log, &mut bad_formats),
         },
-        tls: chain.tls.as_ref().and_then(|tls| ServerTls::new(tls, secrets).map_err(|e| problems.push(e.into())).ok()),
+        tls: chain
+            .tls
+            .as_ref()
+            .and_then(|tls| ServerTls::new(tls, exchanges(chain), secrets).map_err(|e| problems.push(e.into())).ok()),
+        stats: PreparedStats::of(chain),
         inline_routes: match &chain.terminal {
             Terminal::Http(manager) => match &manager.routes {
                 RouteSource::Inline(config) => Some(Arc::new(RouteIndex::new(Arc::clone(config)))),

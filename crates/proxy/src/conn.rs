@@ -34,6 +34,8 @@ pub(crate) struct Conn {
     pub peer_identity: Option<PeerIdentity>,
     /// Who we were in that handshake.
     pub local_identity: Option<Str>,
+    /// Both sides agreed to say who they are before anything else.
+    pub exchange: bool,
     /// Statistics of its connection manager, if it has one.
     pub http_stats: Option<Arc<HttpStats>>,
 }
@@ -119,6 +121,7 @@ impl Conn {
             seen: Rc::clone(&self.seen),
             peer_identity: self.peer_identity.clone(),
             local_identity: self.local_identity.clone(),
+            exchange: self.exchange,
         };
         if renewed.denied().is_some() { Renewal::Refused } else { Renewal::Renewed(Rc::new(renewed)) }
     }
@@ -137,8 +140,16 @@ impl Conn {
                 let decision = rbac::evaluate(rules, &Subject::connection(&facts));
                 (!decision.allowed).then(|| decision.details().into_owned())
             }
-            NetworkFilter::MetadataExchange | NetworkFilter::Stats | NetworkFilter::SniDynamicForwardProxy(_) => None,
+            NetworkFilter::MetadataExchange | NetworkFilter::Stats(_) | NetworkFilter::SniDynamicForwardProxy(_) => {
+                None
+            }
         })
+    }
+
+    /// Whether the mesh's anchors vouch for the client.
+    pub(crate) fn is_mesh(&self) -> bool {
+        let tls = self.chain.chain().and_then(|c| c.tls.as_ref());
+        self.peer_identity.is_some() && tls.is_some_and(|tls| tls.validation.as_deref() == Some(crate::tls::MESH_ROOTS))
     }
 
     /// The connection manager. Connections of chains without one never get where this is asked.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
@@ -11,6 +12,8 @@ use varka_engine::outcome::ResetReason;
 
 use crate::conn::Seen;
 use crate::net::{Io, Socket};
+use crate::peer::{self, Secured};
+use crate::state::State;
 use crate::tls::{ClientTls, NotSupplied};
 
 /// How a connection is to be made.
@@ -24,8 +27,8 @@ pub(crate) struct Dial<'a> {
     pub tls: Option<&'a ClientTls>,
     /// Host of the request, for clusters that send it as server name.
     pub host: Option<&'a str>,
-    /// Socket mark of our own connections.
-    pub mark: Option<u32>,
+    /// Socket mark and certificates.
+    pub state: &'a State,
     /// Whose connection a PROXY header speaks of, where the cluster has one; `None`: our own.
     pub proxy: Option<&'a Seen>,
 }
@@ -39,8 +42,19 @@ pub(crate) struct ConnectError {
     pub transport: String,
 }
 
+/// A connection that was made.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    /// The connection.
+    pub io: Io,
+    /// Whose certificates were shown; `None`: plain text.
+    pub secured: Option<Rc<Secured>>,
+    /// Both sides agreed to say who they are before anything else.
+    pub exchange: bool,
+}
+
 /// Connects, and performs the TLS handshake.
-pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Io, ConnectError> {
+pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Dialled, ConnectError> {
     let limit = match dial.cluster.connect_timeout {
         Duration::ZERO => Duration::from_secs(10),
         limit => limit,
@@ -51,7 +65,7 @@ pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Io, ConnectError> {
     }
 }
 
-async fn establish(dial: &Dial<'_>) -> Result<Io, ConnectError> {
+async fn establish(dial: &Dial<'_>) -> Result<Dialled, ConnectError> {
     let stream = open(dial).await.map_err(|e| refused(&e))?;
     let mut socket = Socket::new(stream);
     if let Some(version) = dial.cluster.proxy_protocol {
@@ -59,9 +73,19 @@ async fn establish(dial: &Dial<'_>) -> Result<Io, ConnectError> {
         let header = proxy_header(version, dial.proxy, &socket).map_err(|e| refused(&e))?;
         socket.write_all(&header).await.map_err(|e| refused(&e))?;
     }
-    let Some(tls) = dial.tls else { return Ok(Io::Plain(socket)) };
+    let Some(tls) = dial.tls else { return Ok(Dialled { io: Io::Plain(socket), secured: None, exchange: false }) };
     match tls.connect(socket, dial.host).await {
-        Ok(stream) => Ok(Io::Tls(Box::new(stream.into()))),
+        Ok(stream) => {
+            let session = stream.get_ref().1;
+            let own = tls.certificate().and_then(|name| dial.state.secrets.uri(name));
+            let secured = Secured {
+                peer: crate::tls::peer_uri(session).unwrap_or_default(),
+                own: own.unwrap_or_default(),
+                mesh: tls.is_mesh(),
+            };
+            let exchange = session.alpn_protocol() == Some(peer::ALPN);
+            Ok(Dialled { io: Io::Tls(Box::new(stream.into())), secured: Some(Rc::new(secured)), exchange })
+        }
         Err(e) => Err(handshake_failed(&e)),
     }
 }
@@ -70,7 +94,7 @@ async fn open(dial: &Dial<'_>) -> io::Result<TcpStream> {
     let socket = RawSocket::new(Domain::for_address(dial.address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(mark) = dial.mark {
+    if let Some(mark) = dial.state.mark() {
         varka_sys::socket::set_mark(&socket, mark)?;
     }
     if let Some(source) = dial.cluster.bind_source.filter(|s| s.is_ipv4() == dial.address.is_ipv4()) {

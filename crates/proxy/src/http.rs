@@ -12,6 +12,7 @@ mod exchange;
 mod ext_authz;
 mod filters;
 mod forward;
+pub(crate) mod grpc;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod message;

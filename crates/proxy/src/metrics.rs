@@ -1,43 +1,75 @@
 //! What a finished request or connection adds to the statistics: Envoy's and Istio's standard metrics.
 //!
-//! Series are found once and kept by the worker, so that counting a request hashes one small key and takes no lock.
+//! Series are found once and kept by the worker, so that counting a request hashes one small key, takes no lock and, where the
+//! labels are the standard ones, allocates nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use varka_engine::ir::{Str, TrafficDirection};
+use varka_engine::ir::Str;
 use varka_engine::outcome::{Outcome, ResponseFlags};
 use varka_telemetry::metrics::istio::{
-    HttpSeries, Protocol, Reporter, RequestResult, SecurityPolicy, SeriesKey, TcpSeries, Workload,
+    Custom, Facts, HttpSeries, Protocol, Reporter, RequestResult, SeriesKey, TcpSeries, Workload,
 };
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::ClusterState;
+use crate::config::PreparedStats;
 use crate::conn::Conn;
+use crate::peer::Peer;
 use crate::state::State;
 
 /// Series that a worker keeps at hand; beyond that it begins anew.
 const MOST: usize = 1024;
 
+/// A peer, told from others by where it is kept; as long as the key lives, nothing else can be there.
+#[derive(Debug, Clone)]
+struct Same(Option<Peer>);
+
+impl Same {
+    fn address(&self) -> *const Workload {
+        self.0.as_ref().map_or(std::ptr::null(), Arc::as_ptr)
+    }
+}
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for Same {}
+
+impl Hash for Same {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}
+
 /// What distinguishes series on one proxy, cheaper to compare than all their labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Short {
-    inbound: bool,
-    peer: Option<Str>,
-    workload: Option<Str>,
+    reporter: Reporter,
+    peer: Same,
+    principal: Option<Str>,
+    secured: bool,
     cluster: Option<Str>,
-    authority: Option<Str>,
+    route: Option<Str>,
     protocol: Protocol,
-    secure: bool,
     flags: ResponseFlags,
+    custom: Option<Custom>,
 }
+
+/// Series that differ in nothing but the Host that stands in for a service; empty: it does not.
+type ByHost<T> = HashMap<Box<str>, Arc<T>>;
 
 /// The series that a worker has used.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
-    http: RefCell<HashMap<Short, Arc<HttpSeries>>>,
+    http: RefCell<HashMap<Short, ByHost<HttpSeries>>>,
     tcp: RefCell<HashMap<Short, Arc<TcpSeries>>>,
 }
 
@@ -46,16 +78,22 @@ pub(crate) struct Series {
 pub(crate) struct FinishedRequest<'a> {
     /// Its connection.
     pub conn: &'a Conn,
+    /// What its client said of itself.
+    pub client: Option<&'a Peer>,
     /// Its cluster, if it had one that exists.
     pub cluster: Option<&'a Arc<ClusterState>>,
     /// Where it was sent.
     pub upstream: &'a UpstreamRecord,
     /// Host.
     pub authority: &'a str,
+    /// Name of its route.
+    pub route: Option<&'a Str>,
     /// How it ended.
     pub outcome: &'a Outcome,
     /// `grpc-status`, of a gRPC request.
     pub grpc: Option<Option<u32>>,
+    /// gRPC messages from and to the client.
+    pub messages: [u64; 2],
     /// How long it took.
     pub duration: Duration,
     /// Payload from the client.
@@ -65,8 +103,13 @@ pub(crate) struct FinishedRequest<'a> {
 }
 
 impl Series {
-    /// Counts a request.
-    pub(crate) fn request(&self, state: &State, r: &FinishedRequest<'_>) {
+    /// Counts a request. `custom`: values of labels that are not standard.
+    pub(crate) fn request(
+        &self,
+        state: &State,
+        r: &FinishedRequest<'_>,
+        custom: impl FnOnce(&PreparedStats, &Who<'_>) -> Option<Custom>,
+    ) {
         if let Some(cluster) = r.cluster {
             cluster.stats.codes.count(r.outcome.status);
             cluster.stats.counters.upstream_rq_time.record(millis(r.duration));
@@ -76,35 +119,57 @@ impl Series {
             http.counters.downstream_rq_time.record(millis(r.duration));
             http.codes.count(r.outcome.status);
         }
+        let Some(stats) = r.conn.chain.stats() else { return };
+        let who = Who { conn: r.conn, client: r.client, upstream: r.upstream, cluster: r.cluster, route: r.route };
         let protocol = if r.grpc.is_some() { Protocol::Grpc } else { Protocol::Http };
-        let short = short(r.conn, r.upstream, r.authority, protocol, ResponseFlags::NONE, r.cluster);
+        let short = who.short(protocol, ResponseFlags::NONE, custom(stats, &who));
+        let fallback = who.service().is_none() && !stats.config.disable_host_header_fallback;
+        let host = if fallback { r.authority } else { "" };
         let mut known = self.http.borrow_mut();
         if known.len() >= MOST {
             known.clear();
         }
-        let series =
-            known.entry(short).or_insert_with_key(|short| state.metrics.istio.http(key(state, short, r.cluster)));
+        let entry = known.entry(short);
+        let custom = entry.key().custom.clone();
+        let by_host = entry.or_default();
+        if by_host.len() >= MOST {
+            by_host.clear();
+        }
+        let series = match by_host.get(host) {
+            Some(series) => series,
+            None => {
+                let key = who.key(state, protocol, host);
+                let series = state.metrics.istio.http(key, custom);
+                by_host.entry(host.into()).or_insert(series)
+            }
+        };
         let result = RequestResult { status: r.outcome.status, flags: r.outcome.flags, grpc_status: r.grpc.flatten() };
         series.count(result, r.duration, r.received, r.sent);
+        if r.grpc.is_some() {
+            let [request, response] = r.messages;
+            series.request_messages.add(request);
+            series.response_messages.add(response);
+        }
     }
 
-    /// The series of a TCP connection.
+    /// The series of a TCP connection; `None`: it is not counted.
     pub(crate) fn connection(
         &self,
-        conn: &Conn,
-        upstream: &UpstreamRecord,
-        cluster: Option<&Arc<ClusterState>>,
+        who: &Who<'_>,
         flags: ResponseFlags,
-    ) -> Arc<TcpSeries> {
-        let state = &conn.worker.state;
-        let short = short(conn, upstream, "", Protocol::Tcp, flags, cluster);
+        custom: impl FnOnce(&PreparedStats) -> Option<Custom>,
+    ) -> Option<Arc<TcpSeries>> {
+        let custom = custom(who.conn.chain.stats()?);
+        let state = &who.conn.worker.state;
+        let short = who.short(Protocol::Tcp, flags, custom);
         let mut known = self.tcp.borrow_mut();
         if known.len() >= MOST {
             known.clear();
         }
-        let series =
-            known.entry(short).or_insert_with_key(|short| state.metrics.istio.tcp(key(state, short, cluster), flags));
-        Arc::clone(series)
+        let series = known.entry(short).or_insert_with_key(|short| {
+            state.metrics.istio.tcp(who.key(state, Protocol::Tcp, ""), short.custom.clone(), flags)
+        });
+        Some(Arc::clone(series))
     }
 }
 
@@ -112,104 +177,82 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn short(
-    conn: &Conn,
-    upstream: &UpstreamRecord,
-    authority: &str,
-    protocol: Protocol,
-    flags: ResponseFlags,
-    cluster: Option<&Arc<ClusterState>>,
-) -> Short {
-    let inbound = conn.chain.direction() == TrafficDirection::Inbound;
-    let known_service = cluster.is_some_and(|c| !c.config.services.is_empty());
-    Short {
-        inbound,
-        peer: conn.peer_identity.as_ref().and_then(|p| p.uri_sans.first().cloned()),
-        workload: upstream.workload.clone(),
-        cluster: upstream.cluster.clone(),
-        // Only where no service is known; and never on the server's side, where clients could make up any number of them.
-        authority: (!inbound && !known_service && !authority.is_empty()).then(|| authority.into()),
-        protocol,
-        secure: conn.peer_identity.is_some(),
-        flags,
+/// Both ends of what is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who<'a> {
+    /// The client's connection.
+    pub conn: &'a Conn,
+    /// What the client said of itself.
+    pub client: Option<&'a Peer>,
+    /// The endpoint.
+    pub upstream: &'a UpstreamRecord,
+    /// The cluster, if there is one that exists.
+    pub cluster: Option<&'a Arc<ClusterState>>,
+    /// Name of the route.
+    pub route: Option<&'a Str>,
+}
+
+impl<'a> Who<'a> {
+    fn reporter(&self) -> Reporter {
+        Reporter::of(self.conn.chain.direction())
     }
-}
 
-/// All labels of a series.
-fn key(state: &State, short: &Short, cluster: Option<&Arc<ClusterState>>) -> SeriesKey {
-    let service = cluster.and_then(|c| c.config.services.first());
-    let (host, name, namespace) = service
-        .cloned()
-        .unwrap_or_else(|| (short.authority.clone().unwrap_or_default(), Str::default(), Str::default()));
-    let own = own_workload(state);
-    let (source, destination, reporter, security) = if short.inbound {
-        let principal = short.peer.clone().unwrap_or_default();
-        let source = Workload { namespace: namespace_of(&principal), principal, ..Workload::default() };
-        let security = if short.secure { SecurityPolicy::MutualTls } else { SecurityPolicy::None };
-        (source, own, Reporter::Destination, security)
-    } else {
-        let principal = cluster.and_then(|c| c.only_identity(short.workload.as_ref())).unwrap_or_default();
-        let destination = peer_workload(short.workload.as_deref(), principal);
-        (own, destination, Reporter::Source, SecurityPolicy::Unknown)
-    };
-    let (name, namespace) = if name.is_empty() && short.inbound {
-        (destination.canonical_service.clone(), destination.namespace.clone())
-    } else {
-        (name, namespace)
-    };
-    SeriesKey {
-        reporter,
-        source,
-        destination,
-        service: host,
-        service_name: name,
-        service_namespace: namespace,
-        protocol: short.protocol,
-        security,
+    /// The other side, as far as it is known.
+    pub(crate) fn peer(&self) -> Option<&'a Peer> {
+        match self.reporter() {
+            Reporter::Source => self.upstream.peer.as_ref(),
+            Reporter::Destination => self.client,
+        }
     }
-}
 
-/// `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
-fn namespace_of(principal: &str) -> Str {
-    let mut parts = principal.split('/').skip_while(|p| *p != "ns").skip(1);
-    parts.next().unwrap_or_default().into()
-}
-
-/// `name;namespace;canonical-service;canonical-revision;cluster`.
-fn peer_workload(text: Option<&str>, principal: Str) -> Workload {
-    let mut parts = text.unwrap_or_default().split(';');
-    let mut next = || Str::from(parts.next().unwrap_or_default());
-    let (name, namespace, canonical_service, canonical_revision, cluster) = (next(), next(), next(), next(), next());
-    Workload {
-        app: canonical_service.clone(),
-        version: canonical_revision.clone(),
-        name,
-        namespace,
-        canonical_service,
-        canonical_revision,
-        cluster,
-        principal,
+    /// Certificates of the other side and of ours.
+    fn principals(&self) -> (Option<&'a Str>, Option<&'a Str>) {
+        match self.reporter() {
+            Reporter::Source => match &self.upstream.secured {
+                Some(secured) => (Some(&secured.peer), Some(&secured.own)),
+                None => (None, None),
+            },
+            Reporter::Destination => {
+                let peer = self.conn.peer_identity.as_ref().and_then(|p| p.uri_sans.first());
+                (peer, self.conn.local_identity.as_ref())
+            }
+        }
     }
-}
 
-/// The workload that this proxy stands for.
-fn own_workload(state: &State) -> Workload {
-    let b = &state.bootstrap;
-    let label = |name: &str| {
-        let labels = b.metadata.get("LABELS").and_then(|l| l.get(name)).and_then(serde_json::Value::as_str);
-        Str::from(labels.unwrap_or_default())
-    };
-    let name = b.metadata.get("WORKLOAD_NAME").and_then(serde_json::Value::as_str).unwrap_or(&b.pod_name);
-    let or = |first: Str, second: Str| if first.is_empty() { second } else { first };
-    let (app, version) = (label("app"), label("version"));
-    Workload {
-        canonical_service: or(label("service.istio.io/canonical-name"), or(app.clone(), name.into())),
-        canonical_revision: or(label("service.istio.io/canonical-revision"), version.clone()),
-        name: name.into(),
-        namespace: b.namespace.as_str().into(),
-        principal: state.secrets.workload_uri().unwrap_or_default(),
-        app,
-        version,
-        cluster: b.cluster_id.as_str().into(),
+    fn service(&self) -> Option<&'a (Str, Str, Str)> {
+        self.cluster.and_then(|c| c.config.services.first())
+    }
+
+    fn short(&self, protocol: Protocol, flags: ResponseFlags, custom: Option<Custom>) -> Short {
+        let (peer, own) = self.principals();
+        Short {
+            reporter: self.reporter(),
+            peer: Same(self.peer().cloned()),
+            principal: peer.cloned(),
+            secured: own.is_some(),
+            cluster: self.upstream.cluster.clone(),
+            // Two names of routes say more than the cluster does.
+            route: self.route.filter(|r| matches!(&***r, "block_all" | "allow_any")).cloned(),
+            protocol,
+            flags,
+            custom,
+        }
+    }
+
+    /// All labels of a series.
+    fn key(&self, state: &State, protocol: Protocol, host: &str) -> SeriesKey {
+        let (peer, own) = self.principals();
+        SeriesKey::of(&Facts {
+            reporter: self.reporter(),
+            own: &state.own.workload,
+            own_principal: own.map_or("", |p| p),
+            peer: self.peer().map(|p| &**p),
+            peer_principal: peer.map_or("", |p| p),
+            host,
+            route: self.route.map_or("", |r| r),
+            cluster: self.upstream.cluster.as_deref().unwrap_or_default(),
+            service: self.service(),
+            protocol,
+        })
     }
 }

@@ -20,9 +20,9 @@ use varka_engine::outcome::ResetReason;
 
 use crate::cluster::{ClusterState, RequestPermit};
 use crate::conn::Seen;
-use crate::connect::{self, ConnectError, Dial};
+use crate::connect::{self, ConnectError, Dial, Dialled};
 use crate::http::{RequestHead, ResponseHead};
-use crate::net::Io;
+use crate::peer::Secured;
 use crate::pump::{Broken, Frame, Sink, Source};
 use crate::state::State;
 use crate::tls::ClientTls;
@@ -202,6 +202,12 @@ impl ClusterPool {
         }
     }
 
+    /// Whether endpoints of this kind are spoken to by the mesh's mutual TLS.
+    pub(crate) fn is_mesh(&self, tls_mode: Option<&str>) -> bool {
+        let tls = self.choose_transport(tls_mode).map(|(_, tls)| tls);
+        tls.is_some_and(|tls| tls.validation.as_deref() == Some(crate::tls::MESH_ROOTS))
+    }
+
     /// A connection, reused or new, that is this request's until the lease is dropped.
     pub(crate) async fn acquire(self: &Rc<Self>, target: &Target<'_>) -> Result<Upstream, NoConnection> {
         let transport = self.transport(target).map_err(NoConnection::Failed)?;
@@ -232,7 +238,7 @@ impl ClusterPool {
     pub(crate) async fn dial_raw(
         self: &Rc<Self>,
         target: &Target<'_>,
-    ) -> Result<(Io, crate::cluster::ConnectionPermit), NoConnection> {
+    ) -> Result<(Dialled, crate::cluster::ConnectionPermit), NoConnection> {
         let transport = self.transport(target).map_err(NoConnection::Failed)?;
         let permit = self.cluster.connection(false).ok_or(NoConnection::Overflow)?;
         let tls = transport.as_ref().map(|(_, tls)| &**tls);
@@ -241,14 +247,14 @@ impl ClusterPool {
             cluster: &self.cluster.config,
             tls,
             host: None,
-            mark: self.state.mark(),
+            state: &self.state,
             proxy: target.proxy,
         };
-        let io = connect::connect(&dial).await.map_err(|e| {
+        let dialled = connect::connect(&dial).await.map_err(|e| {
             self.cluster.totals.connect_fail();
             NoConnection::Failed(e)
         })?;
-        Ok((io, permit))
+        Ok((dialled, permit))
     }
 }
 
@@ -262,13 +268,13 @@ struct Dialer<'a> {
 }
 
 impl Dialer<'_> {
-    async fn dial(&self) -> Result<Io, NoConnection> {
+    async fn dial(&self) -> Result<Dialled, NoConnection> {
         let dial = Dial {
             address: self.address,
             cluster: &self.pool.cluster.config,
             tls: self.tls.as_deref(),
             host: self.host,
-            mark: self.pool.state.mark(),
+            state: &self.pool.state,
             proxy: self.proxy,
         };
         Box::pin(connect::connect(&dial)).await.map_err(|e| {
@@ -338,6 +344,14 @@ impl Upstream {
         match self {
             Self::H1(lease) => lease.received(),
             Self::H2(lease) => lease.received(),
+        }
+    }
+
+    /// Whose certificates the connection was made with; `None`: plain text.
+    pub(crate) fn secured(&self) -> Option<&Rc<Secured>> {
+        match self {
+            Self::H1(lease) => lease.secured(),
+            Self::H2(lease) => lease.secured(),
         }
     }
 

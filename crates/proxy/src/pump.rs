@@ -13,6 +13,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
+use crate::http::grpc::Messages;
+
 /// A part of a body, or of a raw connection.
 #[derive(Debug)]
 pub(crate) enum Frame {
@@ -89,6 +91,8 @@ pub(crate) struct Flow {
     pub trailers: Option<Box<HeaderMap>>,
     /// The end was received and queued.
     pub ended: bool,
+    /// gRPC messages among them, where they are counted.
+    pub messages: Option<Messages>,
 }
 
 /// Which end broke.
@@ -119,7 +123,12 @@ pub(crate) fn poll_direction<S: Source, T: Sink>(
             Poll::Pending => break,
         };
         match &frame {
-            Frame::Data(data) => flow.bytes += data.len() as u64,
+            Frame::Data(data) => {
+                flow.bytes += data.len() as u64;
+                if let Some(messages) = &mut flow.messages {
+                    messages.see(data);
+                }
+            }
             Frame::Trailers(trailers) => {
                 flow.ended = true;
                 flow.trailers = Some(trailers.clone());

@@ -16,6 +16,7 @@ use crate::accesslog::AccessLogs;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
+use crate::peer;
 use crate::tls::SecretStore;
 
 /// Where a proxy is in its life.
@@ -54,6 +55,8 @@ pub struct State {
     pub health_failed: AtomicBool,
     pub(crate) logs: AccessLogs,
     pub(crate) clusters: Clusters,
+    /// What is said of ourselves to peers.
+    pub(crate) own: peer::Own,
     config: ArcSwap<Config>,
     changed: watch::Sender<u64>,
     lifecycle: watch::Sender<Lifecycle>,
@@ -102,6 +105,7 @@ impl State {
             metrics: Registry::default(),
             health_failed: AtomicBool::new(false),
             clusters: Clusters::default(),
+            own: peer::Own::new(&bootstrap),
             config: ArcSwap::from_pointee(Config::default()),
             changed: watch::channel(0).0,
             lifecycle: watch::channel(Lifecycle::Starting).0,

@@ -9,23 +9,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite as _;
 use varka_engine::ir::{
     ClusterProtocol, Discovery, FilterChain, NetworkFilter, Str, TcpProxy, Terminal, WeightedCluster,
 };
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
+use varka_telemetry::metrics::istio::TcpSeries;
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
 use crate::conn::Conn;
+use crate::metrics::Who;
 use crate::net::Io;
 use crate::on_demand;
+use crate::peer::{Peer, Prelude, Taken};
 use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
 
 /// Read at once.
 const READ: usize = 64 * 1024;
+/// Open connections are counted so often where the configuration does not say otherwise, as Istio does.
+const REPORT: Duration = Duration::from_secs(5);
 
 /// One end of a raw connection.
 #[derive(Debug)]
@@ -35,20 +40,69 @@ struct Raw {
     out: OutBuf,
     shut: bool,
     shut_done: bool,
+    /// What the peer still has to say of itself before its first byte.
+    prelude: Option<Prelude>,
+    /// What it said.
+    told: Option<Peer>,
 }
 
 impl Raw {
-    fn new(io: Io) -> Self {
-        Self { io, buf: BytesMut::new(), out: OutBuf::default(), shut: false, shut_done: false }
+    /// `own`: both sides say first who they are, and this is what we say.
+    fn new(io: Io, own: Option<Bytes>) -> Self {
+        let mut out = OutBuf::default();
+        let prelude = own.map(|own| {
+            out.push(own);
+            Prelude::default()
+        });
+        Self { io, buf: BytesMut::new(), out, shut: false, shut_done: false, prelude, told: None }
+    }
+
+    /// Looks for the peer's prelude in what has come. `true`: it is dealt with.
+    fn take_prelude(&mut self, ended: bool) -> Result<bool, Broken> {
+        let Some(prelude) = &mut self.prelude else { return Ok(true) };
+        match prelude.take(&mut self.buf, ended) {
+            Taken::More => return Ok(false),
+            Taken::TooLong => return Err(Broken::Protocol),
+            Taken::Done(told) => self.told = told.map(Arc::new),
+        }
+        self.prelude = None;
+        Ok(true)
+    }
+}
+
+/// What the other end of a connection says of itself.
+trait Told {
+    /// What it said, if that is believed, and whether there is nothing more to wait for.
+    fn peer(&self, mesh: bool) -> (Option<&Peer>, bool);
+}
+
+impl Told for Raw {
+    fn peer(&self, mesh: bool) -> (Option<&Peer>, bool) {
+        (self.told.as_ref().filter(|_| mesh), self.prelude.is_none())
+    }
+}
+
+impl Told for Upstream {
+    /// A tunnel leads to no peer that would say it first.
+    fn peer(&self, _: bool) -> (Option<&Peer>, bool) {
+        (None, true)
     }
 }
 
 impl Source for Raw {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Broken>> {
-        self.buf.reserve(READ);
-        let n =
-            ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buf)).map_err(Broken::from)?;
-        Poll::Ready(Ok(if n == 0 { Frame::End } else { Frame::Data(self.buf.split().freeze()) }))
+        loop {
+            self.buf.reserve(READ);
+            let io = Pin::new(&mut self.io);
+            let n = ready!(tokio_util::io::poll_read_buf(io, cx, &mut self.buf)).map_err(Broken::from)?;
+            let settled = self.take_prelude(n == 0)?;
+            if !self.buf.is_empty() && settled {
+                return Poll::Ready(Ok(Frame::Data(self.buf.split().freeze())));
+            }
+            if n == 0 {
+                return Poll::Ready(Ok(Frame::End));
+            }
+        }
     }
 }
 
@@ -101,7 +155,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         return;
     };
     ending.upstream.host = Some(picked.address);
-    ending.upstream.workload.clone_from(&picked.workload);
+    ending.upstream.peer.clone_from(&picked.peer);
     let target = Target {
         address: picked.address,
         tls_mode: picked.tls_mode.as_deref(),
@@ -111,7 +165,8 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         proxy: Some(&conn.seen),
     };
     let pool = conn.worker.pools.get(&cluster, &conn.worker.state);
-    let mut client = Raw::new(io);
+    let state = &conn.worker.state;
+    let mut client = Raw::new(io, conn.exchange.then(|| state.own.prelude()));
     let limits = (tcp.idle_timeout, tcp.max_connection_duration);
     if let Some(tunnel) = &tcp.tunnel {
         match Box::pin(tunnel::open(&pool, &target, tunnel)).await {
@@ -125,7 +180,7 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         }
         return;
     }
-    let (upstream, _permit) = match pool.dial_raw(&target).await {
+    let (dialled, _permit) = match pool.dial_raw(&target).await {
         Ok(dialled) => dialled,
         Err(NoConnection::Overflow) => {
             ending.flags.insert(Flag::UpstreamOverflow);
@@ -139,13 +194,26 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
             return;
         }
     };
-    ending.opened();
-    ending.upstream.local = upstream.socket().tcp().local_addr().ok();
-    let mut server = Raw::new(upstream);
+    ending.upstream.local = dialled.io.socket().tcp().local_addr().ok();
+    ending.upstream.secured = dialled.secured;
+    count_exchanges(&conn, &cluster, dialled.exchange);
+    let exchange = dialled.exchange && cluster.config.metadata_exchange;
+    let mut server = Raw::new(dialled.io, exchange.then(|| state.own.prelude()));
     let reset = copy(&mut client, &mut server, limits, &mut ending).await;
     if reset {
         client.io.socket().reset_on_close();
         server.io.socket().reset_on_close();
+    }
+}
+
+/// Counts on both sides whether metadata is exchanged, where that is configured.
+fn count_exchanges(conn: &Conn, cluster: &ClusterState, upstream: bool) {
+    let counters = &conn.worker.state.metrics.exchange;
+    if conn.chain.chain().is_some_and(|c| c.filters.contains(&NetworkFilter::MetadataExchange)) {
+        counters.begun(conn.exchange);
+    }
+    if cluster.config.metadata_exchange {
+        counters.begun(upstream);
     }
 }
 
@@ -176,15 +244,15 @@ async fn through(
     limits: (Option<Duration>, Option<Duration>),
     ending: &mut Ending<'_>,
 ) {
-    ending.opened();
     ending.upstream.local = server.local_addr();
+    ending.upstream.secured = server.secured().cloned();
     if copy(client, &mut server, limits, ending).await {
         client.io.socket().reset_on_close();
     }
 }
 
 /// Moves bytes both ways. `true`: an end broke, and the other is to be told by a reset.
-async fn copy<S: Source + Sink>(
+async fn copy<S: Source + Sink + Told>(
     client: &mut Raw,
     server: &mut S,
     (idle, longest): (Option<Duration>, Option<Duration>),
@@ -194,6 +262,7 @@ async fn copy<S: Source + Sink>(
     let (mut there_done, mut back_done) = (false, false);
     let mut quiet = idle.filter(|t| !t.is_zero()).map(|t| (t, Box::pin(tokio::time::sleep(t))));
     let mut total = longest.filter(|t| !t.is_zero()).map(|t| Box::pin(tokio::time::sleep(t)));
+    let mut report = ending.interval().map(|every| (every, Box::pin(tokio::time::sleep(every))));
     let mut moved = 0;
     let broke = poll_fn(|cx| {
         if !there_done {
@@ -213,6 +282,17 @@ async fn copy<S: Source + Sink>(
         if there_done && back_done {
             return Poll::Ready(false);
         }
+        if let Some((every, timer)) = &mut report
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            (ending.received, ending.sent) = (there.bytes, back.bytes);
+            if ending.learn(client, server) {
+                ending.report([there.bytes, back.bytes]);
+            }
+            timer.as_mut().reset(tokio::time::Instant::now() + *every);
+            // Registers for the next time.
+            let _ = timer.as_mut().poll(cx);
+        }
         if let Some((limit, timer)) = &mut quiet {
             if moved != there.bytes + back.bytes {
                 moved = there.bytes + back.bytes;
@@ -228,6 +308,7 @@ async fn copy<S: Source + Sink>(
         }
     })
     .await;
+    ending.learn(client, server);
     ending.received = there.bytes;
     ending.sent = back.bytes;
     broke
@@ -245,6 +326,10 @@ struct Ending<'a> {
     received: u64,
     sent: u64,
     cluster: Option<Arc<ClusterState>>,
+    /// What the client said of itself.
+    peer: Option<Peer>,
+    /// The series that it counts in, once it has begun to be counted, and the bytes that were.
+    counted: Option<(Option<Arc<TcpSeries>>, [u64; 2])>,
 }
 
 impl<'a> Ending<'a> {
@@ -263,13 +348,49 @@ impl<'a> Ending<'a> {
             received: 0,
             sent: 0,
             cluster: None,
+            peer: None,
+            counted: None,
         }
     }
 
-    /// Counts a connection to an endpoint.
-    fn opened(&self) {
-        let series = &self.conn.worker.series;
-        series.connection(self.conn, &self.upstream, self.cluster.as_ref(), ResponseFlags::NONE).opened.inc();
+    /// How often it is counted while it is open; `None`: it is not.
+    fn interval(&self) -> Option<Duration> {
+        let stats = self.conn.chain.stats()?;
+        Some(stats.config.tcp_reporting_interval.unwrap_or(REPORT)).filter(|every| !every.is_zero())
+    }
+
+    /// Takes over what the peers said of themselves. `true`: all has been said.
+    fn learn(&mut self, client: &Raw, server: &impl Told) -> bool {
+        let (peer, client_done) = client.peer(self.conn.is_mesh());
+        self.peer = peer.cloned();
+        let (peer, server_done) = server.peer(self.upstream.secured.as_ref().is_some_and(|s| s.mesh));
+        if let Some(peer) = peer {
+            self.upstream.peer = Some(Arc::clone(peer));
+        }
+        client_done && server_done
+    }
+
+    /// Adds to the metrics what was not added before. The labels are those of the first time.
+    fn report(&mut self, moved: [u64; 2]) {
+        let (series, before) = self.counted.get_or_insert_with(|| {
+            let who = Who {
+                conn: self.conn,
+                client: self.peer.as_ref(),
+                upstream: &self.upstream,
+                cluster: self.cluster.as_ref(),
+                route: None,
+            };
+            let series = self.conn.worker.series.connection(&who, self.flags, |stats| stats.of_connection(&who));
+            if let Some(series) = &series {
+                series.opened.inc();
+            }
+            (series, [0, 0])
+        });
+        if let Some(series) = series {
+            series.received_bytes.add(moved[0].saturating_sub(before[0]));
+            series.sent_bytes.add(moved[1].saturating_sub(before[1]));
+        }
+        *before = moved;
     }
 }
 
@@ -291,10 +412,10 @@ impl Drop for Ending<'_> {
         counters.downstream_cx_rx_bytes_total.add(self.received);
         counters.downstream_cx_tx_bytes_total.add(self.sent);
         counters.downstream_cx_active.dec();
-        let series = worker.series.connection(self.conn, &self.upstream, self.cluster.as_ref(), self.flags);
-        series.closed.inc();
-        series.received_bytes.add(self.received);
-        series.sent_bytes.add(self.sent);
+        self.report([self.received, self.sent]);
+        if let Some((Some(series), _)) = &self.counted {
+            series.closed.inc();
+        }
     }
 }
 

@@ -82,5 +82,11 @@ pub(crate) fn peer_identity(connection: &rustls::CommonState) -> Option<PeerIden
     })
 }
 
+/// First URI SAN of the certificate that the peer showed.
+pub(crate) fn peer_uri(connection: &rustls::CommonState) -> Option<varka_engine::ir::Str> {
+    let facts = CertificateFacts::from_der(connection.peer_certificates()?.first()?).ok()?;
+    facts.uris.first().map(|uri| uri.as_str().into())
+}
+
 #[cfg(test)]
 mod tests;

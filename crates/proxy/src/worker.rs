@@ -16,7 +16,9 @@ use crate::accept;
 use crate::limit::Limit;
 use crate::metrics::Series;
 use crate::names::Names;
+use crate::peer;
 use crate::pool::Pools;
+use crate::spans::Exporter;
 use crate::state::{Lifecycle, State};
 
 /// Connections that wait to be accepted.
@@ -25,6 +27,9 @@ const BACKLOG: i32 = 4096;
 const SWEEP: Duration = Duration::from_secs(5);
 /// Pause after an address could not be listened on, or a connection not be accepted.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// The last spans may take so long to be sent.
+const LAST_SPANS: Duration = Duration::from_millis(500);
 
 /// One thread of the data plane.
 #[derive(Debug)]
@@ -41,6 +46,10 @@ pub(crate) struct Worker {
     pub shadows: Limit,
     /// Addresses of hosts that requests and connections named.
     pub names: Names,
+    /// Peers that told who they are.
+    pub peers: peer::Known,
+    /// Spans that are still to be sent.
+    pub spans: Exporter,
 }
 
 impl Worker {
@@ -50,6 +59,8 @@ impl Worker {
             state,
             pools: Pools::default(),
             series: Series::default(),
+            peers: peer::Known::default(),
+            spans: Exporter::default(),
             refusals: Limit::default(),
             shadows: Limit::default(),
             names: Names::default(),
@@ -70,6 +81,8 @@ impl Worker {
         let _ = lifecycle.wait_for(|l| *l == Lifecycle::Stopped).await;
         listening.abort();
         sweeping.abort();
+        // What the last requests left; a collector that does not answer is not waited for.
+        let _ = tokio::time::timeout(LAST_SPANS, self.spans.finish(&self)).await;
         self.pools.close_idle();
     }
 

@@ -15,7 +15,7 @@ pub mod render;
 #[cfg(test)]
 mod tests;
 
-pub use registry::Registry;
+pub use registry::{Registry, TracerCounters};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -164,7 +164,7 @@ impl HistogramSnapshot {
 }
 
 /// Label names and values, in the order in which they are shown.
-pub type Labels = Vec<(&'static str, String)>;
+pub type Labels = Vec<(Cow<'static, str>, String)>;
 
 /// One number (or histogram) under its two names.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,6 +191,18 @@ pub enum Value {
 }
 
 impl Value {
+    /// Takes another of the same kind into it.
+    pub(crate) fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Counter(a), Self::Counter(b)) | (Self::Gauge(a), Self::Gauge(b)) => *a = a.saturating_add(*b),
+            (Self::Histogram(a), Self::Histogram(b)) => {
+                a.counts.iter_mut().zip(b.counts).for_each(|(a, b)| *a = a.saturating_add(b));
+                a.sum = a.sum.saturating_add(b.sum);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether it was ever touched, as far as the number shows.
     pub fn is_used(&self) -> bool {
         match self {

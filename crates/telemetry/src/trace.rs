@@ -1,14 +1,18 @@
 //! Trace context: read from a request, passed on to the next hop.
 //!
 //! W3C (`traceparent`, `tracestate`) and Zipkin's B3, as one header or as several. What came in one form goes on in that form,
-//! with our span as the parent; a trace that begins here goes on in both W3C and B3. `tracestate` is never touched.
+//! with our span as the parent, and in the provider's own forms; a trace that begins here goes on in those. `tracestate` is never
+//! touched.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+mod span;
 #[cfg(test)]
 mod tests;
+
+pub use span::{Span, SpanKind, zipkin_json};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const B3: HeaderName = HeaderName::from_static("b3");
@@ -78,14 +82,8 @@ pub struct Context {
 
 impl Context {
     /// Begins a trace. Identifiers come from random numbers; zero becomes one.
-    pub fn root(trace: u128, span: u64, sampled: bool) -> Self {
-        Self {
-            trace: TraceId(trace.max(1)),
-            span: SpanId(span.max(1)),
-            parent: None,
-            sampled: Some(sampled),
-            forms: Forms { w3c: true, b3_single: false, b3_multi: true },
-        }
+    pub fn root(trace: u128, span: u64, sampled: bool, forms: Forms) -> Self {
+        Self { trace: TraceId(trace.max(1)), span: SpanId(span.max(1)), parent: None, sampled: Some(sampled), forms }
     }
 
     /// Reads what a caller sent; W3C goes before B3. What is malformed counts as absent.
@@ -104,10 +102,29 @@ impl Context {
         })
     }
 
+    /// What a caller decided without saying which trace it is (`b3: 0`, `x-b3-sampled: 1`); `None`: nothing.
+    pub fn decision(headers: &HeaderMap) -> Option<bool> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        match (text(&B3), text(&FLAGS), text(&SAMPLED)) {
+            (Some("0"), ..) | (_, _, Some("0" | "false")) => Some(false),
+            (Some("1" | "d"), ..) | (_, Some("1"), _) | (_, _, Some("1" | "true")) => Some(true),
+            _ => None,
+        }
+    }
+
     /// A span below this one.
     #[must_use]
     pub fn child(self, span: u64, sampled: bool) -> Self {
         Self { span: SpanId(span.max(1)), parent: Some(self.span), sampled: Some(sampled), ..self }
+    }
+
+    /// The same in these forms, too.
+    #[must_use]
+    pub fn also_in(mut self, forms: Forms) -> Self {
+        self.forms.w3c |= forms.w3c;
+        self.forms.b3_single |= forms.b3_single;
+        self.forms.b3_multi |= forms.b3_multi;
+        self
     }
 
     /// Writes the context into a request, in its forms.

@@ -17,6 +17,7 @@ mod ext_authz;
 mod hcm;
 mod headers;
 mod http_filter;
+mod istio_filter;
 mod jwt;
 mod listener;
 mod metadata;
@@ -27,6 +28,7 @@ mod route;
 mod route_action;
 mod route_match;
 mod tls;
+mod tracing;
 mod upstream_http;
 mod value;
 mod wire;
@@ -90,7 +92,7 @@ pub fn encode_bytes(resource: &Resource, reader: Reader) -> Bytes {
     match resource {
         Resource::Listener(l) => listener::encode(l, reader).encode_to_vec(),
         Resource::Route(r) => route::encode(r).encode_to_vec(),
-        Resource::Cluster(c) => cluster::encode(c).encode_to_vec(),
+        Resource::Cluster(c) => cluster::encode(c, reader).encode_to_vec(),
         Resource::Endpoints(e) => endpoint::encode(e).encode_to_vec(),
         Resource::Secret(s) => tls::encode_secret(s).encode_to_vec(),
         Resource::VirtualHost(_, h) => route::encode_host(h).encode_to_vec(),

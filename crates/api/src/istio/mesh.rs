@@ -113,7 +113,7 @@ messages! {
         /// Spans by Zipkin's protocol.
         zipkin: Option<ZipkinProvider>,
         /// Spans by OTLP.
-        opentelemetry: Option<ZipkinProvider>,
+        opentelemetry: Option<OpenTelemetryProvider>,
         /// Metrics for Prometheus.
         prometheus: Option<BTreeMap<String, serde_json::Value>>,
     }
@@ -169,12 +169,57 @@ messages! {
         /// JSON keys.
         labels: Option<BTreeMap<String, String>>,
     }
-    /// A span collector.
+    /// A collector of Zipkin's kind.
     ZipkinProvider {
         /// `[namespace/]host`.
         service: String,
         /// Port.
         port: u32,
+        /// Longest path in `http.url`; 0: 256.
+        max_tag_length: u32,
+        /// Trace identifiers of 64 bits.
+        #[serde(rename = "enable64bitTraceId")]
+        enable_64bit_trace_id: bool,
+        /// Path, default `/api/v2/spans`.
+        path: String,
+        /// `USE_B3` or `USE_B3_WITH_W3C_PROPAGATION`.
+        trace_context_option: String,
+    }
+    /// A collector of OpenTelemetry's kind.
+    OpenTelemetryProvider {
+        /// `[namespace/]host`.
+        service: String,
+        /// Port.
+        port: u32,
+        /// Longest path in `http.url`; 0: 256.
+        max_tag_length: u32,
+        /// OTLP over HTTP.
+        http: Option<OtlpHttp>,
+        /// OTLP over gRPC, also where nothing is said.
+        grpc: Option<OtlpGrpc>,
+    }
+    /// OTLP over HTTP.
+    OtlpHttp {
+        /// Path.
+        path: String,
+        /// Limit of a report, default 3 s.
+        timeout: Option<Duration>,
+        /// Sent along.
+        headers: Vec<HttpHeaderSpec>,
+    }
+    /// OTLP over gRPC.
+    OtlpGrpc {
+        /// Limit of a report.
+        timeout: Option<Duration>,
+        /// Sent along.
+        initial_metadata: Vec<HttpHeaderSpec>,
+    }
+    /// A header of reports.
+    HttpHeaderSpec {
+        /// Name.
+        name: String,
+        /// Value.
+        value: String,
     }
     /// Defaults of every proxy.
     DefaultConfig {
@@ -191,8 +236,21 @@ messages! {
     }
     /// Spans of a proxy.
     TracingConfig {
-        /// Share of requests that start a trace, percent.
+        /// Share of requests that start a trace, percent; 0: 1.
         sampling: f64,
+        /// Collector that `enableTracing` alone means.
+        zipkin: Option<ZipkinAddress>,
+        /// Tags of spans.
+        custom_tags: BTreeMap<String, super::CustomTag>,
+        /// Longest path in `http.url`; 0: 256.
+        max_path_tag_length: u32,
+        /// Istio's own tags, default true.
+        enable_istio_tags: Option<bool>,
+    }
+    /// A collector by address.
+    ZipkinAddress {
+        /// `HOST:PORT`.
+        address: String,
     }
     /// `networking.istio.io ProxyConfig`.
     ProxyConfig {

@@ -52,7 +52,7 @@ messages! {
         /// Off.
         disable_span_reporting: Option<bool>,
         /// Tags.
-        custom_tags: std::collections::BTreeMap<String, serde_json::Value>,
+        custom_tags: std::collections::BTreeMap<String, CustomTag>,
         /// Sampling by request id.
         use_request_id_for_trace_sampling: Option<bool>,
         /// Istio's own tags.
@@ -63,13 +63,70 @@ messages! {
         /// Providers.
         providers: Vec<ProviderRef>,
         /// Overrides.
-        overrides: Vec<serde_json::Value>,
+        overrides: Vec<MetricsOverrides>,
         /// How often TCP is reported.
         reporting_interval: Option<crate::Duration>,
     }
 }
 
+messages! {
+    /// A tag of spans. Exactly one kind is given.
+    CustomTag {
+        /// Given here.
+        literal: Option<LiteralTag>,
+        /// From the proxy's environment.
+        environment: Option<NamedTag>,
+        /// From the request.
+        header: Option<NamedTag>,
+    }
+    /// A tag's value.
+    LiteralTag {
+        /// Value.
+        value: String,
+    }
+    /// A tag's source.
+    NamedTag {
+        /// Name of the variable or header.
+        name: String,
+        /// Value in its absence.
+        default_value: String,
+    }
+    /// How metrics differ from the standard.
+    MetricsOverrides {
+        /// Which metrics, and whose.
+        r#match: Option<MetricSelector>,
+        /// They are not counted.
+        disabled: Option<bool>,
+        /// Labels.
+        tag_overrides: std::collections::BTreeMap<String, TagOverride>,
+    }
+    /// Which metrics, and whose.
+    MetricSelector {
+        /// `REQUEST_COUNT` and the like; absent: all.
+        metric: Option<String>,
+        /// A metric that is not standard.
+        custom_metric: Option<String>,
+        /// Side.
+        mode: WorkloadMode,
+    }
+    /// What becomes of a label.
+    TagOverride {
+        /// Set or removed.
+        operation: TagOperation,
+        /// CEL.
+        value: String,
+    }
+}
+
 enumerations! {
+    /// What becomes of a label.
+    TagOperation {
+        /// Set, whether it was there or not.
+        #[default]
+        Upsert,
+        /// Removed.
+        Remove,
+    }
     /// Sides of a connection.
     WorkloadMode {
         /// As `CLIENT_AND_SERVER`.

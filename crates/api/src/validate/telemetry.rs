@@ -1,11 +1,9 @@
 //! `Telemetry`: access logs, metrics and spans.
 
-use serde_json::Value;
-
 use super::Validation;
 use super::common::selection;
 use crate::ObjectMeta;
-use crate::istio::{ProviderRef, Telemetry, TracingSpec};
+use crate::istio::{MetricsOverrides, ProviderRef, TagOperation, Telemetry, TracingSpec};
 
 /// Rules of `Telemetry`.
 pub(super) fn check(_: &ObjectMeta, spec: &Telemetry, v: &mut Validation) {
@@ -50,29 +48,28 @@ fn tracing(v: &mut Validation, path: &str, t: &TracingSpec) {
         if name.is_empty() {
             v.error(&path, "a tag needs a name");
         }
-        for (source, field) in [("literal", "value"), ("header", "name"), ("environment", "name")] {
-            let given = tag.get(source).is_some();
-            if given
-                && tag.pointer(&format!("/{source}/{field}")).and_then(Value::as_str).unwrap_or_default().is_empty()
-            {
-                v.error(format!("{path}.{source}.{field}"), "it is missing or empty");
-            }
+        let sources = [
+            ("literal.value", tag.literal.as_ref().map(|l| &l.value)),
+            ("header.name", tag.header.as_ref().map(|h| &h.name)),
+            ("environment.name", tag.environment.as_ref().map(|e| &e.name)),
+        ];
+        for (field, _) in sources.iter().filter(|(_, text)| text.is_some_and(String::is_empty)) {
+            v.error(format!("{path}.{field}"), "it is missing or empty");
         }
     }
 }
 
-fn metric(v: &mut Validation, path: &str, change: &Value) {
-    if change.pointer("/match/customMetric").is_some_and(|m| m.as_str().is_none_or(str::is_empty)) {
+fn metric(v: &mut Validation, path: &str, change: &MetricsOverrides) {
+    if change.r#match.as_ref().and_then(|m| m.custom_metric.as_deref()).is_some_and(str::is_empty) {
         v.error(format!("{path}.match.customMetric"), "the metric has no name");
     }
-    for (tag, set) in change.get("tagOverrides").and_then(Value::as_object).into_iter().flatten() {
-        let text = |k: &str| set.get(k).and_then(Value::as_str).unwrap_or_default();
+    for (tag, set) in &change.tag_overrides {
         let path = format!("{path}.tagOverrides.{tag}");
-        match text("operation") {
-            "REMOVE" if !text("value").is_empty() => {
+        match set.operation {
+            TagOperation::Remove if !set.value.is_empty() => {
                 v.error(path, "the value must not be set when operation is REMOVE")
             }
-            "" | "UPSERT" if text("value").is_empty() => {
+            TagOperation::Upsert if set.value.is_empty() => {
                 v.error(path, "the value must be set when operation is UPSERT")
             }
             _ => {}

@@ -46,6 +46,8 @@ pub struct Cluster {
     pub services: Vec<(Str, Str, Str)>,
     /// DNS refresh period of `Discovery::Dns`.
     pub dns_refresh: Option<Duration>,
+    /// `istio.metadata_exchange`: over connections that agree on ALPN `istio-peer-exchange`, both sides first say who they are.
+    pub metadata_exchange: bool,
 }
 
 /// How endpoints are found.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{ExtAuthz, HeaderMatcher, JwtAuthn, PathMatch, Str, StringMatch};
+use super::{ExtAuthz, HeaderMatcher, JwtAuthn, PathMatch, PeerMetadata, Stats, Str, StringMatch};
 
 /// An HTTP filter, in the order in which the connection manager runs them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,9 +25,9 @@ pub enum HttpFilter {
     /// `envoy.filters.http.grpc_stats`.
     GrpcStats,
     /// `envoy.filters.http.peer_metadata`: Istio's exchange in `x-envoy-peer-metadata` headers.
-    PeerMetadata,
+    PeerMetadata(PeerMetadata),
     /// `istio.stats`.
-    Stats,
+    Stats(Stats),
     /// `envoy.filters.http.dynamic_forward_proxy`: hosts of routes to such clusters are resolved.
     DynamicForwardProxy,
 }
@@ -40,7 +40,7 @@ pub enum NetworkFilter {
     /// `istio.metadata_exchange` (ALPN `istio-peer-exchange`).
     MetadataExchange,
     /// `istio.stats` over TCP.
-    Stats,
+    Stats(Stats),
     /// `envoy.filters.network.sni_dynamic_forward_proxy`: the server name is resolved, and dialled at this port.
     SniDynamicForwardProxy(u16),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HttpFilter, RouteConfiguration, Str};
+use super::{HttpFilter, RouteConfiguration, Str, Tracing};
 use std::sync::Arc;
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -132,15 +132,6 @@ pub struct LocalReplyMapping {
     pub status: Option<u16>,
     /// New status.
     pub new_status: u16,
-}
-
-/// `HttpConnectionManager.Tracing`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tracing {
-    /// Share of requests that start a trace, in millionths.
-    pub parts_per_million: u32,
-    /// Cluster that spans are sent to.
-    pub collector: Str,
 }
 
 /// `envoy.config.accesslog.v3.AccessLog`.

@@ -160,6 +160,8 @@ fn alpn(ctx: &Ctx<'_>, cluster: &Cluster, to: &Destination<'_>) -> Vec<Str> {
     match (ctx.is_envoy() && http, cluster.http.protocol) {
         (true, ClusterProtocol::Http2) => strs(&["istio-h2", "istio", "h2"]),
         (true, _) => strs(&["istio-http/1.1", "istio", "http/1.1"]),
+        // A stock Envoy would take the peer's metadata for the application's bytes.
+        (false, _) if ctx.is_envoy() => strs(&["istio"]),
         (false, _) => strs(&["istio-peer-exchange", "istio"]),
     }
 }

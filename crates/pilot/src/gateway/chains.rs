@@ -89,7 +89,7 @@ fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<
                 });
             if fits {
                 let proxy = weighted_tcp(ctx, &rule.route, server.number());
-                return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
+                return Some(FilterChain { tls, ..chain("", matches, stats(ctx, Side::Client), Terminal::Tcp(proxy)) });
             }
         }
         // A TLSRoute may be attached to a listener that terminates.
@@ -98,7 +98,7 @@ fn opaque(ctx: &Ctx<'_>, server: &Bound, matches: FilterChainMatch, tls: Option<
             && let Some(rule) = vs.spec.tls.iter().find(|t| !t.route.is_empty())
         {
             let proxy = weighted_tcp(ctx, &rule.route, server.number());
-            return Some(FilterChain { tls, ..chain("", matches, stats(ctx), Terminal::Tcp(proxy)) });
+            return Some(FilterChain { tls, ..chain("", matches, stats(ctx, Side::Client), Terminal::Tcp(proxy)) });
         }
     }
     None
@@ -120,7 +120,7 @@ fn passed_through(ctx: &Ctx<'_>, server: &Bound, chains: &mut Vec<FilterChain>) 
                 let matches = names(m.sni_hosts.iter().map(String::as_str));
                 if fits && !chains.iter().any(|c| c.matches == matches) {
                     let proxy = weighted_tcp(ctx, &rule.route, server.number());
-                    chains.push(chain("", matches, stats(ctx), Terminal::Tcp(proxy)));
+                    chains.push(chain("", matches, stats(ctx, Side::Client), Terminal::Tcp(proxy)));
                 }
             }
         }
@@ -138,7 +138,12 @@ fn auto_passthrough(ctx: &Ctx<'_>, server: &Bound, chains: &mut Vec<FilterChain>
             let matches =
                 FilterChainMatch { application_protocols: strs(MESH_ANY), ..names(std::iter::once(sni.as_str())) };
             let cluster = format!("outbound|{}||{}", port.number, service.host);
-            chains.push(chain("", matches, stats(ctx), Terminal::Tcp(tcp_proxy(ctx, &cluster, Side::Client))));
+            chains.push(chain(
+                "",
+                matches,
+                stats(ctx, Side::Client),
+                Terminal::Tcp(tcp_proxy(ctx, &cluster, Side::Client)),
+            ));
         }
     }
 }

@@ -101,6 +101,7 @@ pub(crate) fn clusters(ctx: &Ctx<'_>) -> Vec<Str> {
             names.extend(route(ctx, &name).iter().flat_map(|r| paths::clusters_of(r)));
         }
     }
+    names.extend(crate::policy::tracing(ctx, crate::policy::Side::Client).map(|t| t.provider.cluster().clone()));
     names.into_iter().collect()
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use varka_api::istio::{OutboundTrafficPolicyMode, PathNormalizationType};
 use varka_engine::ir::{
-    AlpnOverride, ClientCertForwarding, Codec, HttpConnectionManager, HttpFilter, PathNormalization, RouteSource,
-    SlashesAction,
+    AlpnOverride, ClientCertForwarding, Codec, HttpConnectionManager, HttpFilter, PathNormalization, PeerMetadata,
+    RouteSource, SlashesAction,
 };
 
 use super::strs;
 use crate::context::{Ctx, s};
-use crate::policy::{Side, access_logs, http_filters, tracing};
+use crate::policy::{Side, access_logs, http_filters, metrics, tracing};
 
 /// Which listener a connection manager is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) fn connection_manager(
     stat_prefix: &str,
     routes: RouteSource,
 ) -> HttpConnectionManager {
-    let side = if class == Class::Inbound { Side::Server } else { Side::Client };
+    let side = side(class);
     HttpConnectionManager {
         stat_prefix: s(stat_prefix),
         codec: Codec::Auto,
@@ -62,10 +62,15 @@ pub(crate) fn connection_manager(
     }
 }
 
+fn side(class: Class) -> Side {
+    if class == Class::Inbound { Side::Server } else { Side::Client }
+}
+
 fn filters(ctx: &Ctx<'_>, class: Class) -> Vec<HttpFilter> {
     let mut filters = Vec::new();
     if !ctx.is_envoy() {
-        filters.push(HttpFilter::PeerMetadata);
+        let inbound = class == Class::Inbound;
+        filters.push(HttpFilter::PeerMetadata(PeerMetadata { downstream: inbound, upstream: !inbound }));
     }
     if class != Class::Outbound {
         filters.extend(http_filters(ctx));
@@ -80,7 +85,7 @@ fn filters(ctx: &Ctx<'_>, class: Class) -> Vec<HttpFilter> {
     filters.push(HttpFilter::Fault);
     filters.push(HttpFilter::Cors);
     if !ctx.is_envoy() {
-        filters.push(HttpFilter::Stats);
+        filters.extend(metrics(ctx, side(class)).map(HttpFilter::Stats));
     }
     let resolves = || {
         ctx.scope().outbound == OutboundTrafficPolicyMode::AllowAnyDynamicDns

@@ -278,7 +278,9 @@ fn one(ctx: &Ctx<'_>, inbound: &Inbound, way: &Way) -> FilterChain {
         ..FilterChainMatch::default()
     };
     let name = inbound.chain_name(way.http);
-    let alpn: &[&str] = if way.http { &["h2", "http/1.1"] } else { &["istio-peer-exchange", "h2", "http/1.1"] };
+    // A stock Envoy would take the peer's metadata for the application's bytes.
+    let exchanges = !way.http && !ctx.is_envoy();
+    let alpn: &[&str] = if exchanges { &["istio-peer-exchange", "h2", "http/1.1"] } else { &["h2", "http/1.1"] };
     let tls = way.terminate.then(|| mesh_tls(ctx, alpn));
     let (filters, terminal) = if way.http {
         (exchange(ctx), Terminal::Http(Box::new(http_terminal(ctx, inbound, &name))))
@@ -320,6 +322,6 @@ fn exchange(ctx: &Ctx<'_>) -> Vec<NetworkFilter> {
 fn opaque_filters(ctx: &Ctx<'_>, layer: Layer) -> Vec<NetworkFilter> {
     let mut filters = exchange(ctx);
     filters.extend(network_filters(ctx, layer));
-    filters.extend(stats(ctx));
+    filters.extend(stats(ctx, Side::Server));
     filters
 }

@@ -405,7 +405,7 @@ fn finish(ctx: &Ctx<'_>, listener: &Str, draft: &Draft) -> FilterChain {
             chain("", matches, Vec::new(), Terminal::Http(Box::new(manager)))
         }
         DraftTerminal::Tcp(proxy) => {
-            let mut filters = stats(ctx);
+            let mut filters = stats(ctx, Side::Client);
             filters.extend(resolving(ctx, proxy));
             chain("", matches, filters, Terminal::Tcp(proxy.clone()))
         }

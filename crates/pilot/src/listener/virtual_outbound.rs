@@ -59,7 +59,12 @@ pub(super) fn catch_all(ctx: &Ctx<'_>, name: &str) -> FilterChain {
         (_, Some(proxy)) => destination_cluster(proxy, None, 0),
         (_, None) => s(PASSTHROUGH),
     };
-    chain(name, FilterChainMatch::default(), stats(ctx), Terminal::Tcp(tcp_proxy(ctx, &cluster, Side::Client)))
+    chain(
+        name,
+        FilterChainMatch::default(),
+        stats(ctx, Side::Client),
+        Terminal::Tcp(tcp_proxy(ctx, &cluster, Side::Client)),
+    )
 }
 
 /// Plain HTTP to unknown destinations is resolved by its Host.

@@ -1,4 +1,4 @@
-//! Access logs and spans, by MeshConfig and Telemetry.
+//! Access logs, by MeshConfig and Telemetry, and which Telemetry resources apply to a workload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use varka_api::Object;
 use varka_api::istio::{AccessLogEncoding, AccessLogging, MeshConfig, Telemetry, WorkloadMode};
 use varka_engine::expression::Expression;
-use varka_engine::ir::{AccessLog, AccessLogFormat, AccessLogSink, ISTIO_JSON, ISTIO_TEXT, Str, Tracing};
+use varka_engine::ir::{AccessLog, AccessLogFormat, AccessLogSink, ISTIO_JSON, ISTIO_TEXT, Str};
 
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
@@ -21,6 +21,17 @@ pub(crate) enum Side {
     Client,
     /// Inbound.
     Server,
+}
+
+impl Side {
+    /// Whether a setting for `mode` is for this side.
+    pub(super) fn is_meant(self, mode: WorkloadMode) -> bool {
+        match mode {
+            WorkloadMode::Undefined | WorkloadMode::ClientAndServer => true,
+            WorkloadMode::Client => self == Self::Client,
+            WorkloadMode::Server => self == Self::Server,
+        }
+    }
 }
 
 /// Logs of requests and connections.
@@ -127,7 +138,7 @@ pub(crate) fn listener_access_logs(ctx: &Ctx<'_>, side: Side) -> Vec<AccessLog> 
 }
 
 /// Telemetry resources of the mesh, the namespace and the workload; later ones win.
-fn applicable<'a>(ctx: &Ctx<'a>) -> Vec<&'a Arc<Object<Telemetry>>> {
+pub(super) fn applicable<'a>(ctx: &Ctx<'a>) -> Vec<&'a Arc<Object<Telemetry>>> {
     let store = &ctx.snapshot.stores.telemetries;
     let of = |namespace: &str, wanted: &dyn Fn(&Object<Telemetry>) -> bool| {
         let mut found: Vec<_> = ctx.namespace(Kind::Telemetry, store, namespace).filter(|t| wanted(t)).collect();
@@ -146,11 +157,7 @@ fn applicable<'a>(ctx: &Ctx<'a>) -> Vec<&'a Arc<Object<Telemetry>>> {
 }
 
 fn is_for(setting: &AccessLogging, side: Side) -> bool {
-    match setting.r#match.as_ref().map_or(WorkloadMode::Undefined, |m| m.mode) {
-        WorkloadMode::Undefined | WorkloadMode::ClientAndServer => true,
-        WorkloadMode::Client => side == Side::Client,
-        WorkloadMode::Server => side == Side::Server,
-    }
+    side.is_meant(setting.r#match.as_ref().map_or(WorkloadMode::Undefined, |m| m.mode))
 }
 
 /// What `accessLogFile` says; where it says nothing, a Telemetry that turns logs on means standard output.
@@ -199,38 +206,6 @@ fn provider_log(mesh: &MeshConfig, name: &str) -> Option<AccessLog> {
 fn log(path: &str, format: AccessLogFormat) -> AccessLog {
     let sink = if path == "/dev/stdout" { AccessLogSink::Stdout } else { AccessLogSink::File(s(path)) };
     AccessLog { sink, format, only_not_found: false, filter: None }
-}
-
-/// Spans: where a provider is configured, at the rate of Telemetry, else of the mesh, else 1 %.
-pub(crate) fn tracing(ctx: &Ctx<'_>, side: Side) -> Option<Tracing> {
-    let mesh = ctx.mesh();
-    let mut provider = mesh.default_providers.get("tracing").and_then(|p| p.first()).cloned();
-    let mut percent = mesh.default_config.as_ref().and_then(|c| c.tracing.as_ref()).map_or(1.0, |t| t.sampling);
-    let mut reporting = true;
-    for telemetry in applicable(ctx) {
-        for t in &telemetry.spec.tracing {
-            let fits = match t.r#match.as_ref().map_or(WorkloadMode::Undefined, |m| m.mode) {
-                WorkloadMode::Client => side == Side::Client,
-                WorkloadMode::Server => side == Side::Server,
-                WorkloadMode::Undefined | WorkloadMode::ClientAndServer => true,
-            };
-            if !fits {
-                continue;
-            }
-            if let Some(p) = t.providers.first() {
-                provider = Some(p.name.clone());
-            }
-            percent = t.random_sampling_percentage.unwrap_or(percent);
-            reporting = !t.disable_span_reporting.unwrap_or(!reporting);
-        }
-    }
-    let provider = mesh.extension_providers.iter().find(|p| Some(&p.name) == provider.as_ref())?;
-    let collector = provider.zipkin.as_ref().or(provider.opentelemetry.as_ref())?;
-    let host = collector.service.split_once('/').map_or(collector.service.as_str(), |(_, host)| host);
-    reporting.then(|| Tracing {
-        parts_per_million: crate::route::parts_per_million(percent),
-        collector: s(format!("outbound|{}||{host}", collector.port)),
-    })
 }
 
 #[cfg(test)]

@@ -61,7 +61,6 @@ impl NotImplemented {
 const NO_WAYPOINTS: &str = "such targets are for waypoints, as in Istio: it applies to nothing; use a selector";
 const WAYPOINT_TARGETS: &[&str] = &["Service", "ServiceEntry", "GatewayClass"];
 const ABSENT: &str = "the proxies behave as if it were absent";
-const NO_SPANS: &str = "no spans are made; trace headers of applications pass unchanged";
 const NO_NETWORKS: &str = "the address is dialled directly, as if it were in the client's network";
 const NAMED_ONLY: &str = "routes attach only to the parents that they name";
 const NO_SESSIONS: &str = "requests of one client go to any endpoint";
@@ -131,13 +130,6 @@ pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     authorization("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS).error(),
     telemetry("spec.targetRef.kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
     telemetry("spec.targetRefs[].kind", NO_WAYPOINTS).only(WAYPOINT_TARGETS),
-    telemetry("spec.tracing", NO_SPANS),
-    telemetry("spec.metrics[].overrides", "metrics keep Istio's standard names and labels"),
-    telemetry("spec.metrics[].reportingInterval", "TCP metrics are counted as they happen"),
-    mesh("mesh.enableTracing", NO_SPANS),
-    mesh("mesh.defaultConfig.tracing", NO_SPANS),
-    mesh("mesh.defaultProviders.tracing", NO_SPANS),
-    mesh("mesh.extensionProviders[].zipkin", NO_SPANS),
-    mesh("mesh.extensionProviders[].opentelemetry", NO_SPANS),
+    telemetry("spec.metrics[].overrides[].match.customMetric", "there are no metrics besides Istio's standard ones"),
     mesh("mesh.ingressService", "Ingresses get the address of the Service that the control plane is started with"),
 ];

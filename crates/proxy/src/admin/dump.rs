@@ -21,6 +21,7 @@ mod message;
 mod route;
 mod secret;
 mod security;
+mod spans;
 mod tls;
 
 use message::Message;

@@ -69,6 +69,7 @@ fn cluster() -> ir::Cluster {
             "blog-system".into(),
         )],
         dns_refresh: None,
+        metadata_exchange: false,
     }
 }
 

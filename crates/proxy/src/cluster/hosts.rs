@@ -11,9 +11,11 @@ use varka_engine::balance::{self, Balancer, Pick};
 use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery, Str};
 use varka_engine::outcome::ResetReason;
 use varka_engine::outlier::{Ejections, Event, MergeWindow, Monitor};
+use varka_telemetry::metrics::istio::Workload;
 
 use super::ClusterState;
 use crate::http::RequestHead;
+use crate::peer::Peer;
 
 /// Health changes reach the balancer together within this time, as in Envoy.
 const MERGE_WINDOW: Duration = Duration::from_secs(1);
@@ -31,6 +33,8 @@ pub struct HostState {
     pub tls_mode: Option<Str>,
     /// `name;namespace;canonical-service;canonical-revision;cluster`.
     pub workload: Option<Str>,
+    /// The same, taken apart.
+    pub(crate) peer: Option<Peer>,
     /// Requests in flight.
     pub active: AtomicU32,
     /// Requests since it came.
@@ -104,6 +108,7 @@ impl Hosts {
                         name,
                         tls_mode: e.tls_mode.clone(),
                         workload: e.workload.clone(),
+                        peer: e.workload.as_deref().and_then(Workload::from_endpoint).map(Arc::new),
                         active: AtomicU32::new(0),
                         requests: AtomicU64::new(0),
                         failures: AtomicU64::new(0),
@@ -134,14 +139,14 @@ pub(crate) struct Picked {
     /// `istio`: it has a sidecar.
     pub tls_mode: Option<Str>,
     /// Whose it is.
-    pub workload: Option<Str>,
+    pub peer: Option<Peer>,
     host: Option<(Arc<ClusterState>, Arc<HostState>)>,
 }
 
 impl Picked {
     /// An endpoint that is no member of the cluster.
     pub(crate) fn address(address: SocketAddr) -> Self {
-        Self { address, name: None, tls_mode: None, workload: None, host: None }
+        Self { address, name: None, tls_mode: None, peer: None, host: None }
     }
 
     /// Tells outlier detection what came of the attempt: a status, or no response.
@@ -239,7 +244,7 @@ impl ClusterState {
             address: host.address,
             name: host.name.clone(),
             tls_mode: host.tls_mode.clone(),
-            workload: host.workload.clone(),
+            peer: host.peer.clone(),
             host: Some((Arc::clone(self), Arc::clone(host))),
         })
     }

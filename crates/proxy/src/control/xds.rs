@@ -103,7 +103,8 @@ impl Applied {
         let chains: Vec<&FilterChain> = listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
         for chain in chains {
             if let Some(tls) = &chain.tls {
-                ServerTls::new(tls, &self.state.secrets).map_err(|e| format!("filter chain {}: {e}", chain.name))?;
+                ServerTls::new(tls, false, &self.state.secrets)
+                    .map_err(|e| format!("filter chain {}: {e}", chain.name))?;
             }
         }
         Ok(())

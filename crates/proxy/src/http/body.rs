@@ -10,6 +10,7 @@ use http::HeaderMap;
 use tokio::sync::mpsc;
 
 use super::downstream::Downstream;
+use super::grpc::Messages;
 use crate::pump::{Broken, Frame, Source};
 
 /// Most bytes that are kept for another attempt.
@@ -25,12 +26,14 @@ pub(crate) struct RequestBody {
     limit: Option<u64>,
     received: u64,
     too_large: bool,
+    messages: Option<Messages>,
     mirrors: Vec<mpsc::Sender<Frame>>,
 }
 
 impl RequestBody {
-    /// `keep`: another attempt may be made. `limit`: most bytes that are accepted. `ended`: there is no body.
-    pub(crate) fn new(keep: bool, limit: Option<u64>, ended: bool) -> Self {
+    /// `keep`: another attempt may be made. `limit`: most bytes that are accepted. `ended`: there is no body. `grpc`:
+    /// messages are counted.
+    pub(crate) fn new(keep: bool, limit: Option<u64>, ended: bool, grpc: bool) -> Self {
         Self {
             kept: Vec::new(),
             size: 0,
@@ -39,6 +42,7 @@ impl RequestBody {
             limit,
             received: 0,
             too_large: false,
+            messages: grpc.then(Messages::default),
             mirrors: Vec::new(),
         }
     }
@@ -87,6 +91,11 @@ impl RequestBody {
         self.received
     }
 
+    /// gRPC messages that the client has sent.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.as_ref().map_or(0, Messages::count)
+    }
+
     /// Whether the client sent more than is accepted.
     pub(crate) fn too_large(&self) -> bool {
         self.too_large
@@ -96,6 +105,9 @@ impl RequestBody {
         match frame {
             Frame::Data(data) => {
                 self.received += data.len() as u64;
+                if let Some(messages) = &mut self.messages {
+                    messages.see(data);
+                }
                 if self.limit.is_some_and(|most| self.received > most) {
                     self.too_large = true;
                     return Err(Broken::Protocol);

@@ -12,14 +12,18 @@ use varka_engine::facts::{Connection, Metadata, Request};
 use varka_engine::ir::{HttpConnectionManager, Str};
 use varka_engine::outcome::{Blame, Flag, LocalReply, Outcome, ResponseFlags};
 use varka_telemetry::accesslog::Record;
+use varka_telemetry::metrics::istio::Custom;
 
 use super::body::Begun;
 use super::message::RequestHead;
 use crate::accesslog::UpstreamRecord;
-use crate::config::Config;
+use crate::config::{Config, PreparedStats};
 use crate::conn::Conn;
+use crate::dimensions;
 use crate::limit::TARGET;
-use crate::metrics::FinishedRequest;
+use crate::metrics::{FinishedRequest, Who};
+use crate::peer::Peer;
+use crate::spans::{self, Traced};
 use crate::worker::Worker;
 
 /// The configuration that a request begins with; counts it.
@@ -72,6 +76,12 @@ pub(crate) struct Exchange<'c> {
     pub flags: ResponseFlags,
     /// Name of the route.
     pub route: Option<Str>,
+    /// What the client said of itself.
+    pub peer: Option<Peer>,
+    /// The client said who it is, and wants to know who we are.
+    pub answer_peer: bool,
+    /// Its place in a trace, where spans are configured.
+    pub traced: Option<Box<Traced>>,
     /// Where it was sent.
     pub upstream: UpstreamRecord,
     /// Status that was sent; 0: none yet.
@@ -88,6 +98,8 @@ pub(crate) struct Exchange<'c> {
     pub bytes_received: u64,
     /// Payload to the client.
     pub bytes_sent: u64,
+    /// gRPC messages from and to the client.
+    pub messages: [u64; 2],
     /// When it began.
     pub started: Instant,
     started_at: SystemTime,
@@ -108,6 +120,9 @@ impl<'c> Exchange<'c> {
             begun: None,
             flags: ResponseFlags::NONE,
             route: None,
+            peer: None,
+            answer_peer: false,
+            traced: None,
             upstream: UpstreamRecord::default(),
             status: 0,
             response: HeaderMap::new(),
@@ -116,6 +131,7 @@ impl<'c> Exchange<'c> {
             response_duration: None,
             bytes_received: 0,
             bytes_sent: 0,
+            messages: [0; 2],
             started: Instant::now(),
             started_at: SystemTime::now(),
             recorded: false,
@@ -144,6 +160,7 @@ impl<'c> Exchange<'c> {
         }
         let duration = self.started.elapsed();
         self.count(outcome, duration);
+        self.leave_span(outcome, duration);
         self.explain(outcome);
         let connection = self.conn.facts();
         let state = &self.conn.worker.state;
@@ -208,26 +225,69 @@ impl Exchange<'_> {
         );
     }
 
+    /// Values of labels that are not standard.
+    fn dimensions(
+        &self,
+        stats: &PreparedStats,
+        who: &Who<'_>,
+        outcome: &Outcome,
+        duration: Duration,
+    ) -> Option<Custom> {
+        let request = dimensions::Request {
+            head: &self.head,
+            response: &self.response,
+            outcome,
+            duration,
+            bytes: [self.bytes_received, self.bytes_sent],
+            grpc_status: self.grpc_status().flatten(),
+        };
+        stats.of_request(who, &request)
+    }
+
+    /// Queues the request's span, if it is to have one.
+    fn leave_span(&self, outcome: &Outcome, duration: Duration) {
+        let Some(traced) = self.traced.as_ref().filter(|t| t.is_sampled()) else { return };
+        let Some(tracing) = &self.manager().tracing else { return };
+        let ended = spans::Ended {
+            conn: self.conn,
+            head: &self.head,
+            upstream: &self.upstream,
+            outcome,
+            grpc: self.grpc_status(),
+            start: self.started_at,
+            duration,
+            bytes: [self.bytes_received, self.bytes_sent],
+        };
+        let worker = self.worker();
+        worker.spans.push(worker, &tracing.provider, spans::span(traced, tracing, &ended));
+    }
+
+    /// `grpc-status`, of a gRPC request.
+    fn grpc_status(&self) -> Option<Option<u32>> {
+        let status = || self.trailers.as_deref().and_then(grpc_status).or_else(|| grpc_status(&self.response));
+        self.head.is_grpc().then(status)
+    }
+
     fn count(&self, outcome: &Outcome, duration: Duration) {
         let worker = &self.conn.worker;
         let cluster = self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name));
-        let grpc = self
-            .head
-            .is_grpc()
-            .then(|| self.trailers.as_deref().and_then(grpc_status).or_else(|| grpc_status(&self.response)));
         worker.series.request(
             &worker.state,
             &FinishedRequest {
                 conn: self.conn,
+                client: self.peer.as_ref(),
                 cluster,
                 upstream: &self.upstream,
                 authority: self.head.authority.as_str(),
+                route: self.route.as_ref(),
                 outcome,
-                grpc,
+                grpc: self.grpc_status(),
+                messages: self.messages,
                 duration,
                 received: self.bytes_received,
                 sent: self.bytes_sent,
             },
+            |stats, who| self.dimensions(stats, who, outcome, duration),
         );
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use varka_engine::facts::Connection;
-use varka_engine::ir::{ClusterProtocol, Discovery, Str};
+use varka_engine::ir::{ClusterProtocol, Discovery};
 use varka_engine::outcome::{Flag, LocalReply, Outcome, ResetReason, ResponseFlags};
 use varka_engine::retry::{self, Verdict};
 use varka_engine::route::{Forward, RouteDecision};
@@ -18,15 +18,16 @@ use varka_engine::{balance, cors, headers, host, route};
 use super::body::{Attempt, RequestBody};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt, request_facts};
+use super::grpc::Messages;
 use super::h1::HeadError;
 use super::message::ResponseHead;
 use super::request::Filtered;
 use super::{mirror, reply};
 use crate::cluster::{ClusterState, Picked, Want};
 use crate::deadline::Deadlines;
-use crate::on_demand;
 use crate::pool::{ClusterPool, NoConnection, Target, Upstream};
 use crate::pump::{Broken, End, Flow, poll_direction};
+use crate::{on_demand, peer};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -99,8 +100,11 @@ pub(crate) async fn forward(
     };
     let key = balance::hash_key(&to.action.hash_policy, &x.facts(facts));
     rewrite(x, facts, decision, to);
+    if let Some(traced) = &x.traced {
+        traced.tell_endpoint(&mut x.head.headers);
+    }
     let limit = decision.route.and_then(|r| r.max_request_bytes);
-    let mut body = RequestBody::new(to.action.retry.is_some(), limit, down.received());
+    let mut body = RequestBody::new(to.action.retry.is_some(), limit, down.received(), x.head.is_grpc());
     if let Some(begun) = x.begun.take() {
         body.begin_with(*begun);
     }
@@ -118,7 +122,7 @@ pub(crate) async fn forward(
         at: 0,
     };
     for mirror in route::mirrors(to.action, rand::random) {
-        mirror::start(x, mirror, &mut f.body);
+        mirror::start(x, mirror, filtered.alpn, &mut f.body);
     }
     if filtered.dynamic && matches!(f.cluster.config.discovery, Discovery::DynamicForwardProxy) {
         // Boxed, so that requests to other clusters do not pay for it.
@@ -128,6 +132,7 @@ pub(crate) async fn forward(
     x.request_duration = f.deadlines.completed().map(|at| at.saturating_duration_since(x.started.into()));
     let (upstream, picked, mut response) = answered?;
     x.response_duration = Some(x.started.elapsed());
+    learn_endpoint(x, &mut response);
     prepare_response(x, facts, &f, &mut response, key.set_cookie);
     respond(x, down, &mut f, upstream, picked, response).await
 }
@@ -200,6 +205,7 @@ async fn attempts(
     loop {
         let tried = attempt(x, down, f).await;
         x.bytes_received = f.body.received();
+        x.messages[0] = f.body.messages();
         drop(retry_permit.take());
         let outcome = match &tried {
             Ok((_, _, response)) => {
@@ -315,7 +321,8 @@ async fn attempt(
     x.upstream.attempts += 1;
     f.tried.push(picked.address);
     x.upstream.host = Some(picked.address);
-    x.upstream.workload.clone_from(&picked.workload);
+    x.upstream.peer.clone_from(&picked.peer);
+    x.upstream.secured = None;
     if f.to.action.rewrite.auto_authority
         && let Some(name) = &picked.name
     {
@@ -326,11 +333,19 @@ async fn attempt(
         ClusterProtocol::Http2 => true,
         ClusterProtocol::Downstream => x.head.version == http::Version::HTTP_2,
     };
+    let mesh = f.pool.is_mesh(picked.tls_mode.as_deref());
+    if f.filtered.tell_upstream {
+        // An attempt may go to an endpoint of the mesh and the next to one outside.
+        peer::take(&mut x.head.headers);
+        if mesh {
+            x.worker().state.own.tell(&mut x.head.headers);
+        }
+    }
     let target = Target {
         address: picked.address,
         tls_mode: picked.tls_mode.as_deref(),
         http2,
-        alpn: alpn(f, &picked, http2),
+        alpn: f.filtered.alpn.filter(|_| mesh).map(|offer| if http2 { &*offer.http2 } else { &*offer.http11 }),
         host: host::without_port(x.head.authority.as_str()),
         proxy: Some(&x.conn.seen),
     };
@@ -348,6 +363,7 @@ async fn attempt(
         }
     };
     x.upstream.local = upstream.local_addr();
+    x.upstream.secured = upstream.secured().cloned();
     let sent = exchange_heads(x, down, f, &mut upstream).await;
     match &sent {
         Ok(response) => picked.report(Ok(response.status)),
@@ -358,15 +374,18 @@ async fn attempt(
     sent.map(|response| (upstream, picked, response))
 }
 
-/// ALPN towards a mesh endpoint, by the protocol that will be spoken.
-fn alpn<'a>(f: &Forwarding<'a>, picked: &Picked, http2: bool) -> Option<&'a [Str]> {
-    let mesh =
-        f.cluster.config.transport_matches.iter().any(|m| {
-            m.tls.as_ref().is_some_and(|t| t.validation.as_deref() == Some(crate::tls::MESH_ROOTS))
-                && m.tls_mode == picked.tls_mode
-        }) || f.cluster.config.tls.as_ref().is_some_and(|t| t.validation.as_deref() == Some(crate::tls::MESH_ROOTS));
-    let offer = f.filtered.alpn.filter(|_| mesh)?;
-    Some(if http2 { &offer.http2 } else { &offer.http11 })
+/// Takes out what the endpoint says of itself, and believes it if the mesh vouches for it. What is not asked for is left alone
+/// towards the application, and never reaches a client.
+fn learn_endpoint(x: &mut Exchange<'_>, response: &mut ResponseHead) {
+    if let Some(traced) = &mut x.traced {
+        traced.hear_endpoint(&mut response.headers);
+    }
+    let Some(said) = peer::take(&mut response.headers) else { return };
+    if x.upstream.secured.as_ref().is_some_and(|s| s.mesh)
+        && let Some(peer) = x.worker().peers.peer(said)
+    {
+        x.upstream.peer = Some(peer);
+    }
 }
 
 /// Sends the request and reads the response head.
@@ -467,7 +486,7 @@ fn prepare_response(
     if let Some(allowed) = &x.allowed {
         allowed.apply_response(&mut response.headers);
     }
-    reply::finish_headers(&mut response.headers, &x.manager().server_name);
+    reply::finish_headers(x, &mut response.headers);
 }
 
 /// Sends the response, while the request's rest still goes the other way.
@@ -498,7 +517,8 @@ async fn respond(
     let head_sent = down.send_head(&response, end);
     x.response = response.headers;
     head_sent.map_err(|_| Halt::ClientGone)?;
-    let mut back = Flow { ended: end, ..Flow::default() };
+    let messages = x.head.is_grpc().then(Messages::default);
+    let mut back = Flow { ended: end, messages, ..Flow::default() };
     let mut there = Flow { ended: f.body.ended() && !tunnel, ..Flow::default() };
     let mut there_done = false;
     let moved = poll_fn(|cx| {
@@ -530,6 +550,7 @@ async fn respond(
     })
     .await;
     x.bytes_sent = back.bytes;
+    x.messages = [f.body.messages(), back.messages.as_ref().map_or(0, Messages::count)];
     x.trailers = back.trailers;
     x.bytes_received = f.body.received().max(there.bytes);
     drop(picked);

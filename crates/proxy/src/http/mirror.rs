@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::mpsc;
-use varka_engine::ir::{ClusterProtocol, Mirror, Str};
+use varka_engine::ir::{AlpnOverride, ClusterProtocol, Mirror, Str};
 
 use super::body::RequestBody;
 use super::exchange::Exchange;
@@ -25,7 +25,7 @@ const BEHIND: usize = 64;
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Starts a mirror; the body will be copied to it.
-pub(crate) fn start(x: &Exchange<'_>, mirror: &Mirror, body: &mut RequestBody) {
+pub(crate) fn start(x: &Exchange<'_>, mirror: &Mirror, alpn: Option<&AlpnOverride>, body: &mut RequestBody) {
     let mut head = x.head.clone();
     if mirror.shadow_host_suffix {
         head.authority = shadow(head.authority.as_str()).into();
@@ -37,19 +37,20 @@ pub(crate) fn start(x: &Exchange<'_>, mirror: &Mirror, body: &mut RequestBody) {
         receiver
     });
     let (worker, config, name) = (Rc::clone(x.worker()), Arc::clone(&x.config), Arc::clone(&mirror.cluster));
+    let alpn = alpn.cloned();
     let original_dst = x.conn.seen.original_dst;
     tokio::task::spawn_local(async move {
-        let sending = copy(&worker, &config, &name, original_dst, &head, frames);
+        let sending = copy(&worker, &config, &name, (original_dst, alpn.as_ref()), &head, frames);
         let _ = tokio::time::timeout(LIMIT, sending).await;
     });
 }
 
-/// Sends a copy to an endpoint of the cluster, if there is one.
+/// Sends a copy to an endpoint of the cluster, if there is one. `alpn`: what to offer to endpoints of the mesh.
 async fn copy(
     worker: &Worker,
     config: &Arc<Config>,
     name: &Str,
-    original_dst: SocketAddr,
+    (original_dst, alpn): (SocketAddr, Option<&AlpnOverride>),
     head: &RequestHead,
     frames: Option<mpsc::Receiver<Frame>>,
 ) {
@@ -76,7 +77,16 @@ async fn copy(
         ClusterProtocol::Http2 => true,
         ClusterProtocol::Downstream => head.version == http::Version::HTTP_2,
     };
-    send(&pool, picked.address, picked.tls_mode.as_deref(), http2, head, frames).await;
+    let mesh = pool.is_mesh(picked.tls_mode.as_deref());
+    let target = Target {
+        address: picked.address,
+        tls_mode: picked.tls_mode.as_deref(),
+        http2,
+        alpn: alpn.filter(|_| mesh).map(|offer| if http2 { &*offer.http2 } else { &*offer.http11 }),
+        host: varka_engine::host::without_port(head.authority.as_str()),
+        proxy: None,
+    };
+    send(&pool, &target, head, frames).await;
     drop(picked);
 }
 
@@ -103,17 +113,8 @@ pub(super) fn add_origin(head: &mut RequestHead, conn: &Conn) {
     head.headers.insert("x-envoy-internal", HeaderValue::from_static("true"));
 }
 
-async fn send(
-    pool: &Rc<ClusterPool>,
-    address: SocketAddr,
-    tls_mode: Option<&str>,
-    http2: bool,
-    head: &RequestHead,
-    frames: Option<mpsc::Receiver<Frame>>,
-) {
-    let host = varka_engine::host::without_port(head.authority.as_str());
-    let target = Target { address, tls_mode, http2, alpn: None, host, proxy: None };
-    let Ok(mut upstream) = pool.acquire(&target).await else { return };
+async fn send(pool: &Rc<ClusterPool>, target: &Target<'_>, head: &RequestHead, frames: Option<mpsc::Receiver<Frame>>) {
+    let Ok(mut upstream) = pool.acquire(target).await else { return };
     if upstream.start(head, frames.is_none()).is_err() {
         return;
     }

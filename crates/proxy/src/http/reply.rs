@@ -24,7 +24,7 @@ pub(crate) async fn send(x: &mut Exchange<'_>, down: &mut Downstream, reply: Loc
     if let Some(allowed) = &x.allowed {
         allowed.apply_response(&mut head.headers);
     }
-    finish_headers(&mut head.headers, &x.manager().server_name);
+    finish_headers(x, &mut head.headers);
     x.status = head.status;
     let end = rendered.body.is_empty();
     let sent = down.send_head(&head, end).is_ok();
@@ -40,12 +40,18 @@ pub(crate) async fn send(x: &mut Exchange<'_>, down: &mut Downstream, reply: Loc
     outcome
 }
 
-/// `date` and `server`, in place where the upstream has set them.
-pub(crate) fn finish_headers(headers: &mut HeaderMap, server: &str) {
+/// `date` and `server`, in place where the upstream has set them; and who we are, for a client that said who it is.
+pub(crate) fn finish_headers(x: &Exchange<'_>, headers: &mut HeaderMap) {
     headers.entry(DATE).or_insert_with(date::now);
-    if let Ok(server) = HeaderValue::from_str(server)
+    if let Ok(server) = HeaderValue::from_str(&x.manager().server_name)
         && !server.is_empty()
     {
         headers.insert(SERVER, server);
+    }
+    if let Some(traced) = &x.traced {
+        traced.tell_client(headers);
+    }
+    if x.answer_peer {
+        x.worker().state.own.tell(headers);
     }
 }

@@ -6,7 +6,7 @@
 use http::Method;
 use varka_engine::facts::Connection;
 use varka_engine::host::RouteIndex;
-use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, Route};
+use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PeerMetadata, Route};
 use varka_engine::outcome::{LocalReply, Outcome};
 use varka_engine::path::Normalized;
 use varka_engine::route::{self, Decided, NoRoute, RouteDecision};
@@ -18,7 +18,7 @@ use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
 use super::{ext_authz, filters, forward, reply};
 use crate::conn::Conn;
-use crate::on_demand;
+use crate::{on_demand, peer, spans};
 
 /// Serves one request: everything between its head and its access log line.
 pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) {
@@ -120,6 +120,9 @@ fn identify_client(x: &mut Exchange<'_>) {
     headers::sanitize_request(&mut map, manager.use_remote_address);
     let client = xff::client(manager, &facts, &map);
     request_id::ensure(manager, &mut map, rand::random());
+    if let Some(tracing) = &manager.tracing {
+        x.traced = Some(Box::new(spans::begin(tracing, x.conn.chain.direction(), &mut map)));
+    }
     xff::apply(&client, &mut map);
     xfcc::apply(manager.client_cert, &facts, &mut map);
     x.client = client.address;
@@ -154,6 +157,9 @@ fn find_route<'t>(
     let decision = route::decide(table, &x.facts(facts), rand::random(), &mut Trace::off())?;
     x.route = decision.route.map(|r| std::sync::Arc::clone(&r.name));
     x.upstream.cluster = decision.cluster().cloned();
+    if let Some(traced) = &mut x.traced {
+        traced.operation = decision.route.and_then(|r| r.operation.clone());
+    }
     Ok(decision)
 }
 
@@ -166,6 +172,8 @@ pub(crate) struct Filtered<'a> {
     pub alpn: Option<&'a AlpnOverride>,
     /// Hosts may be resolved for clusters that want it.
     pub dynamic: bool,
+    /// Mesh endpoints are told who we are, and tell us.
+    pub tell_upstream: bool,
 }
 
 /// The connection manager's filters, in its order. One that learns what routes ask for has the route looked for once more.
@@ -215,10 +223,23 @@ async fn run_filters<'t, 'c: 't>(
             }
             HttpFilter::Alpn(alpn) => filtered.alpn = Some(alpn),
             HttpFilter::DynamicForwardProxy => filtered.dynamic = true,
-            HttpFilter::GrpcStats | HttpFilter::PeerMetadata | HttpFilter::Stats => {}
+            HttpFilter::PeerMetadata(exchange) => {
+                filtered.tell_upstream = exchange.upstream;
+                learn_peer(x, exchange);
+            }
+            HttpFilter::GrpcStats | HttpFilter::Stats(_) => {}
         }
     }
     Ok(filtered)
+}
+
+/// Takes out what the client says of itself, which no application is to see, and believes it if the mesh vouches for the client.
+fn learn_peer(x: &mut Exchange<'_>, exchange: &PeerMetadata) {
+    let said = peer::take(&mut x.head.headers);
+    if exchange.downstream && x.conn.is_mesh() {
+        x.answer_peer = said.is_some();
+        x.peer = said.and_then(|said| x.worker().peers.peer(said));
+    }
 }
 
 /// What the proxy answers itself gets the route's response headers too.

@@ -13,6 +13,7 @@ use super::{Dialer, Host, NoConnection, Wear};
 use crate::cluster::{ConnectionPermit, RequestPermit};
 use crate::http::h1::ClientConn;
 use crate::http::{RequestHead, ResponseHead};
+use crate::peer::Secured;
 use crate::pump::{Broken, Frame, Sink, Source};
 
 /// Connections to one endpoint.
@@ -31,6 +32,7 @@ struct Idle {
     connection: Box<ClientConn>,
     wear: Wear,
     since: Instant,
+    secured: Option<Rc<Secured>>,
     _permit: ConnectionPermit,
 }
 
@@ -97,11 +99,12 @@ pub(super) async fn acquire(host: &Rc<Host>, dialer: &Dialer<'_>) -> Result<H1Le
         // An endpoint may always have one connection, whatever the cluster's limit says, as in Envoy.
         if let Some(permit) = cluster.connection(host.h1.open.get() == 0) {
             let opening = Opening::new(host);
-            let io = dialer.dial().await?;
+            let dialled = dialer.dial().await?;
             drop(pending);
             opening.succeeded();
-            let connection = Box::new(ClientConn::new(io));
-            return lease(host, dialer, Idle { connection, wear: Wear::new(), since: Instant::now(), _permit: permit });
+            let (connection, secured) = (Box::new(ClientConn::new(dialled.io)), dialled.secured);
+            let (wear, since) = (Wear::new(), Instant::now());
+            return lease(host, dialer, Idle { connection, wear, since, secured, _permit: permit });
         }
         let (sender, receiver) = oneshot::channel();
         host.h1.waiting.borrow_mut().push_back(sender);
@@ -179,6 +182,10 @@ impl H1Lease {
 
     pub(super) fn received(&self) -> bool {
         self.idle.as_ref().is_some_and(|i| i.connection.received())
+    }
+
+    pub(super) fn secured(&self) -> Option<&Rc<Secured>> {
+        self.idle.as_ref()?.secured.as_ref()
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 
 use super::{Dialer, Host, NoConnection, Wear};
 use crate::cluster::{ConnectionPermit, RequestPermit};
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, Dialled};
 use crate::http::h2::{CONNECTION_WINDOW, ClientStream, MAX_HEADER_LIST, STREAM_WINDOW};
 use crate::http::{RequestHead, ResponseHead};
+use crate::peer::Secured;
 use crate::pump::{Broken, Frame, Sink, Source};
 use varka_engine::ir::Http2Keepalive;
 use varka_engine::outcome::ResetReason;
@@ -32,6 +33,7 @@ pub(super) struct Connections {
 struct Shared {
     sender: SendRequest<Bytes>,
     local: Option<SocketAddr>,
+    secured: Option<Rc<Secured>>,
     wear: Cell<Wear>,
     active: Cell<usize>,
     most: usize,
@@ -117,7 +119,7 @@ impl Drop for Connecting<'_> {
 async fn open(host: &Rc<Host>, dialer: &Dialer<'_>, permit: ConnectionPermit) -> Result<Rc<Shared>, NoConnection> {
     host.h2.connecting.set(true);
     let _connecting = Connecting(&host.h2);
-    let io = dialer.dial().await?;
+    let Dialled { io, secured, .. } = dialer.dial().await?;
     let local = io.socket().tcp().local_addr().ok();
     let limit = dialer.pool.cluster.config.http.max_concurrent_streams.unwrap_or(u32::MAX);
     let handshake = h2::client::Builder::new()
@@ -151,6 +153,7 @@ async fn open(host: &Rc<Host>, dialer: &Dialer<'_>, permit: ConnectionPermit) ->
     Ok(Rc::new(Shared {
         sender,
         local,
+        secured,
         wear: Cell::new(Wear::new()),
         active: Cell::new(0),
         most: usize::try_from(limit).unwrap_or(usize::MAX),
@@ -200,6 +203,10 @@ impl H2Lease {
 
     pub(super) fn received(&self) -> bool {
         self.stream.as_ref().is_some_and(ClientStream::received)
+    }
+
+    pub(super) fn secured(&self) -> Option<&Rc<Secured>> {
+        self.shared.secured.as_ref()
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

@@ -23,6 +23,8 @@ pub(crate) struct ClientTls {
     needs: Needs,
     sni: Option<ServerName<'static>>,
     auto_sni: bool,
+    mesh: bool,
+    certificate: Option<Str>,
 }
 
 /// A certificate or trust anchors that are configured have not come; Envoy words it so.
@@ -95,7 +97,19 @@ impl ClientTls {
             anchors: tls.validation.clone(),
         };
         let sni = tls.sni.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        Ok(Self { config, unnamed, needs, sni, auto_sni: tls.auto_sni })
+        let mesh = tls.validation.as_deref() == Some(super::MESH_ROOTS);
+        let certificate = tls.certificate.clone();
+        Ok(Self { config, unnamed, needs, sni, auto_sni: tls.auto_sni, mesh, certificate })
+    }
+
+    /// Whether the mesh's anchors vouch for whoever answers.
+    pub(crate) fn is_mesh(&self) -> bool {
+        self.mesh
+    }
+
+    /// SDS name of the certificate that is shown.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// Whether the request's host becomes the server name.

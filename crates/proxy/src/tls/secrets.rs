@@ -193,7 +193,12 @@ impl SecretStore {
 
     /// The workload's own SPIFFE identity, once it has one.
     pub fn workload_uri(&self) -> Option<Str> {
-        self.certificate(super::WORKLOAD)?.facts.uris.first().map(|u| u.as_str().into())
+        self.uri(super::WORKLOAD)
+    }
+
+    /// First URI SAN of a certificate.
+    pub(crate) fn uri(&self, name: &str) -> Option<Str> {
+        self.certificate(name)?.facts.uris.first().map(|u| u.as_str().into())
     }
 
     /// Everything that is there, without keys.

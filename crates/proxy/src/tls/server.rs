@@ -33,11 +33,11 @@ impl ResolvesServerCert for Resolver {
 }
 
 impl ServerTls {
-    /// Makes the context.
+    /// Makes the context. `exchange`: what it leads to exchanges metadata before the first byte.
     ///
     /// # Errors
     /// The library refuses the combination of settings.
-    pub(crate) fn new(tls: &DownstreamTls, secrets: &Arc<SecretStore>) -> Result<Self, TlsError> {
+    pub(crate) fn new(tls: &DownstreamTls, exchange: bool, secrets: &Arc<SecretStore>) -> Result<Self, TlsError> {
         let mut provider = (*provider()).clone();
         if !tls.cipher_suites.is_empty() {
             provider.cipher_suites.retain(|s| {
@@ -69,8 +69,8 @@ impl ServerTls {
             config.send_tls13_tickets = 1;
         }
         let silent = Arc::new(config.clone());
-        // Whoever negotiates this waits for the peer's metadata before anything else; it is not exchanged over TCP here.
-        let answered = tls.alpn.iter().filter(|p| &***p != "istio-peer-exchange");
+        // Whoever negotiates this waits for the peer's metadata before anything else.
+        let answered = tls.alpn.iter().filter(|p| exchange || p.as_bytes() != crate::peer::ALPN);
         config.alpn_protocols = answered.map(|p| p.as_bytes().to_vec()).collect();
         Ok(Self { config: Arc::new(config), silent })
     }

@@ -8,10 +8,10 @@ use varka_engine::ir::{
     AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CircuitBreakers, ClientCertForwarding, Cluster,
     ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Discovery, DownstreamTls, Endpoint, FilterChain,
     FilterChainMatch, HealthStatus, HttpConnectionManager, HttpFilter, HttpProtocolOptions, LbPolicy, Listener,
-    LocalityEndpoints, PathMatch, PathNormalization, Proxy, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, TcpProxy, Terminal,
-    TrafficDirection, TransportProtocol, TransportSocketMatch, UpstreamTls, VirtualHost, WeightedCluster,
-    WeightedRoute,
+    LocalityEndpoints, NetworkFilter, PathMatch, PathNormalization, PeerMetadata, Proxy, RetryOn, RetryPolicy, Rewrite,
+    Route, RouteAction, RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, Stats,
+    TcpProxy, Terminal, TrafficDirection, TransportProtocol, TransportSocketMatch, UpstreamTls, VirtualHost,
+    WeightedCluster, WeightedRoute,
 };
 
 pub(crate) const LOG: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %DOWNSTREAM_LOCAL_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
@@ -29,19 +29,24 @@ pub(crate) fn any() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+/// Istio's filters of a sidecar without policies.
+fn filters(inbound: bool) -> Vec<HttpFilter> {
+    let alpn = HttpFilter::Alpn(AlpnOverride {
+        http11: ["istio-http/1.1", "istio", "http/1.1"].map(Into::into).to_vec(),
+        http2: ["istio-h2", "istio", "h2"].map(Into::into).to_vec(),
+    });
+    let mut filters = vec![HttpFilter::PeerMetadata(PeerMetadata { downstream: inbound, upstream: !inbound })];
+    filters.extend((!inbound).then_some(alpn));
+    filters.push(HttpFilter::Stats(Stats { disable_host_header_fallback: inbound, ..Stats::default() }));
+    filters
+}
+
 pub(crate) fn manager(inbound: bool, routes: RouteSource) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: "test".into(),
         codec: Codec::Auto,
         routes,
-        filters: if inbound {
-            Vec::new()
-        } else {
-            vec![HttpFilter::Alpn(AlpnOverride {
-                http11: ["istio-http/1.1", "istio", "http/1.1"].map(Into::into).to_vec(),
-                http2: ["istio-h2", "istio", "h2"].map(Into::into).to_vec(),
-            })]
-        },
+        filters: filters(inbound),
         server_name: if inbound { "istio-envoy" } else { "envoy" }.into(),
         use_remote_address: false,
         xff_trusted_hops: 0,
@@ -215,6 +220,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         retry_budget: None,
         services: Vec::new(),
         dns_refresh: None,
+        metadata_exchange: false,
     }
 }
 
@@ -333,6 +339,33 @@ pub(crate) fn inbound(mode: Mode) -> Proxy {
     }
     let listener = listener("virtualInbound", TrafficDirection::Inbound, chains);
     proxy(vec![listener], Vec::new(), vec![cluster("inbound|8080||", original_dst())])
+}
+
+/// An inbound side that takes opaque bytes over mesh TLS, and in plain text.
+pub(crate) fn inbound_tcp(stats: &Stats) -> Proxy {
+    let exchange =
+        DownstreamTls { alpn: vec!["istio-peer-exchange".into(), "h2".into(), "http/1.1".into()], ..mesh_tls() };
+    let mut secure = chain("0.0.0.0_3306", istio_alpn(), Some(exchange), tcp("inbound|3306||"));
+    let mut plain = chain("0.0.0.0_3306", raw(), None, tcp("inbound|3306||"));
+    for chain in [&mut secure, &mut plain] {
+        chain.filters = vec![NetworkFilter::MetadataExchange, NetworkFilter::Stats(stats.clone())];
+    }
+    let mut listener = Listener::clone(&listener("virtualInbound", TrafficDirection::Inbound, vec![secure, plain]));
+    // A protocol in which the server speaks first is not looked at for HTTP.
+    listener.inspect.http = false;
+    listener.inspect.tls = true;
+    listener.inspect.timeout = Some(Duration::from_millis(50));
+    listener.inspect.continue_on_timeout = true;
+    proxy(vec![Arc::new(listener)], Vec::new(), vec![cluster("inbound|3306||", original_dst())])
+}
+
+/// An outbound side that passes all connections on to one cluster.
+pub(crate) fn outbound_tcp(to: Cluster, stats: &Stats) -> Proxy {
+    let mut only = chain("", FilterChainMatch::default(), None, tcp(&to.name));
+    only.filters = vec![NetworkFilter::Stats(stats.clone())];
+    let mut listener = Listener::clone(&listener("virtualOutbound", TrafficDirection::Outbound, vec![only]));
+    listener.inspect = ConnectionFilters { original_dst: true, ..ConnectionFilters::default() };
+    proxy(vec![Arc::new(listener)], Vec::new(), vec![to])
 }
 
 /// PeerAuthentication's modes.

@@ -8,19 +8,19 @@ use crate::config::{Mode, WAS, auto_mtls, cluster, endpoints, inbound, outbound}
 use crate::mtls::Mesh;
 use crate::support::{App, Running};
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(crate::support::LIMIT, work).await.expect("in time") })
 }
 
-async fn connect(address: std::net::SocketAddr) -> h2::client::SendRequest<Bytes> {
+pub(crate) async fn connect(address: std::net::SocketAddr) -> h2::client::SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     sender.ready().await.unwrap()
 }
 
-async fn read_all(mut body: h2::RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
+pub(crate) async fn read_all(mut body: h2::RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.unwrap();
@@ -52,7 +52,7 @@ fn h2c_from_the_client_becomes_http_1_where_the_endpoint_wants_it() {
 }
 
 /// A gRPC-like application: echoes messages as they come and ends with trailers.
-fn grpc_app() -> std::net::SocketAddr {
+pub(crate) fn grpc_app() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();

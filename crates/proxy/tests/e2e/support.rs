@@ -66,10 +66,27 @@ pub(crate) struct Running {
 impl Running {
     /// Starts one from a configuration. `dst`: what stands in for the kernel's original destination.
     pub(crate) fn start(config: &ir::Proxy, dst: Option<SocketAddr>) -> Self {
+        Self::start_as(config, dst, |_| {})
+    }
+
+    /// The same with another bootstrap.
+    pub(crate) fn start_as(config: &ir::Proxy, dst: Option<SocketAddr>, edit: impl FnOnce(&mut Bootstrap)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), serde_json::to_vec(config).unwrap()).unwrap();
-        let proxy = Proxy::start(bootstrap(dir.path(), dst)).unwrap();
+        let mut bootstrap = bootstrap(dir.path(), dst);
+        edit(&mut bootstrap);
+        let proxy = Proxy::start(bootstrap).unwrap();
         Self { proxy: Some(proxy), dir }
+    }
+
+    /// Istio's metrics in Prometheus' format, once `enough` of them are there.
+    pub(crate) fn metrics(&self, what: &str, enough: impl Fn(&[Metric]) -> bool) -> Vec<Metric> {
+        until(what, || {
+            let mut samples = Vec::new();
+            self.proxy.as_ref().unwrap().state().metrics.istio.samples("test", &mut samples);
+            let metrics: Vec<Metric> = samples.into_iter().map(Metric::from).collect();
+            enough(&metrics).then_some(metrics)
+        })
     }
 
     /// Where a listener listens.
@@ -103,6 +120,32 @@ impl Drop for Running {
             proxy.state().advance(varka_proxy::Lifecycle::Stopped);
             proxy.wait();
         }
+    }
+}
+
+/// One metric with its labels.
+#[derive(Debug, Clone)]
+pub(crate) struct Metric {
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) value: u64,
+}
+
+impl Metric {
+    pub(crate) fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+}
+
+impl From<varka_telemetry::metrics::Sample> for Metric {
+    fn from(sample: varka_telemetry::metrics::Sample) -> Self {
+        use varka_telemetry::metrics::Value;
+        let value = match sample.value {
+            Value::Counter(n) | Value::Gauge(n) => n,
+            Value::Histogram(h) => h.count(),
+        };
+        let labels = sample.labels.into_iter().map(|(name, value)| (name.into_owned(), value)).collect();
+        Self { name: sample.family.into_owned(), labels, value }
     }
 }
 

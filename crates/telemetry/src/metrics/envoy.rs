@@ -224,7 +224,7 @@ impl ResponseCodes {
 fn labelled(scope: &Scope, name: &str, value: &str, label: &'static str, n: u64) -> Sample {
     let mut sample = scope.sample(name, Value::Counter(n));
     sample.stat = format!("{}_{value}", sample.stat);
-    sample.labels.push((label, value.to_owned()));
+    sample.labels.push((label.into(), value.to_owned()));
     sample
 }
 
@@ -244,7 +244,7 @@ impl ClusterStats {
         let mut scope = Scope {
             stat: format!("cluster.{cluster};."),
             family: Cow::Borrowed("envoy_cluster_"),
-            labels: vec![("cluster_name", cluster.to_owned())],
+            labels: vec![("cluster_name".into(), cluster.to_owned())],
         };
         self.counters.each(&scope, out);
         self.codes.samples(&scope, "upstream_rq", true, out);
@@ -273,7 +273,7 @@ impl HttpStats {
         let scope = Scope {
             stat: format!("http.{prefix}."),
             family: Cow::Borrowed("envoy_http_"),
-            labels: vec![("http_conn_manager_prefix", prefix.to_owned())],
+            labels: vec![("http_conn_manager_prefix".into(), prefix.to_owned())],
         };
         self.counters.each(&scope, out);
         self.codes.samples(&scope, "downstream_rq", false, out);
@@ -286,7 +286,7 @@ impl TcpCounters {
         let scope = Scope {
             stat: format!("tcp.{prefix}."),
             family: Cow::Borrowed("envoy_tcp_"),
-            labels: vec![("tcp_prefix", prefix.to_owned())],
+            labels: vec![("tcp_prefix".into(), prefix.to_owned())],
         };
         self.each(&scope, out);
     }

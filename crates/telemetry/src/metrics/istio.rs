@@ -8,152 +8,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use varka_engine::ir::Str;
 use varka_engine::outcome::ResponseFlags;
 
-use super::{Counter, Histogram, Labels, Sample, Value};
+use super::{Counter, Histogram, Labels, Sample, Scope, Value};
+
+mod customize;
+mod key;
+
+pub use customize::{Custom, Customization, Dimension};
+pub use key::{Facts, Protocol, Reporter, SecurityPolicy, SeriesKey, Workload, bounded};
 
 /// Most series of each kind; further ones are counted under a destination service `unknown`, so that a client cannot fill
 /// the memory with names that it makes up.
 const MOST_SERIES: usize = 10_000;
 /// Results of one series that are found without a lock.
 const QUICK_RESULTS: usize = 16;
-
-/// On whose side a request is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reporter {
-    /// The client's.
-    Source,
-    /// The server's.
-    Destination,
-}
-
-/// What is known of a workload. Empty: not known.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Workload {
-    /// Name of the Deployment or the like.
-    pub name: Str,
-    /// Namespace.
-    pub namespace: Str,
-    /// SPIFFE identity.
-    pub principal: Str,
-    /// Label `app`.
-    pub app: Str,
-    /// Label `version`.
-    pub version: Str,
-    /// Canonical service.
-    pub canonical_service: Str,
-    /// Canonical revision.
-    pub canonical_revision: Str,
-    /// Cluster (of Kubernetes) that it runs in.
-    pub cluster: Str,
-}
-
-/// What is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP.
-    Http,
-    /// gRPC.
-    Grpc,
-    /// Anything else over TCP.
-    Tcp,
-}
-
-impl Protocol {
-    /// Value of the label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Grpc => "grpc",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
-/// Whether the connection was secured, as the server knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SecurityPolicy {
-    /// The client does not say.
-    Unknown,
-    /// Plain text.
-    None,
-    /// mTLS.
-    MutualTls,
-}
-
-impl SecurityPolicy {
-    /// Value of the label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::None => "none",
-            Self::MutualTls => "mutual_tls",
-        }
-    }
-}
-
-/// What all requests of a series have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    /// Whose report it is.
-    pub reporter: Reporter,
-    /// The client.
-    pub source: Workload,
-    /// The server.
-    pub destination: Workload,
-    /// Host of the service; on the client's side the request's Host where no service is known.
-    pub service: Str,
-    /// Name of the service.
-    pub service_name: Str,
-    /// Namespace of the service.
-    pub service_namespace: Str,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// How it was secured.
-    pub security: SecurityPolicy,
-}
-
-impl SeriesKey {
-    /// Labels from `reporter` to `destination_cluster`, in Istio's order.
-    fn labels(&self) -> Labels {
-        let (s, d) = (&self.source, &self.destination);
-        let reporter = match self.reporter {
-            Reporter::Source => "source",
-            Reporter::Destination => "destination",
-        };
-        vec![
-            ("reporter", reporter.to_owned()),
-            ("source_workload", known(&s.name)),
-            ("source_canonical_service", known(&s.canonical_service)),
-            ("source_canonical_revision", revision(&s.canonical_revision)),
-            ("source_workload_namespace", known(&s.namespace)),
-            ("source_principal", known(&s.principal)),
-            ("source_app", known(&s.app)),
-            ("source_version", known(&s.version)),
-            ("source_cluster", known(&s.cluster)),
-            ("destination_workload", known(&d.name)),
-            ("destination_workload_namespace", known(&d.namespace)),
-            ("destination_principal", known(&d.principal)),
-            ("destination_app", known(&d.app)),
-            ("destination_version", known(&d.version)),
-            ("destination_service", known(&self.service)),
-            ("destination_canonical_service", known(&d.canonical_service)),
-            ("destination_canonical_revision", revision(&d.canonical_revision)),
-            ("destination_service_name", known(&self.service_name)),
-            ("destination_service_namespace", known(&self.service_namespace)),
-            ("destination_cluster", known(&d.cluster)),
-        ]
-    }
-}
-
-fn known(text: &str) -> String {
-    if text.is_empty() { "unknown" } else { text }.to_owned()
-}
-
-fn revision(text: &str) -> String {
-    if text.is_empty() { "latest" } else { text }.to_owned()
-}
+/// Most results of one series; an endpoint can make up `grpc-status` as it likes. Further ones are counted without it.
+const MOST_RESULTS: usize = 256;
 
 /// How one request ended, as far as it is a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -178,6 +49,7 @@ struct ResultSeries {
 #[derive(Debug)]
 pub struct HttpSeries {
     key: SeriesKey,
+    custom: Option<Custom>,
     quick: [OnceLock<(RequestResult, ResultSeries)>; QUICK_RESULTS],
     more: Mutex<HashMap<RequestResult, Arc<ResultSeries>>>,
     /// gRPC messages from the client.
@@ -187,9 +59,10 @@ pub struct HttpSeries {
 }
 
 impl HttpSeries {
-    fn new(key: SeriesKey) -> Self {
+    fn new((key, custom): Key) -> Self {
         Self {
             key,
+            custom,
             quick: [const { OnceLock::new() }; QUICK_RESULTS],
             more: Mutex::default(),
             request_messages: Counter::default(),
@@ -213,6 +86,8 @@ impl HttpSeries {
         }
         let series = {
             let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = more.len() < MOST_RESULTS || more.contains_key(&result);
+            let result = if room { result } else { RequestResult { grpc_status: None, ..result } };
             Arc::clone(more.entry(result).or_default())
         };
         add(&series);
@@ -235,7 +110,8 @@ impl HttpSeries {
             ("istio_response_messages_total", &self.response_messages),
         ] {
             if counter.get() > 0 {
-                out.push(sample(family, labels.clone(), Value::Counter(counter.get())));
+                // Istio counts them before it knows how the request ends, so they have no more labels.
+                push(out, self.custom.as_ref(), family, labels.clone(), Value::Counter(counter.get()));
             }
         }
     }
@@ -243,19 +119,20 @@ impl HttpSeries {
     fn result_samples(&self, common: &Labels, result: &RequestResult, series: &ResultSeries, out: &mut Vec<Sample>) {
         let mut labels = common.clone();
         labels.extend([
-            ("request_protocol", self.key.protocol.name().to_owned()),
-            ("response_code", result.status.to_string()),
-            ("grpc_response_status", result.grpc_status.map(|s| s.to_string()).unwrap_or_default()),
-            ("response_flags", result.flags.to_string()),
-            ("connection_security_policy", self.key.security.name().to_owned()),
+            ("request_protocol".into(), self.key.protocol().name().to_owned()),
+            ("response_code".into(), result.status.to_string()),
+            ("grpc_response_status".into(), result.grpc_status.map(|s| s.to_string()).unwrap_or_default()),
+            ("response_flags".into(), result.flags.to_string()),
+            ("connection_security_policy".into(), self.key.security().name().to_owned()),
         ]);
-        out.push(sample("istio_requests_total", labels.clone(), Value::Counter(series.requests.get())));
+        let custom = self.custom.as_ref();
+        push(out, custom, "istio_requests_total", labels.clone(), Value::Counter(series.requests.get()));
         for (family, histogram) in [
             ("istio_request_duration_milliseconds", &series.duration),
             ("istio_request_bytes", &series.request_bytes),
             ("istio_response_bytes", &series.response_bytes),
         ] {
-            out.push(sample(family, labels.clone(), Value::Histogram(Box::new(histogram.snapshot()))));
+            push(out, custom, family, labels.clone(), Value::Histogram(Box::new(histogram.snapshot())));
         }
     }
 }
@@ -264,6 +141,7 @@ impl HttpSeries {
 #[derive(Debug)]
 pub struct TcpSeries {
     key: SeriesKey,
+    custom: Option<Custom>,
     flags: ResponseFlags,
     /// `istio_tcp_connections_opened_total`.
     pub opened: Counter,
@@ -279,9 +157,9 @@ impl TcpSeries {
     fn samples(&self, out: &mut Vec<Sample>) {
         let mut labels = self.key.labels();
         labels.extend([
-            ("request_protocol", Protocol::Tcp.name().to_owned()),
-            ("response_flags", self.flags.to_string()),
-            ("connection_security_policy", self.key.security.name().to_owned()),
+            ("request_protocol".into(), Protocol::Tcp.name().to_owned()),
+            ("response_flags".into(), self.flags.to_string()),
+            ("connection_security_policy".into(), self.key.security().name().to_owned()),
         ]);
         for (family, counter) in [
             ("istio_tcp_connections_opened_total", &self.opened),
@@ -289,9 +167,18 @@ impl TcpSeries {
             ("istio_tcp_sent_bytes_total", &self.sent_bytes),
             ("istio_tcp_received_bytes_total", &self.received_bytes),
         ] {
-            out.push(sample(family, labels.clone(), Value::Counter(counter.get())));
+            push(out, self.custom.as_ref(), family, labels.clone(), Value::Counter(counter.get()));
         }
     }
+}
+
+/// Shows a metric, as it is configured.
+fn push(out: &mut Vec<Sample>, custom: Option<&Custom>, family: &'static str, labels: Labels, value: Value) {
+    let labels = match custom {
+        None => Some(labels),
+        Some(custom) => custom.apply(family, labels),
+    };
+    out.extend(labels.map(|labels| sample(family, labels, value)));
 }
 
 fn sample(family: &'static str, labels: Labels, value: Value) -> Sample {
@@ -305,28 +192,70 @@ fn sample(family: &'static str, labels: Labels, value: Value) -> Sample {
     Sample { stat, family: Cow::Borrowed(family), labels, value }
 }
 
+/// Exchanges of metadata over TCP.
+#[derive(Debug, Default)]
+pub struct ExchangeCounters {
+    found: Counter,
+    not_found: Counter,
+    added: Counter,
+}
+
+impl ExchangeCounters {
+    /// A connection has begun. `agreed`: both sides want to exchange, and we have said who we are.
+    pub fn begun(&self, agreed: bool) {
+        if agreed {
+            self.found.inc();
+            self.added.inc();
+        } else {
+            self.not_found.inc();
+        }
+    }
+
+    /// Under Envoy's names.
+    pub fn samples(&self, out: &mut Vec<Sample>) {
+        let scope = Scope {
+            stat: "metadata_exchange.".to_owned(),
+            family: "envoy_metadata_exchange_".into(),
+            labels: Vec::new(),
+        };
+        for (name, counter) in [
+            ("alpn_protocol_found", &self.found),
+            ("alpn_protocol_not_found", &self.not_found),
+            ("metadata_added", &self.added),
+        ] {
+            out.push(scope.sample(name, Value::Counter(counter.get())));
+        }
+    }
+}
+
+/// Labels, and how they are shown.
+type Key = (SeriesKey, Option<Custom>);
+
 /// All series of a proxy.
 #[derive(Debug, Default)]
 pub struct IstioMetrics {
-    http: Mutex<HashMap<SeriesKey, Arc<HttpSeries>>>,
-    tcp: Mutex<HashMap<(SeriesKey, ResponseFlags), Arc<TcpSeries>>>,
+    http: Mutex<HashMap<Key, Arc<HttpSeries>>>,
+    tcp: Mutex<HashMap<(Key, ResponseFlags), Arc<TcpSeries>>>,
 }
 
 impl IstioMetrics {
     /// The series of these labels, to be kept by the caller.
-    pub fn http(&self, key: SeriesKey) -> Arc<HttpSeries> {
+    pub fn http(&self, key: SeriesKey, custom: Option<Custom>) -> Arc<HttpSeries> {
         let mut all = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (key, custom);
         let key = if all.len() < MOST_SERIES || all.contains_key(&key) { key } else { anonymous(key) };
         Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(HttpSeries::new(key))))
     }
 
     /// The series of these labels, to be kept by the caller.
-    pub fn tcp(&self, key: SeriesKey, flags: ResponseFlags) -> Arc<TcpSeries> {
+    pub fn tcp(&self, key: SeriesKey, custom: Option<Custom>, flags: ResponseFlags) -> Arc<TcpSeries> {
         let mut all = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if all.len() < MOST_SERIES || all.contains_key(&(key.clone(), flags)) { key } else { anonymous(key) };
+        let key = ((key, custom), flags);
+        let key = if all.len() < MOST_SERIES || all.contains_key(&key) { key } else { (anonymous(key.0), flags) };
         let new = || {
             Arc::new(TcpSeries {
-                key: key.clone(),
+                key: key.0.0.clone(),
+                custom: key.0.1.clone(),
                 flags,
                 opened: Counter::default(),
                 closed: Counter::default(),
@@ -334,28 +263,24 @@ impl IstioMetrics {
                 received_bytes: Counter::default(),
             })
         };
-        Arc::clone(all.entry((key.clone(), flags)).or_insert_with(new))
+        Arc::clone(all.entry(key.clone()).or_insert_with(new))
     }
 
     /// Samples of all series, and of `istio_build`.
     pub fn samples(&self, build_tag: &str, out: &mut Vec<Sample>) {
-        let labels = vec![("component", "proxy".to_owned()), ("tag", build_tag.to_owned())];
+        let labels = vec![("component".into(), "proxy".to_owned()), ("tag".into(), build_tag.to_owned())];
         out.push(sample("istio_build", labels, Value::Gauge(1)));
         let http: Vec<_> = self.http.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
-        http.iter().for_each(|series| series.samples(out));
         let tcp: Vec<_> = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
-        tcp.iter().for_each(|series| series.samples(out));
+        let mut series = Vec::new();
+        http.iter().for_each(|h| h.samples(&mut series));
+        tcp.iter().for_each(|t| t.samples(&mut series));
+        let customized = http.iter().any(|h| h.custom.is_some()) || tcp.iter().any(|t| t.custom.is_some());
+        out.extend(if customized { customize::merge(series) } else { series });
     }
 }
 
 /// Where everything goes that is beyond the bound.
-fn anonymous(key: SeriesKey) -> SeriesKey {
-    SeriesKey {
-        source: Workload::default(),
-        destination: Workload::default(),
-        service: "".into(),
-        service_name: "".into(),
-        service_namespace: "".into(),
-        ..key
-    }
+fn anonymous((key, custom): Key) -> Key {
+    (key.anonymous(), custom.map(|c| c.anonymous()))
 }

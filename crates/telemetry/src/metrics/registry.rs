@@ -7,11 +7,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use varka_engine::ir::Str;
 
-use super::Sample;
 use super::envoy::{ClusterStats, HttpStats, ListenerCounters, ServerFacts, TcpCounters};
-use super::istio::IstioMetrics;
+use super::istio::{ExchangeCounters, IstioMetrics};
+use super::{Counter, Sample, Scope, Value};
 
 type ByName<T> = Mutex<BTreeMap<Str, Arc<T>>>;
+
+/// What became of spans.
+#[derive(Debug, Default)]
+pub struct TracerCounters {
+    /// Taken over by a collector.
+    pub spans_sent: Counter,
+    /// Given up: too many were waiting, or no collector took them.
+    pub spans_dropped: Counter,
+    /// Reports that a collector took.
+    pub reports_sent: Counter,
+    /// Reports that none took.
+    pub reports_failed: Counter,
+}
+
+impl TracerCounters {
+    fn samples(&self, tracer: &str, out: &mut Vec<Sample>) {
+        let family = format!("envoy_tracing_{tracer}_").into();
+        let scope = Scope { stat: format!("tracing.{tracer}."), family, labels: Vec::new() };
+        for (name, counter) in [
+            ("spans_sent", &self.spans_sent),
+            ("spans_dropped", &self.spans_dropped),
+            ("reports_sent", &self.reports_sent),
+            ("reports_failed", &self.reports_failed),
+        ] {
+            out.push(scope.sample(name, Value::Counter(counter.get())));
+        }
+    }
+}
 
 /// All statistics of one proxy.
 #[derive(Debug, Default)]
@@ -22,6 +50,12 @@ pub struct Registry {
     listeners: ByName<ListenerCounters>,
     /// Istio's standard metrics.
     pub istio: IstioMetrics,
+    /// Exchanges of metadata over TCP.
+    pub exchange: ExchangeCounters,
+    /// Spans that were sent to collectors of OpenTelemetry's kind.
+    pub opentelemetry: TracerCounters,
+    /// Spans that were sent to collectors of Zipkin's kind.
+    pub zipkin: TracerCounters,
 }
 
 impl Registry {
@@ -59,6 +93,9 @@ impl Registry {
         all(&self.listeners).iter().for_each(|(address, stats)| stats.samples(address, &mut out));
         server.samples(&mut out);
         self.istio.samples(build_tag, &mut out);
+        self.exchange.samples(&mut out);
+        self.opentelemetry.samples("opentelemetry", &mut out);
+        self.zipkin.samples("zipkin", &mut out);
         out
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use varka_engine::ir::{MetricOverride, Stats};
 use varka_engine::outcome::{Flag, ResponseFlags};
 
 use super::envoy::{ClusterStats, HttpStats, ListenerCounters, ServerFacts, TcpCounters};
-use super::istio::{IstioMetrics, Protocol, Reporter, RequestResult, SecurityPolicy, SeriesKey, Workload};
+use super::istio::{Customization, Facts, IstioMetrics, Protocol, Reporter, RequestResult, SeriesKey, Workload};
 use super::render::{Kind, Selection, json, prometheus, text};
 use super::*;
 
@@ -92,27 +93,51 @@ fn the_other_owners() {
     }
 }
 
-fn key(reporter: Reporter) -> SeriesKey {
-    let workload = |name: &str, app: &str, cluster: &str| Workload {
+fn workload(name: &str, app: &str, cluster: &str) -> Workload {
+    Workload {
         name: name.into(),
         namespace: "default".into(),
-        principal: "".into(),
         app: app.into(),
         version: "v1".into(),
         canonical_service: name.into(),
         canonical_revision: "version-1".into(),
         cluster: cluster.into(),
-    };
-    SeriesKey {
-        reporter,
-        source: workload("productpage-v1", "productpage", "client-cluster"),
-        destination: workload("ratings-v1", "ratings", "server-cluster"),
-        service: "server.default.svc.cluster.local".into(),
-        service_name: "server".into(),
-        service_namespace: "default".into(),
-        protocol: Protocol::Http,
-        security: if reporter == Reporter::Source { SecurityPolicy::Unknown } else { SecurityPolicy::MutualTls },
     }
+}
+
+/// What is known of a request from productpage to ratings.
+fn key_of(reporter: Reporter, edit: impl FnOnce(&mut Facts<'_>)) -> SeriesKey {
+    let (productpage, ratings) = (
+        workload("productpage-v1", "productpage", "client-cluster"),
+        workload("ratings-v1", "ratings", "server-cluster"),
+    );
+    let service = ("server.default.svc.cluster.local".into(), "server".into(), "default".into());
+    let (own, peer) = match reporter {
+        Reporter::Source => (&productpage, &ratings),
+        Reporter::Destination => (&ratings, &productpage),
+    };
+    let mut facts = Facts {
+        reporter,
+        own,
+        own_principal: "",
+        peer: Some(peer),
+        peer_principal: "",
+        host: "",
+        route: "default",
+        cluster: "outbound|80||server.default.svc.cluster.local",
+        service: Some(&service),
+        protocol: Protocol::Http,
+    };
+    edit(&mut facts);
+    SeriesKey::of(&facts)
+}
+
+fn key(reporter: Reporter) -> SeriesKey {
+    key_of(reporter, |_| {})
+}
+
+fn shown(metrics: &IstioMetrics) -> String {
+    prometheus(&all(|out| metrics.samples("1.0", out)), &Selection::default())
 }
 
 const OK: RequestResult = RequestResult { status: 200, flags: ResponseFlags::NONE, grpc_status: None };
@@ -120,7 +145,7 @@ const OK: RequestResult = RequestResult { status: 200, flags: ResponseFlags::NON
 #[test]
 fn requests_have_istio_s_labels_in_istio_s_order() {
     let metrics = IstioMetrics::default();
-    let series = metrics.http(key(Reporter::Source));
+    let series = metrics.http(key(Reporter::Source), None);
     series.count(OK, Duration::from_millis(3), 100, 2000);
     series.count(OK, Duration::from_millis(30), 100, 2000);
     let refused = RequestResult {
@@ -129,7 +154,7 @@ fn requests_have_istio_s_labels_in_istio_s_order() {
         grpc_status: None,
     };
     series.count(refused, Duration::from_millis(1), 100, 95);
-    assert!(Arc::ptr_eq(&series, &metrics.http(key(Reporter::Source))));
+    assert!(Arc::ptr_eq(&series, &metrics.http(key(Reporter::Source), None)));
     let shown = prometheus(&all(|out| metrics.samples("1.0", out)), &Selection::default());
     let labels = "reporter=\"source\",source_workload=\"productpage-v1\",source_canonical_service=\"productpage-v1\",\
         source_canonical_revision=\"version-1\",source_workload_namespace=\"default\",source_principal=\"unknown\",\
@@ -158,8 +183,13 @@ fn requests_have_istio_s_labels_in_istio_s_order() {
 #[test]
 fn connections_have_no_response_code() {
     let metrics = IstioMetrics::default();
-    let nobody = SeriesKey { source: Workload::default(), protocol: Protocol::Tcp, ..key(Reporter::Destination) };
-    let series = metrics.tcp(nobody, ResponseFlags::NONE);
+    let nobody = key_of(Reporter::Destination, |facts| {
+        facts.peer = None;
+        facts.protocol = Protocol::Tcp;
+        (facts.peer_principal, facts.own_principal) =
+            ("spiffe://cluster.local/ns/shop/sa/client", "spiffe://cluster.local/ns/default/sa/server");
+    });
+    let series = metrics.tcp(nobody, None, ResponseFlags::NONE);
     series.opened.inc();
     series.sent_bytes.add(7);
     let shown = prometheus(&all(|out| metrics.samples("1.0", out)), &Selection::default());
@@ -168,12 +198,14 @@ fn connections_have_no_response_code() {
         "destination_cluster=\"server-cluster\",request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy=\"mutual_tls\"} 7"
     ));
     assert!(line.contains("source_workload=\"unknown\"") && line.contains("source_canonical_revision=\"latest\""));
+    // Without a word of the client, its certificate says in which namespace it is.
+    assert!(line.contains("source_workload_namespace=\"shop\""), "{line}");
 }
 
 #[test]
 fn more_results_than_quick_slots_are_all_counted() {
     let metrics = IstioMetrics::default();
-    let series = metrics.http(key(Reporter::Destination));
+    let series = metrics.http(key(Reporter::Destination), None);
     for status in 200..240 {
         series.count(RequestResult { status, ..OK }, Duration::ZERO, 0, 0);
         series.count(RequestResult { status, ..OK }, Duration::ZERO, 0, 0);
@@ -184,6 +216,99 @@ fn more_results_than_quick_slots_are_all_counted() {
         .map(|s| if let Value::Counter(n) = s.value { n } else { 0 })
         .collect();
     assert_eq!(counted, vec![2; 40]);
+}
+
+#[test]
+fn a_peer_s_word_does_not_change_its_namespace_and_host_stands_in_for_a_service() {
+    let metrics = IstioMetrics::default();
+    let lying = key_of(Reporter::Destination, |facts| {
+        facts.peer_principal = "spiffe://cluster.local/ns/shop/sa/client";
+        facts.own_principal = "spiffe://cluster.local/ns/default/sa/server";
+    });
+    metrics.http(lying, None).count(OK, Duration::ZERO, 0, 0);
+    let outside = key_of(Reporter::Source, |facts| {
+        (facts.host, facts.route, facts.cluster) = ("example.com", "allow_any", "PassthroughCluster");
+        (facts.service, facts.peer) = (None, None);
+    });
+    metrics.http(outside, None).count(OK, Duration::ZERO, 0, 0);
+    let shown = shown(&metrics);
+    for part in [
+        "source_workload_namespace=\"shop\",source_principal=\"spiffe://cluster.local/ns/shop/sa/client\"",
+        "destination_service=\"example.com\",destination_canonical_service=\"unknown\",\
+         destination_canonical_revision=\"latest\",destination_service_name=\"PassthroughCluster\",\
+         destination_service_namespace=\"unknown\"",
+    ] {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
+    }
+}
+
+#[test]
+fn labels_are_set_removed_and_added_up_and_metrics_left_out() {
+    let stats = Stats {
+        metrics: vec![
+            MetricOverride {
+                name: "requests_total".into(),
+                dimensions: vec![("destination_port".into(), "string(destination.port)".into())],
+                tags_to_remove: vec!["response_code".into()],
+                ..MetricOverride::default()
+            },
+            MetricOverride { name: "response_bytes".into(), drop: true, ..MetricOverride::default() },
+        ],
+        ..Stats::default()
+    };
+    let custom = Customization::new(&stats).unwrap();
+    assert_eq!(custom.dimensions().len(), 1);
+    let metrics = IstioMetrics::default();
+    let series = metrics.http(key(Reporter::Source), Some(custom.with([Some("8080".to_owned())].into_iter())));
+    series.count(OK, Duration::ZERO, 0, 0);
+    series.count(RequestResult { status: 404, ..OK }, Duration::ZERO, 0, 0);
+    let shown = shown(&metrics);
+    let lines: Vec<_> = shown.lines().filter(|l| l.starts_with("istio_requests_total{")).collect();
+    assert_eq!(lines.len(), 1, "one series is left of two: {lines:?}");
+    assert!(lines[0].ends_with(",connection_security_policy=\"unknown\",destination_port=\"8080\"} 2"), "{}", lines[0]);
+    assert!(!shown.contains("istio_response_bytes"), "left out");
+    assert!(shown.contains("istio_request_bytes_count{"));
+    assert!(
+        shown
+            .lines()
+            .any(|l| l.contains("istio_request_duration_milliseconds_count{") && l.contains("response_code=\"404\""))
+    );
+}
+
+/// A request to a service that is not known.
+fn unknown_host(host: &str) -> SeriesKey {
+    let own = workload("productpage-v1", "productpage", "client-cluster");
+    SeriesKey::of(&Facts {
+        reporter: Reporter::Source,
+        own: &own,
+        own_principal: "",
+        peer: None,
+        peer_principal: "",
+        host,
+        route: "",
+        cluster: "",
+        service: None,
+        protocol: Protocol::Http,
+    })
+}
+
+#[test]
+fn series_and_results_are_bounded_and_nothing_is_lost() {
+    let metrics = IstioMetrics::default();
+    let hosts = 10_500;
+    for i in 0..hosts {
+        let host = format!("host-{i}");
+        metrics.http(unknown_host(&host), None).count(OK, Duration::ZERO, 0, 0);
+    }
+    let series = metrics.http(key(Reporter::Destination), None);
+    for status in 0..1000 {
+        series.count(RequestResult { grpc_status: Some(status), ..OK }, Duration::ZERO, 0, 0);
+    }
+    let samples = all(|out| metrics.samples("1.0", out));
+    let requests: Vec<_> = samples.iter().filter(|s| s.family == "istio_requests_total").collect();
+    assert!(requests.len() <= 10_001 + 300, "{}", requests.len());
+    let total: u64 = requests.iter().map(|s| if let Value::Counter(n) = s.value { n } else { 0 }).sum();
+    assert_eq!(total, hosts + 1000);
 }
 
 #[test]
@@ -206,7 +331,7 @@ fn labels_are_escaped() {
     let sample = Sample {
         stat: "s".into(),
         family: "f".into(),
-        labels: vec![("l", "a\"b\\c\nd".into())],
+        labels: vec![("l".into(), "a\"b\\c\nd".into())],
         value: Value::Gauge(1),
     };
     assert_eq!(prometheus(&[sample], &Selection::default()), "# TYPE f gauge\nf{l=\"a\\\"b\\\\c\\nd\"} 1\n");

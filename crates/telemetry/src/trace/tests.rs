@@ -63,6 +63,43 @@ fn the_form_is_kept_and_the_state_untouched() {
     assert!(!h.contains_key("b3") && !h.contains_key("x-b3-traceid"));
 }
 
+#[test]
+fn a_decision_may_come_without_a_trace() {
+    for (lines, want) in [
+        (vec![("b3", "0")], Some(false)),
+        (vec![("b3", "d")], Some(true)),
+        (vec![("x-b3-sampled", "0")], Some(false)),
+        (vec![("x-b3-flags", "1")], Some(true)),
+        (vec![("x-b3-sampled", "maybe")], None),
+        (vec![], None),
+    ] {
+        assert_eq!(Context::decision(&headers(&lines)), want, "{lines:?}");
+    }
+}
+
+#[test]
+fn zipkin_gets_its_json() {
+    let forms = Forms { w3c: false, b3_single: false, b3_multi: true };
+    let span = Span {
+        context: Context::root(0xa, 0xb, true, forms).child(0xc, true),
+        trace_state: String::new(),
+        kind: SpanKind::Server,
+        name: "was:8080/*".to_owned(),
+        start: std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(5),
+        duration: std::time::Duration::from_micros(250),
+        tags: vec![("http.status_code".into(), "200".to_owned())],
+        error: false,
+    };
+    let json = zipkin_json(&[span], "was.default", "10.0.0.7".parse().unwrap());
+    let want = serde_json::json!([{
+        "traceId": "0000000000000000000000000000000a", "id": "000000000000000c", "parentId": "000000000000000b",
+        "name": "was:8080/*", "kind": "SERVER", "timestamp": 5000, "duration": 250,
+        "localEndpoint": {"serviceName": "was.default", "ipv4": "10.0.0.7", "port": 0},
+        "tags": {"http.status_code": "200"},
+    }]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), want);
+}
+
 proptest! {
     #[test]
     fn a_context_survives_a_hop(trace: u128, span: u64, next: u64, sampled: bool, form in 0usize..3) {
@@ -71,7 +108,7 @@ proptest! {
             Forms { w3c: false, b3_single: true, b3_multi: false },
             Forms { w3c: false, b3_single: false, b3_multi: true },
         ][form];
-        let context = Context { forms, ..Context::root(trace, span, sampled) }.child(next, sampled);
+        let context = Context { forms, ..Context::root(trace, span, sampled, forms) }.child(next, sampled);
         let mut map = HeaderMap::new();
         context.inject(&mut map);
         let read = Context::extract(&map).unwrap();

@@ -15,6 +15,7 @@ use varka_proto::envoy::cluster::{
 };
 use varka_proto::envoy::{core, types};
 use varka_proto::protobuf::Struct;
+use varka_proto::udpa::TypedStruct;
 
 use super::endpoint::TLS_MODE;
 use super::refusal::{At, Decoded, open};
@@ -24,7 +25,8 @@ use super::value::{
     ads, as_list, as_object, as_text, duration, ip, is_ads, list_value, member, metadata, namespace, object,
     object_value, port, socket_address, string_value, to_duration, u32_or, u32_value, u64_value,
 };
-use super::{cluster_limits, dynamic_forward_proxy, endpoint, tls, upstream_http};
+use super::wire::{holds, unpack};
+use super::{Reader, cluster_limits, dynamic_forward_proxy, endpoint, istio_filter, tls, upstream_http};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Percent.
@@ -40,7 +42,7 @@ const ALPN_OVERRIDE: &str = "alpn_override";
 const MESH_ROOTS: &str = "ROOTCA";
 
 #[expect(deprecated, reason = "the successor of the DNS refresh rate needs a cluster type of its own")]
-pub(super) fn encode(c: &Cluster) -> pb::Cluster {
+pub(super) fn encode(c: &Cluster, reader: Reader) -> pb::Cluster {
     let mut out = pb::Cluster {
         name: c.name.to_string(),
         connect_timeout: Some(duration(c.connect_timeout)),
@@ -69,6 +71,7 @@ pub(super) fn encode(c: &Cluster) -> pb::Cluster {
         }),
         metadata: encode_metadata(c),
         dns_refresh_rate: c.dns_refresh.map(duration),
+        filters: (c.metadata_exchange && reader == Reader::Istio).then(exchange_filter).into_iter().collect(),
         ..Default::default()
     };
     encode_lb(c, &mut out);
@@ -82,13 +85,13 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
     open!(at, c => pb::Cluster { name, transport_socket_matches, eds_cluster_config, connect_timeout, lb_policy,
             load_assignment, circuit_breakers, typed_extension_protocol_options, dns_refresh_rate, outlier_detection,
             upstream_bind_config, common_lb_config, transport_socket, metadata, upstream_connection_options,
-            cluster_discovery_type, lb_config }
+            cluster_discovery_type, lb_config, filters }
         refuse { transport_socket_matcher, per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout, health_checks, max_requests_per_connection,
             upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
             http2_protocol_options, dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config,
             typed_dns_resolver_config, lb_subset_config, protocol_selection,
-            close_connections_on_host_health_failure, filters, load_balancing_policy, upstream_config,
+            close_connections_on_host_health_failure, load_balancing_policy, upstream_config,
             preconnect_policy, connection_pool_per_downstream_connection, queuing_policies }
         harmless { alt_stat_name, stats_matcher, dns_jitter, dns_failure_refresh_rate, respect_dns_ttl,
             dns_lookup_family, wait_for_warm_on_init, cleanup_interval, ignore_health_on_host_removal, lrs_server,
@@ -135,7 +138,27 @@ pub(super) fn decode(at: &At<'_>, c: pb::Cluster) -> Decoded<Cluster> {
         retry_budget,
         services,
         dns_refresh: at.maybe("dns_refresh_rate", dns_refresh_rate, to_duration)?,
+        metadata_exchange: !at.each("filters", filters, decode_filter)?.is_empty(),
     })
+}
+
+fn exchange_filter() -> pb::Filter {
+    pb::Filter {
+        name: istio_filter::METADATA_EXCHANGE.to_owned(),
+        typed_config: Some(istio_filter::encode_exchange()),
+        ..Default::default()
+    }
+}
+
+/// The one filter of upstream connections that is known.
+fn decode_filter(at: &At<'_>, f: pb::Filter) -> Decoded<()> {
+    open!(at, f => pb::Filter { name, typed_config } refuse { config_discovery });
+    let config = at.need("typed_config", typed_config)?;
+    let at_config = &at.field("typed_config");
+    if holds::<TypedStruct>(&config) && istio_filter::is_exchange(at_config, &unpack(at_config, &config)?)? {
+        return Ok(());
+    }
+    Err(at.not_implemented(name))
 }
 
 // --- discovery

@@ -4,34 +4,30 @@ use std::sync::Arc;
 
 use varka_engine::ir::{
     ClientCertForwarding, Codec, Http2Keepalive, HttpConnectionManager, LocalReplyMapping, PathNormalization,
-    RouteSource, SlashesAction, Str, Tracing,
+    RouteSource, SlashesAction, Str,
 };
 use varka_proto::envoy::accesslog::{
     self,
     access_log_filter::FilterSpecifier,
     comparison_filter::{self, Op},
 };
+use varka_proto::envoy::core;
 use varka_proto::envoy::http_filter::router;
 use varka_proto::envoy::network_filter::http_connection_manager::{
     self as pb,
     http_connection_manager::{
         CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
-        Tracing as PbTracing, UpgradeConfig,
+        UpgradeConfig,
     },
     http_filter::ConfigType,
 };
-use varka_proto::envoy::{core, trace, types};
 
 use super::refusal::{At, Decoded, open};
-use super::value::{
-    ads, bool_or, bool_value, duration, is_ads, member, percent, percent_to_millionths, status, strs, to_duration,
-    u32_value,
-};
+use super::value::{ads, bool_or, bool_value, duration, is_ads, member, status, strs, to_duration, u32_value};
 use super::wire::{holds, pack, unpack};
-use super::{Reader, access_log, http_filter, route};
+use super::{Reader, access_log, http_filter, route, tracing};
 
 const ROUTER: &str = "envoy.filters.http.router";
-const OPEN_TELEMETRY: &str = "envoy.tracers.opentelemetry";
 
 pub(super) fn encode(m: &HttpConnectionManager, reader: Reader) -> pb::HttpConnectionManager {
     let codec = match m.codec {
@@ -79,7 +75,7 @@ pub(super) fn encode(m: &HttpConnectionManager, reader: Reader) -> pb::HttpConne
         upgrade_configs: upgrades.collect(),
         strip_trailing_host_dot: m.strip_trailing_host_dot,
         local_reply_config: encode_local_replies(&m.local_replies),
-        tracing: m.tracing.as_ref().map(encode_tracing),
+        tracing: m.tracing.as_ref().map(tracing::encode),
         access_log: m.access_log.iter().map(access_log::encode).collect(),
         ..Default::default()
     }
@@ -145,7 +141,7 @@ pub(super) fn decode(at: &At<'_>, m: pb::HttpConnectionManager) -> Decoded<HttpC
         upgrades: at.each("upgrade_configs", upgrade_configs, decode_upgrade)?,
         strip_trailing_host_dot,
         local_replies: at.maybe("local_reply_config", local_reply_config, decode_local_replies)?.unwrap_or_default(),
-        tracing: at.maybe("tracing", tracing, decode_tracing)?,
+        tracing: at.maybe("tracing", tracing, super::tracing::decode)?,
         access_log: at.each("access_log", access_log, access_log::decode)?,
     })
 }
@@ -421,67 +417,5 @@ fn decode_reply_filter(at: &At<'_>, filter: accesslog::AccessLogFilter, reply: &
             Ok(())
         }
         _ => Err(at.not_implemented("a filter other than one response_flag_filter and one status_code_filter")),
-    }
-}
-
-// --- tracing
-
-fn encode_tracing(t: &Tracing) -> PbTracing {
-    let provider = trace::OpenTelemetryConfig {
-        grpc_service: Some(core::GrpcService {
-            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
-                cluster_name: t.collector.to_string(),
-                ..Default::default()
-            })),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let all = types::Percent { value: 100.0 };
-    PbTracing {
-        client_sampling: Some(all),
-        random_sampling: Some(percent(t.parts_per_million)),
-        overall_sampling: Some(all),
-        provider: Some(trace::tracing::Http {
-            name: OPEN_TELEMETRY.to_owned(),
-            config_type: Some(trace::tracing::http::ConfigType::TypedConfig(pack(&provider))),
-        }),
-        ..Default::default()
-    }
-}
-
-fn decode_tracing(at: &At<'_>, t: PbTracing) -> Decoded<Tracing> {
-    open!(at, t => PbTracing { client_sampling, random_sampling, overall_sampling, provider, spawn_upstream_span }
-        refuse { verbose, max_path_tag_length, custom_tags, operation, upstream_operation, no_context_propagation });
-    at.off("spawn_upstream_span", spawn_upstream_span)?;
-    if [client_sampling, overall_sampling].into_iter().flatten().any(|p| p.value < 100.0) {
-        return Err(at.not_implemented("client_sampling or overall_sampling below 100"));
-    }
-    let parts_per_million = match random_sampling {
-        Some(p) => percent_to_millionths(&at.field("random_sampling"), p)?,
-        None => 1_000_000,
-    };
-    let at = &at.field("provider");
-    let trace::tracing::Http { name, config_type } = at.need("provider", provider)?;
-    let trace::tracing::http::ConfigType::TypedConfig(config) = at.need("typed_config", config_type)?;
-    if !holds::<trace::OpenTelemetryConfig>(&config) {
-        return Err(at.not_implemented(name));
-    }
-    // Spans carry the workload's own name and what the SDK would say of itself.
-    open!(at, unpack(at, &config)? => trace::OpenTelemetryConfig { grpc_service }
-        refuse { http_service, exporter, sampler }
-        harmless { service_name, resource_detectors, max_cache_size, set_telemetry_sdk_resource_attributes,
-            set_service_name_resource_attribute, set_instrumentation_scope });
-    let at = &at.field("grpc_service");
-    open!(at, at.need("grpc_service", grpc_service)? => core::GrpcService { target_specifier }
-        refuse { initial_metadata, retry_policy } harmless { timeout });
-    match target_specifier {
-        Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(grpc)) => {
-            // Limits and headers of Envoy's own gRPC client.
-            open!(at, grpc => core::grpc_service::EnvoyGrpc { cluster_name } refuse { authority, retry_policy }
-                harmless { max_receive_message_length, skip_envoy_headers });
-            Ok(Tracing { parts_per_million, collector: cluster_name.into() })
-        }
-        _ => Err(at.not_implemented("a target other than envoy_grpc")),
     }
 }

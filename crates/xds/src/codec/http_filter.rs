@@ -11,17 +11,17 @@ use varka_proto::envoy::http_filter::{
     jwt_authn, rbac as rbac_filter,
 };
 use varka_proto::envoy::network_filter::http_connection_manager::{self as pb, http_filter::ConfigType};
-use varka_proto::istio::alpn;
-use varka_proto::protobuf::{Any, Struct};
+use varka_proto::istio::{alpn, stats};
+use varka_proto::protobuf::Any;
 use varka_proto::udpa::TypedStruct;
 
 use super::refusal::{At, Decoded, open};
 use super::value::{
-    bool_or, bool_value, duration, list_value, millionths, object, object_value, runtime_millionths, status,
-    string_matcher, strings, strs, to_duration, to_millionths, to_runtime_millionths, to_string_match, u32_value,
+    bool_or, bool_value, duration, millionths, runtime_millionths, status, string_matcher, strings, strs, to_duration,
+    to_millionths, to_runtime_millionths, to_string_match, u32_value,
 };
 use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, dynamic_forward_proxy, ext_authz, jwt, rbac};
+use super::{Reader, dynamic_forward_proxy, ext_authz, istio_filter, jwt, rbac};
 
 const RBAC: &str = "envoy.filters.http.rbac";
 const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
@@ -31,18 +31,6 @@ const CORS: &str = "envoy.filters.http.cors";
 const GRPC_STATS: &str = "envoy.filters.http.grpc_stats";
 const BUFFER: &str = "envoy.filters.http.buffer";
 const ALPN: &str = "istio.alpn";
-pub(super) const STATS: &str = "istio.stats";
-const STATS_TYPE: &str = "type.googleapis.com/stats.PluginConfig";
-const PEER_METADATA: &str = "envoy.filters.http.peer_metadata";
-const PEER_METADATA_TYPE: &str = "type.googleapis.com/io.istio.http.peer_metadata.Config";
-/// How peers learn of each other: from `x-envoy-peer-metadata` headers, or by looking the address up.
-const PEER_METADATA_KEYS: [&str; 5] = [
-    "downstream_discovery",
-    "downstream_propagation",
-    "upstream_discovery",
-    "upstream_propagation",
-    "shared_with_upstream",
-];
 
 pub(super) fn filter(name: &str, config: Any) -> pb::HttpFilter {
     pb::HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)), ..Default::default() }
@@ -51,7 +39,7 @@ pub(super) fn filter(name: &str, config: Any) -> pb::HttpFilter {
 /// `None`: the reader does not have the filter.
 pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
     Some(match (f, reader) {
-        (HttpFilter::Alpn(_) | HttpFilter::PeerMetadata | HttpFilter::Stats, Reader::StockEnvoy) => return None,
+        (HttpFilter::Alpn(_) | HttpFilter::PeerMetadata(_) | HttpFilter::Stats(_), Reader::StockEnvoy) => return None,
         (HttpFilter::Rbac(r), _) => filter(RBAC, pack(&rbac::encode_http(r))),
         (HttpFilter::ExtAuthz(a), _) => filter(EXT_AUTHZ, pack(&ext_authz::encode(a))),
         (HttpFilter::Jwt(j), _) => filter(JWT, pack(&jwt::encode(j))),
@@ -62,8 +50,10 @@ pub(super) fn encode(f: &HttpFilter, reader: Reader) -> Option<pb::HttpFilter> {
             filter(GRPC_STATS, pack(&config))
         }
         (HttpFilter::Alpn(a), Reader::Istio) => filter(ALPN, pack(&encode_alpn(a))),
-        (HttpFilter::PeerMetadata, Reader::Istio) => filter(PEER_METADATA, peer_metadata_config()),
-        (HttpFilter::Stats, Reader::Istio) => filter(STATS, stats_config()),
+        (HttpFilter::PeerMetadata(p), Reader::Istio) => {
+            filter(istio_filter::PEER_METADATA, istio_filter::encode_peer_metadata(*p))
+        }
+        (HttpFilter::Stats(s), Reader::Istio) => filter(istio_filter::STATS, istio_filter::encode_stats(s)),
         (HttpFilter::DynamicForwardProxy, _) => {
             filter(dynamic_forward_proxy::HTTP, dynamic_forward_proxy::encode_http())
         }
@@ -100,56 +90,17 @@ pub(super) fn decode(at: &At<'_>, f: pb::HttpFilter) -> Decoded<HttpFilter> {
         Ok(HttpFilter::DynamicForwardProxy)
     } else if holds::<alpn::FilterConfig>(&config) {
         Ok(HttpFilter::Alpn(decode_alpn(at_config, unpack(at_config, &config)?)?))
+    } else if holds::<stats::PluginConfig>(&config) {
+        Ok(HttpFilter::Stats(istio_filter::decode_stats(at_config, unpack(at_config, &config)?)?))
     } else if holds::<TypedStruct>(&config) {
-        let typed: TypedStruct = unpack(at_config, &config)?;
-        if type_name(&typed.type_url) == type_name(PEER_METADATA_TYPE) {
-            only_keys(at_config, typed.value.as_ref(), &PEER_METADATA_KEYS)?;
-            Ok(HttpFilter::PeerMetadata)
-        } else if is_stats(at_config, &typed)? {
-            Ok(HttpFilter::Stats)
-        } else {
-            Err(at.not_implemented(name))
-        }
+        let peer = istio_filter::decode_peer_metadata(at_config, &unpack(at_config, &config)?)?;
+        peer.map(HttpFilter::PeerMetadata).ok_or_else(|| at.not_implemented(name))
     } else {
         Err(at.not_implemented(name))
     }
 }
 
-// --- Istio's filters
-
-/// Configuration of `istio.stats`: Istio's metrics as they are by default.
-pub(super) fn stats_config() -> Any {
-    pack(&TypedStruct { type_url: STATS_TYPE.to_owned(), value: None })
-}
-
-/// Whether it is `istio.stats`, which must not ask for other metrics than the default ones.
-pub(super) fn is_stats(at: &At<'_>, typed: &TypedStruct) -> Decoded<bool> {
-    if type_name(&typed.type_url) != type_name(STATS_TYPE) {
-        return Ok(false);
-    }
-    only_keys(at, typed.value.as_ref(), &[])?;
-    Ok(true)
-}
-
-/// Refuses members of an object that are not among `keys`.
-pub(super) fn only_keys(at: &At<'_>, value: Option<&Struct>, keys: &[&str]) -> Decoded<()> {
-    match value.and_then(|v| v.fields.keys().find(|k| !keys.contains(&k.as_str()))) {
-        Some(key) => Err(at.not_implemented(key)),
-        None => Ok(()),
-    }
-}
-
-fn peer_metadata_config() -> Any {
-    let headers = || object_value(object([("istio_headers", object_value(Struct::default()))]));
-    let lookup = || object_value(object([("workload_discovery", object_value(Struct::default()))]));
-    let value = object([
-        ("downstream_discovery", list_value(vec![headers(), lookup()])),
-        ("downstream_propagation", list_value(vec![headers()])),
-        ("upstream_discovery", list_value(vec![headers(), lookup()])),
-        ("upstream_propagation", list_value(vec![headers()])),
-    ]);
-    pack(&TypedStruct { type_url: PEER_METADATA_TYPE.to_owned(), value: Some(value) })
-}
+// --- Istio's ALPN
 
 fn encode_alpn(a: &AlpnOverride) -> alpn::FilterConfig {
     let entry = |protocol: alpn::Protocol, names: &[_]| alpn::AlpnOverride {

@@ -6,19 +6,18 @@ use varka_proto::envoy::network_filter::{
     http_connection_manager, rbac as rbac_filter, sni_dynamic_forward_proxy, tcp_proxy as pb,
 };
 use varka_proto::envoy::types;
+use varka_proto::istio::stats::PluginConfig;
 use varka_proto::protobuf::Any;
 use varka_proto::udpa::TypedStruct;
 
 use super::refusal::{At, Decoded, open};
-use super::value::{duration, object, string_value, to_duration};
-use super::wire::{holds, pack, type_name, unpack};
-use super::{Reader, access_log, dynamic_forward_proxy, hcm, http_filter, rbac};
+use super::value::{duration, to_duration};
+use super::wire::{holds, pack, unpack};
+use super::{Reader, access_log, dynamic_forward_proxy, hcm, istio_filter, rbac};
 
 const RBAC: &str = "envoy.filters.network.rbac";
 const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
-const METADATA_EXCHANGE: &str = "istio.metadata_exchange";
-const METADATA_EXCHANGE_TYPE: &str = "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange";
 
 fn filter(name: &str, config: Any) -> Filter {
     Filter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)) }
@@ -31,13 +30,11 @@ pub(super) fn encode(f: &NetworkFilter, reader: Reader) -> Option<Filter> {
         (NetworkFilter::SniDynamicForwardProxy(port), _) => {
             Some(filter(dynamic_forward_proxy::SNI, dynamic_forward_proxy::encode_sni(*port)))
         }
-        (NetworkFilter::MetadataExchange | NetworkFilter::Stats, Reader::StockEnvoy) => None,
+        (NetworkFilter::MetadataExchange | NetworkFilter::Stats(_), Reader::StockEnvoy) => None,
         (NetworkFilter::MetadataExchange, Reader::Istio) => {
-            let value = object([("protocol", string_value("istio-peer-exchange"))]);
-            let config = TypedStruct { type_url: METADATA_EXCHANGE_TYPE.to_owned(), value: Some(value) };
-            Some(filter(METADATA_EXCHANGE, pack(&config)))
+            Some(filter(istio_filter::METADATA_EXCHANGE, istio_filter::encode_exchange()))
         }
-        (NetworkFilter::Stats, Reader::Istio) => Some(filter(http_filter::STATS, http_filter::stats_config())),
+        (NetworkFilter::Stats(s), Reader::Istio) => Some(filter(istio_filter::STATS, istio_filter::encode_stats(s))),
     }
 }
 
@@ -59,15 +56,11 @@ pub(super) fn decode(at: &At<'_>, f: Filter) -> Decoded<NetworkFilter> {
         let port = dynamic_forward_proxy::decode_sni(at_config, unpack(at_config, &config)?)?;
         return Ok(NetworkFilter::SniDynamicForwardProxy(port));
     }
-    if holds::<TypedStruct>(&config) {
-        let typed: TypedStruct = unpack(at_config, &config)?;
-        if type_name(&typed.type_url) == type_name(METADATA_EXCHANGE_TYPE) {
-            http_filter::only_keys(at_config, typed.value.as_ref(), &["protocol", "enable_discovery"])?;
-            return Ok(NetworkFilter::MetadataExchange);
-        }
-        if http_filter::is_stats(at_config, &typed)? {
-            return Ok(NetworkFilter::Stats);
-        }
+    if holds::<PluginConfig>(&config) {
+        return Ok(NetworkFilter::Stats(istio_filter::decode_stats(at_config, unpack(at_config, &config)?)?));
+    }
+    if holds::<TypedStruct>(&config) && istio_filter::is_exchange(at_config, &unpack(at_config, &config)?)? {
+        return Ok(NetworkFilter::MetadataExchange);
     }
     Err(at.not_implemented(name))
 }

@@ -89,7 +89,9 @@ proptest! {
 fn without_istio(chain: &mut FilterChain) {
     chain.filters.retain(|f| matches!(f, NetworkFilter::Rbac(_) | NetworkFilter::SniDynamicForwardProxy(_)));
     if let Terminal::Http(manager) = &mut chain.terminal {
-        manager.filters.retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata | HttpFilter::Stats));
+        manager
+            .filters
+            .retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata(_) | HttpFilter::Stats(_)));
     }
 }
 

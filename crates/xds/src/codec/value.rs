@@ -315,6 +315,11 @@ pub(super) fn string_value(text: &str) -> Value {
     Value { kind: Some(Kind::StringValue(text.to_owned())) }
 }
 
+/// A truth value.
+pub(super) fn bool_field(value: bool) -> Value {
+    Value { kind: Some(protobuf::value::Kind::BoolValue(value)) }
+}
+
 pub(super) fn object_value(value: Struct) -> Value {
     Value { kind: Some(Kind::StructValue(value)) }
 }

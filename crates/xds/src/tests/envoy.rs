@@ -293,13 +293,32 @@ fn network_rbac() -> ir::Rbac {
     ir::Rbac { action: ir::PolicyAction::Allow, policies: vec![policy], shadow: false, stat_prefix: "".into() }
 }
 
+fn tracing() -> ir::Tracing {
+    ir::Tracing {
+        client_sampling: 1_000_000,
+        random_sampling: 10_000,
+        overall_sampling: 1_000_000,
+        provider: ir::TracingProvider::OpenTelemetry {
+            service_name: "was.a".into(),
+            exporter: ir::OtlpExporter::Grpc {
+                cluster: "static".into(),
+                authority: "collector.observability".into(),
+                timeout: Some(Duration::from_secs(3)),
+                initial_metadata: vec![("x-tenant".into(), "a".into())],
+            },
+        },
+        custom_tags: vec![ir::CustomTag { name: "stage".into(), value: ir::CustomTagValue::Literal("test".into()) }],
+        max_path_tag_length: Some(128),
+    }
+}
+
 fn manager(routes: ir::RouteSource) -> ir::HttpConnectionManager {
     ir::HttpConnectionManager {
         stat_prefix: "inbound_0.0.0.0_8080".into(),
         codec: ir::Codec::Auto,
         routes,
         filters: vec![
-            HttpFilter::PeerMetadata,
+            HttpFilter::PeerMetadata(ir::PeerMetadata { downstream: true, upstream: false }),
             HttpFilter::Rbac(rbac(ir::PolicyAction::Deny, false)),
             HttpFilter::Rbac(rbac(ir::PolicyAction::Allow, true)),
             HttpFilter::Rbac(rbac(ir::PolicyAction::Log, false)),
@@ -311,7 +330,7 @@ fn manager(routes: ir::RouteSource) -> ir::HttpConnectionManager {
             HttpFilter::Fault,
             HttpFilter::Cors,
             HttpFilter::DynamicForwardProxy,
-            HttpFilter::Stats,
+            HttpFilter::Stats(ir::Stats::default()),
         ],
         server_name: "istio-envoy".into(),
         use_remote_address: true,
@@ -342,7 +361,7 @@ fn manager(routes: ir::RouteSource) -> ir::HttpConnectionManager {
             ir::LocalReplyMapping { flags: vec![], status: Some(418), new_status: 400 },
             ir::LocalReplyMapping { flags: vec![], status: None, new_status: 500 },
         ],
-        tracing: Some(ir::Tracing { parts_per_million: 10_000, collector: "static".into() }),
+        tracing: Some(tracing()),
         access_log: vec![text_log(), json_log()],
     }
 }
@@ -384,7 +403,7 @@ fn inbound() -> ir::Listener {
         filters: vec![
             NetworkFilter::MetadataExchange,
             NetworkFilter::Rbac(network_rbac()),
-            NetworkFilter::Stats,
+            NetworkFilter::Stats(ir::Stats::default()),
             NetworkFilter::SniDynamicForwardProxy(443),
         ],
         handshake_timeout: Some(Duration::from_secs(15)),
@@ -723,6 +742,7 @@ fn clusters() -> Vec<ir::Cluster> {
             ..upstream_tls()
         }),
         dns_refresh: Some(Duration::from_secs(60)),
+        metadata_exchange: true,
         ..plain_cluster("dns", names, ir::LbPolicy::Maglev { table_size: 65537 })
     };
     let original = ir::Cluster {

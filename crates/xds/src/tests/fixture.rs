@@ -56,6 +56,7 @@ pub(crate) fn cluster_with_timeout(name: &str, connect_timeout: Duration) -> Res
         retry_budget: None,
         services: vec![],
         dns_refresh: None,
+        metadata_exchange: false,
     }))
 }
 

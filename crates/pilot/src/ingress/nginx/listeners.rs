@@ -98,7 +98,7 @@ fn manager(ctx: &Ctx<'_>, listener: &str, route: &str) -> HttpConnectionManager 
     manager.local_replies = vec![LocalReplyMapping { flags: strs(&["UF", "UC"]), status: None, new_status: 502 }];
     if is_outside(ctx) {
         // No identity, no peers: nothing of the mesh's own exchange leaves or enters here.
-        manager.filters.retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata));
+        manager.filters.retain(|f| !matches!(f, HttpFilter::Alpn(_) | HttpFilter::PeerMetadata(_)));
     }
     manager
 }

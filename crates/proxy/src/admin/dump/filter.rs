@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use varka_engine::ir::{
-    AlpnOverride, Cors, Fault, HttpFilter, PathMatch, Permission, PolicyAction, Principal, Rbac, RbacPolicy, Str,
-    StringMatch,
+    AlpnOverride, Cors, Fault, HttpFilter, MetricOverride, PathMatch, PeerMetadata, Permission, PolicyAction,
+    Principal, Rbac, RbacPolicy, Stats, Str, StringMatch,
 };
 
 use super::matching::{cidr, header, string, uri_template};
@@ -43,13 +43,43 @@ fn http_filter(f: &HttpFilter) -> Message {
             "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
             Message::new().flag("emit_filter_state", true),
         ),
-        HttpFilter::PeerMetadata => plain("envoy.filters.http.peer_metadata", "io.istio.http.peer_metadata.Config"),
-        HttpFilter::Stats => plain("istio.stats", "stats.PluginConfig"),
+        HttpFilter::PeerMetadata(p) => {
+            extension("envoy.filters.http.peer_metadata", "io.istio.http.peer_metadata.Config", peer_metadata(*p))
+        }
+        HttpFilter::Stats(s) => extension("istio.stats", "stats.PluginConfig", stats(s)),
         HttpFilter::DynamicForwardProxy => plain(
             "envoy.filters.http.dynamic_forward_proxy",
             "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
         ),
     }
+}
+
+fn peer_metadata(p: PeerMetadata) -> Message {
+    let headers = || json!({"istio_headers": {}});
+    let mut out = Message::new();
+    for (on, side) in [(p.downstream, "downstream"), (p.upstream, "upstream")] {
+        if on {
+            out = out
+                .set(&format!("{side}_discovery"), json!([headers(), {"workload_discovery": {}}]))
+                .set(&format!("{side}_propagation"), json!([headers()]));
+        }
+    }
+    out
+}
+
+/// Istio's metrics, as they are changed.
+pub(super) fn stats(s: &Stats) -> Message {
+    let metric = |m: &MetricOverride| {
+        let dimensions: serde_json::Map<_, _> =
+            m.dimensions.iter().map(|(name, value)| (name.to_string(), json!(&**value))).collect();
+        let message = Message::new().text("name", &m.name).texts("tags_to_remove", &m.tags_to_remove);
+        let message = if dimensions.is_empty() { message } else { message.set("dimensions", dimensions.into()) };
+        message.flag("drop", m.drop)
+    };
+    Message::new()
+        .flag("disable_host_header_fallback", s.disable_host_header_fallback)
+        .duration("tcp_reporting_duration", s.tcp_reporting_interval)
+        .list("metrics", s.metrics.iter().map(metric))
 }
 
 fn alpn_override(alpn: &AlpnOverride) -> Message {

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use varka_engine::ir::{
     AccessLog, AccessLogFormat, AccessLogSink, ClientCertForwarding, Codec, HttpConnectionManager, LocalReplyMapping,
-    RouteSource, SlashesAction, Tracing,
+    RouteSource, SlashesAction,
 };
 
 use super::message::{Message, extension, millionths};
-use super::{filter, route};
+use super::{filter, route, spans};
 
 pub(super) fn manager(m: &HttpConnectionManager) -> Message {
     let message = Message::new()
@@ -51,7 +51,7 @@ pub(super) fn manager(m: &HttpConnectionManager) -> Message {
         .list("upgrade_configs", m.upgrades.iter().map(|kind| Message::new().text("upgrade_type", kind)))
         .flag("strip_trailing_host_dot", m.strip_trailing_host_dot)
         .set("local_reply_config", Message::new().list("mappers", m.local_replies.iter().map(mapper)).value())
-        .optional("tracing", m.tracing.as_ref().map(tracing))
+        .optional("tracing", m.tracing.as_ref().map(spans::message))
         .list("access_log", m.access_log.iter().map(access_log));
     extension(
         "envoy.filters.network.http_connection_manager",
@@ -105,17 +105,6 @@ fn mapper(m: &LocalReplyMapping) -> Message {
         (true, None) => Message::new(),
     };
     Message::new().message("filter", filter).always("status_code", m.new_status.into())
-}
-
-fn tracing(t: &Tracing) -> Message {
-    let percent = f64::from(t.parts_per_million) / 10_000.0;
-    Message::new().set("random_sampling", json!({ "value": percent })).set(
-        "provider",
-        json!({"name": "envoy.tracers.opentelemetry", "typed_config": {
-            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-            "grpc_service": {"envoy_grpc": {"cluster_name": t.collector}},
-        }}),
-    )
 }
 
 /// A share of requests, in millionths, as headers and routes have it.

@@ -107,7 +107,7 @@ fn network_filter(f: &NetworkFilter) -> Message {
             "envoy.tcp.metadataexchange.config.MetadataExchange",
             Message::new().text("protocol", "istio-peer-exchange"),
         ),
-        NetworkFilter::Stats => extension("istio.stats", "stats.PluginConfig", Message::new()),
+        NetworkFilter::Stats(s) => extension("istio.stats", "stats.PluginConfig", filter::stats(s)),
         NetworkFilter::SniDynamicForwardProxy(port) => extension(
             "envoy.filters.network.sni_dynamic_forward_proxy",
             "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig",

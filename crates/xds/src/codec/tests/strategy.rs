@@ -12,16 +12,17 @@ use ipnet::IpNet;
 use proptest::prelude::{Strategy, any};
 use varka_engine::ir::{
     AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers,
-    ClientCertForwarding, Cluster, ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors,
-    DirectResponse, Discovery, DownstreamTls, Endpoint, Fault, FaultAbort, FaultDelay, FilterChain, FilterChainMatch,
-    HashKey, HashPolicy, HeaderAppend, HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus, Http2Keepalive,
-    HttpConnectionManager, HttpFilter, HttpProtocolOptions, LbPolicy, Listener, LocalReplyMapping, Locality,
-    LocalityEndpoints, MetadataMatch, Mirror, NetworkFilter, OutlierDetection, PathMatch, PathNormalization,
-    Permission, PolicyAction, Principal, QueryMatch, QueryMatcher, Rbac, RbacPolicy, Redirect, Regex, Resource,
-    RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, RouteSource,
-    Secret, SecretKind, SlashesAction, SlowStart, SourceType, Str, StringMatch, TcpKeepalive, TcpProxy, TcpTunnel,
-    Terminal, TlsVersion, Tracing, TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade, UpstreamTls,
-    VirtualHost, WeightedCluster, WeightedRoute,
+    ClientCertForwarding, Cluster, ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Cors, CustomTag,
+    CustomTagValue, DirectResponse, Discovery, DownstreamTls, Endpoint, Fault, FaultAbort, FaultDelay, FilterChain,
+    FilterChainMatch, HashKey, HashPolicy, HeaderAppend, HeaderMatch, HeaderMatcher, HeaderMutation, HealthStatus,
+    Http2Keepalive, HttpCollector, HttpConnectionManager, HttpFilter, HttpProtocolOptions, LbPolicy, Listener,
+    LocalReplyMapping, Locality, LocalityEndpoints, MetadataMatch, MetricOverride, Mirror, NetworkFilter, OtlpExporter,
+    OutlierDetection, PathMatch, PathNormalization, PeerMetadata, Permission, PolicyAction, Principal, QueryMatch,
+    QueryMatcher, Rbac, RbacPolicy, Redirect, Regex, Resource, RetryBackOff, RetryOn, RetryPolicy, Rewrite, Route,
+    RouteAction, RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, SlowStart, SourceType,
+    Stats, Str, StringMatch, TcpKeepalive, TcpProxy, TcpTunnel, Terminal, TlsVersion, Tracing, TracingProvider,
+    TrafficDirection, TransportProtocol, TransportSocketMatch, Upgrade, UpstreamTls, VirtualHost, WeightedCluster,
+    WeightedRoute,
 };
 
 /// A value of a type, from random bytes.
@@ -463,10 +464,69 @@ fn http_filter(g: &mut Gen) -> HttpFilter {
         2 => HttpFilter::Cors,
         3 => HttpFilter::Alpn(AlpnOverride { http11: g.vec(Gen::text), http2: g.vec(Gen::text) }),
         4 => HttpFilter::GrpcStats,
-        5 => HttpFilter::PeerMetadata,
+        5 => HttpFilter::PeerMetadata(PeerMetadata { downstream: g.flag(), upstream: g.flag() }),
         6 => HttpFilter::ExtAuthz(Box::new(security::ext_authz(g))),
         7 => HttpFilter::Jwt(Box::new(security::jwt(g))),
-        _ => HttpFilter::Stats,
+        _ => HttpFilter::Stats(stats(g)),
+    }
+}
+
+fn stats(g: &mut Gen) -> Stats {
+    let pairs = |g: &mut Gen| {
+        let mut pairs: Vec<(Str, Str)> = g.vec(|g| (g.text(), g.any_text()));
+        pairs.sort();
+        pairs.dedup_by(|a, b| a.0 == b.0);
+        pairs
+    };
+    Stats {
+        disable_host_header_fallback: g.flag(),
+        tcp_reporting_interval: g.opt(Gen::duration),
+        metrics: g.vec(|g| MetricOverride {
+            name: g.any_text(),
+            drop: g.flag(),
+            dimensions: pairs(g),
+            tags_to_remove: g.vec(Gen::text),
+        }),
+    }
+}
+
+fn tracing(g: &mut Gen) -> Tracing {
+    let pair = |g: &mut Gen| (g.text(), g.any_text());
+    let collector =
+        |g: &mut Gen| HttpCollector { cluster: g.text(), uri: g.text(), timeout: g.duration(), headers: g.vec(pair) };
+    let provider = match g.pick(3) {
+        0 => TracingProvider::Zipkin {
+            cluster: g.text(),
+            hostname: g.any_text(),
+            path: g.text(),
+            trace_id_128bit: g.flag(),
+            w3c: g.flag(),
+        },
+        1 => TracingProvider::OpenTelemetry { service_name: g.any_text(), exporter: OtlpExporter::Http(collector(g)) },
+        _ => TracingProvider::OpenTelemetry {
+            service_name: g.any_text(),
+            exporter: OtlpExporter::Grpc {
+                cluster: g.text(),
+                authority: g.any_text(),
+                timeout: g.opt(Gen::duration),
+                initial_metadata: g.vec(pair),
+            },
+        },
+    };
+    Tracing {
+        client_sampling: g.millionths(),
+        random_sampling: g.millionths(),
+        overall_sampling: g.millionths(),
+        provider,
+        custom_tags: g.vec(|g| CustomTag {
+            name: g.text(),
+            value: match g.pick(3) {
+                0 => CustomTagValue::Literal(g.any_text()),
+                1 => CustomTagValue::Environment { name: g.text(), default: g.any_text() },
+                _ => CustomTagValue::Header { name: g.text(), default: g.any_text() },
+            },
+        }),
+        max_path_tag_length: g.opt(Gen::u32),
     }
 }
 
@@ -519,7 +579,7 @@ fn manager(g: &mut Gen) -> HttpConnectionManager {
         upgrades: g.vec(Gen::text),
         strip_trailing_host_dot: g.flag(),
         local_replies: g.vec(local_reply),
-        tracing: g.opt(|g| Tracing { parts_per_million: g.millionths(), collector: g.text() }),
+        tracing: g.opt(tracing),
         access_log: g.vec(access_log),
     }
 }
@@ -544,7 +604,7 @@ fn network_filter(g: &mut Gen) -> NetworkFilter {
     match g.pick(4) {
         3 => NetworkFilter::SniDynamicForwardProxy(g.u16()),
         0 => NetworkFilter::MetadataExchange,
-        1 => NetworkFilter::Stats,
+        1 => NetworkFilter::Stats(stats(g)),
         _ => NetworkFilter::Rbac(rbac(g)),
     }
 }
@@ -772,6 +832,7 @@ pub(crate) fn cluster(g: &mut Gen) -> Cluster {
         retry_budget: g.opt(|g| (g.millionths(), g.u32())),
         services: g.vec(|g| (g.text(), g.text(), g.text())),
         dns_refresh: g.opt(Gen::span),
+        metadata_exchange: g.flag(),
     }
 }
 

@@ -1,0 +1,74 @@
+//! One span: a request as one proxy saw it, with Envoy's tags; and spans as Zipkin's JSON of version 2.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::Context;
+
+/// Which side of a call a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanKind {
+    /// The caller's.
+    Client,
+    /// The server's.
+    Server,
+}
+
+/// A request as one proxy saw it.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// Its place in the trace.
+    pub context: Context,
+    /// W3C's `tracestate`; empty: none.
+    pub trace_state: String,
+    /// Side.
+    pub kind: SpanKind,
+    /// `was-service.blog-system.svc.cluster.local:8080/*`.
+    pub name: String,
+    /// When it began.
+    pub start: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Names and values.
+    pub tags: Vec<(Cow<'static, str>, String)>,
+    /// It failed.
+    pub error: bool,
+}
+
+impl Span {
+    /// Nanoseconds since 1970 at which it began and ended.
+    pub fn nanos(&self) -> (u64, u64) {
+        let start = self.start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        (nanos(start), nanos(start.saturating_add(self.duration)))
+    }
+}
+
+/// Zipkin's JSON of version 2. `service` and `address` say whose spans they are.
+pub fn zipkin_json(spans: &[Span], service: &str, address: std::net::IpAddr) -> String {
+    let version = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let endpoint = json!({"serviceName": service, version: address.to_string(), "port": 0});
+    let one = |span: &Span| {
+        let (start, end) = span.nanos();
+        let tags: serde_json::Map<String, Value> =
+            span.tags.iter().map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect();
+        let mut out = json!({
+            "traceId": span.context.trace.to_string(),
+            "id": span.context.span.to_string(),
+            "name": span.name,
+            "kind": match span.kind { SpanKind::Client => "CLIENT", SpanKind::Server => "SERVER" },
+            "timestamp": start / 1000,
+            // Zipkin takes a duration of zero for none.
+            "duration": ((end - start) / 1000).max(1),
+            "localEndpoint": endpoint,
+            "tags": tags,
+        });
+        if let (Some(parent), Some(object)) = (span.context.parent, out.as_object_mut()) {
+            object.insert("parentId".to_owned(), parent.to_string().into());
+        }
+        out
+    };
+    Value::Array(spans.iter().map(one).collect()).to_string()
+}
