@@ -90,13 +90,13 @@ fn gather(ctx: &Ctx<'_>, side: Side) -> Spec {
                 continue;
             }
             if let Some(p) = t.providers.first() {
-                spec.provider = Some((p.name.clone(), Some((Arc::clone(&telemetry), format!("spec.tracing[{i}]")))));
+                spec.provider = Some((p.name.clone(), Some((Arc::clone(telemetry), format!("spec.tracing[{i}]")))));
             }
             if t.use_request_id_for_trace_sampling == Some(false) {
                 let path = format!("spec.tracing[{i}].useRequestIdForTraceSampling");
                 let what = "sampling without regard to the request's identifier is not implemented";
                 let effect = "requests with an identifier are sampled by it, alike on every proxy";
-                ctx.report(Severity::Warning, "not-implemented", &telemetry, &path, what, effect);
+                ctx.report(Severity::Warning, "not-implemented", telemetry, &path, what, effect);
             }
             spec.disabled = t.disable_span_reporting.unwrap_or(spec.disabled);
             spec.percent = t.random_sampling_percentage.or(spec.percent);

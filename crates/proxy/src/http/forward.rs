@@ -1,5 +1,7 @@
 //! From a route to an endpoint and back: the request as the endpoint gets it, attempts, the response as the client gets it.
 
+mod failure;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,11 +17,12 @@ use varka_engine::retry::{self, Verdict};
 use varka_engine::route::{Forward, RouteDecision};
 use varka_engine::{balance, cors, headers, host, route};
 
+use failure::{Failure, halt, reset};
+
 use super::body::{Attempt, RequestBody};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt, request_facts};
 use super::grpc::Messages;
-use super::h1::HeadError;
 use super::message::ResponseHead;
 use super::request::Filtered;
 use super::{mirror, reply};
@@ -51,29 +54,6 @@ struct Forwarding<'a> {
     tried: Vec<SocketAddr>,
     /// Pieces of the kept body that the current attempt was sent.
     at: usize,
-}
-
-/// Why an attempt gave no response.
-#[derive(Debug)]
-enum Failure {
-    /// No endpoint can take it.
-    NoEndpoint,
-    /// No connection, or the connection failed.
-    Reset { reason: ResetReason, started: bool, transport: String },
-    /// The attempt took too long.
-    PerTry,
-    /// The request took too long.
-    Route,
-    /// Nothing moved for too long.
-    Idle,
-    /// The client took too long to send its request.
-    Receiving,
-    /// The body is larger than the route allows.
-    TooLarge,
-    /// The body is not formed as HTTP/1 wants it.
-    Malformed,
-    /// The client has gone away.
-    ClientGone,
 }
 
 /// Sends the request to the route's cluster and the response to the client.
@@ -248,23 +228,6 @@ async fn attempts(
     }
 }
 
-/// What a failed request is answered with.
-fn halt(failure: Failure, retried: bool) -> Halt {
-    match failure {
-        Failure::NoEndpoint => LocalReply::no_healthy_upstream().into(),
-        Failure::Reset { reason, transport, .. } => {
-            LocalReply::upstream_reset(reason, retried, Some(&transport)).into()
-        }
-        Failure::PerTry => LocalReply::per_try_timeout().into(),
-        Failure::Route => LocalReply::route_timeout().into(),
-        Failure::Idle => LocalReply::stream_idle_timeout(true).into(),
-        Failure::Receiving => LocalReply::request_timeout().into(),
-        Failure::TooLarge => LocalReply::request_payload_too_large().into(),
-        Failure::Malformed => LocalReply::bad_request(HeadError::Codec.details()).into(),
-        Failure::ClientGone => Halt::ClientGone,
-    }
-}
-
 /// Waits before a retry, unless the client goes away or the time is up.
 async fn wait(down: &mut Downstream, f: &mut Forwarding<'_>, pause: Duration) -> Result<(), Failure> {
     let sleep = tokio::time::sleep(pause);
@@ -288,17 +251,6 @@ async fn guarded<T>(
         deadlines.poll(cx).map(|which| Err(which.into()))
     })
     .await
-}
-
-impl From<crate::deadline::Expired> for Failure {
-    fn from(which: crate::deadline::Expired) -> Self {
-        match which {
-            crate::deadline::Expired::Route => Self::Route,
-            crate::deadline::Expired::PerTry => Self::PerTry,
-            crate::deadline::Expired::Idle => Self::Idle,
-            crate::deadline::Expired::Receiving => Self::Receiving,
-        }
-    }
 }
 
 /// One attempt: pick, connect, send, and wait for the response head.
@@ -446,17 +398,6 @@ async fn start(
             return Ok(upstream);
         }
     }
-}
-
-/// Why an attempt that was sent got no answer.
-fn reset(e: Broken, h2: bool) -> Failure {
-    let reason = match e {
-        Broken::Reset if h2 => ResetReason::RemoteReset,
-        Broken::Closed | Broken::Reset => ResetReason::ConnectionTermination,
-        Broken::Refused => ResetReason::RemoteRefusedStream,
-        Broken::Protocol => ResetReason::ProtocolError,
-    };
-    Failure::Reset { reason, started: true, transport: String::new() }
 }
 
 /// The response as the client gets it.

@@ -88,13 +88,13 @@ fn what_is_not_implemented_is_taken_with_a_warning() {
     });
     let telemetry = json!({
         "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "x", "namespace": "blog-system"},
-        "spec": {"metrics": [{"overrides": [{"disabled": true}]}]},
+        "spec": {"targetRef": {"group": "", "kind": "Service", "name": "was"}},
     });
     for (object, warning) in [
         (filter, "spec: EnvoyFilter is not implemented: the proxies behave as if it were absent"),
         (
             telemetry,
-            "spec.metrics[0].overrides: overrides is not implemented: metrics keep Istio's standard names and labels",
+            "spec.targetRef.kind: kind is not implemented: such targets are for waypoints, as in Istio: it applies to nothing; use a selector",
         ),
     ] {
         let answer = response(&check(&review(object), &Metrics::default()).unwrap());
