@@ -94,7 +94,7 @@ fn what_is_not_implemented_is_taken_with_a_warning() {
         (filter, "spec: EnvoyFilter is not implemented: the proxies behave as if it were absent"),
         (
             telemetry,
-            "spec.targetRef.kind: kind is not implemented: such targets are for waypoints, as in Istio: it applies to nothing; use a selector",
+            "spec.targetRef.kind: kind Service is not implemented: such targets are for waypoints, as in Istio: it applies to nothing; use a selector",
         ),
     ] {
         let answer = response(&check(&review(object), &Metrics::default()).unwrap());
