@@ -19,10 +19,11 @@ FORMAT = (
 )
 SECOND = {"secs": 1, "nanos": 0}
 NO_LIMIT = 2**32 - 1
+STATS = {"Stats": {"disable_host_header_fallback": False, "metrics": [], "tcp_reporting_interval": None}}
 
 
 def access_log(path):
-    return [{"sink": {"File": path}, "format": {"Text": FORMAT}, "only_not_found": False}]
+    return [{"sink": {"File": path}, "format": {"Text": FORMAT}, "only_not_found": False, "filter": None}]
 
 
 def route_table(name, cluster):
@@ -34,13 +35,13 @@ def route_table(name, cluster):
     }
     route = {
         "name": "default",
-        "matches": {"path": {"Prefix": "/"}, "case_sensitive": True, "headers": [], "query": [], "grpc": False},
+        "matches": {"path": {"Prefix": "/"}, "case_sensitive": True, "headers": [], "query": [], "metadata": [], "grpc": False},
         "action": {"Forward": action}, "request_headers": [], "response_headers": [], "fault": None, "cors": None, "rbac": None,
         "max_request_bytes": None, "operation": None, "origin": None,
     }
     host = {"name": name, "domains": ["*"], "routes": [route], "require_tls": False, "include_attempt_count": True,
             "request_headers": [], "response_headers": []}
-    return {"name": name, "virtual_hosts": [host], "ignore_port_in_host": True, "request_headers": [], "response_headers": []}
+    return {"name": name, "virtual_hosts": [host], "ignore_port_in_host": True, "on_demand": False, "request_headers": [], "response_headers": []}
 
 
 def manager(prefix, table, server, client_cert, filters, log):
@@ -76,8 +77,8 @@ def cluster(name, address, tls):
         "circuit_breakers": {"max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT, "max_requests": NO_LIMIT, "max_retries": NO_LIMIT},
         "outlier": None, "transport_matches": [], "tls": tls,
         "http": {"protocol": "Http1", "idle_timeout": None, "max_requests_per_connection": None, "max_connection_duration": None,
-                 "max_concurrent_streams": None},
-        "bind_source": None, "tcp_keepalive": None, "panic_threshold": 0, "locality_weighted": False, "slow_start": None,
+                 "max_concurrent_streams": None, "keepalive": None},
+        "bind_source": None, "tcp_keepalive": None, "panic_threshold": 0, "metadata_exchange": False, "locality_weighted": False, "slow_start": None,
         "proxy_protocol": None, "retry_budget": None, "services": [], "dns_refresh": None,
     }
 
@@ -99,17 +100,17 @@ def main(certs, backend, outdir):
     alpn = {"http11": ["istio-http/1.1", "istio", "http/1.1"], "http2": ["istio-h2", "istio", "h2"]}
     upstream = {"certificate": "default", "validation": "ROOTCA", "subject_alt_names": [exact("spiffe://cluster.local/ns/default/sa/backend")],
                 "sni": "outbound_.80_._.backend.default.svc.cluster.local", "auto_sni": False, "alpn": ["istio-peer-exchange", "istio"],
-                "min_version": None, "max_version": None}
+                "min_version": None, "max_version": None, "crl_file": None, "auto_san": False}
     downstream = {"certificates": ["default"], "validation": "ROOTCA", "require_client_certificate": True, "subject_alt_names": [],
-                  "alpn": ["h2", "http/1.1"], "min_version": None, "max_version": None, "cipher_suites": []}
+                  "alpn": ["h2", "http/1.1"], "min_version": None, "max_version": None, "cipher_suites": [], "crl_file": None, "pins": {"spki": [], "hashes": []}}
     rbac = {"action": "Allow", "shadow": False, "stat_prefix": "", "policies": [{
         "name": "ns[default]-policy[allow-client]-rule[0]", "permissions": ["Any"],
         "principals": [{"Authenticated": exact("spiffe://cluster.local/ns/default/sa/client")}]}]}
     out = "outbound|80||backend.default.svc.cluster.local"
-    outbound = manager("outbound_0.0.0.0_80", route_table("80", out), "envoy", "Sanitize", [{"Alpn": alpn}, "GrpcStats", "Fault", "Cors", "Stats"],
+    outbound = manager("outbound_0.0.0.0_80", route_table("80", out), "envoy", "Sanitize", [{"Alpn": alpn}, "GrpcStats", "Fault", "Cors", STATS],
                        f"{outdir}/out.log")
     inbound = manager("inbound_0.0.0.0_80", route_table("inbound|80||", "inbound|80||"), "istio-envoy", "AppendForward",
-                      [{"Rbac": rbac}, "GrpcStats", "Fault", "Cors", "Stats"], f"{outdir}/in.log")
+                      [{"Rbac": rbac}, "GrpcStats", "Fault", "Cors", STATS], f"{outdir}/in.log")
     write = lambda name, value: json.dump(value, open(f"{outdir}/{name}.json", "w"), indent=1)
     write("out", proxy(listener("out", 18100, "Outbound", outbound, None), cluster(out, "127.0.0.1:18101", upstream), secrets(certs, "client")))
     write("in", proxy(listener("in", 18101, "Inbound", inbound, downstream), cluster("inbound|80||", backend, None), secrets(certs, "server")))
