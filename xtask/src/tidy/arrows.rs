@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("kubelet", &["api", "sys", "telemetry"]),
     ("controllers", &["api", "telemetry"]),
     ("control-plane", &["api", "pilot", "analyze", "xds", "identity", "proto", "telemetry"]),
-    ("console", &["api", "engine", "pilot", "analyze", "telemetry"]),
+    ("console", &["api", "engine", "pilot", "analyze", "proto", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
     ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "xds", "control-plane", "sys"]),
 ];

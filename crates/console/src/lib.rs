@@ -1,0 +1,9 @@
+//! What the mesh did: a store of metrics, spans and log lines that is bounded and survives restarts, what fills it, and the
+//! interfaces through which people and their tools ask it.
+//!
+//! Nothing here is on the way of a request: proxies answer scrapes and send spans when they have time, and what cannot be
+//! taken in is dropped and counted.
+#![forbid(unsafe_code)]
+
+pub mod jaeger;
+pub mod store;
