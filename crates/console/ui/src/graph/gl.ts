@@ -94,14 +94,14 @@ layout(location=0) in vec2 a_corner; layout(location=1) in vec4 a_a; layout(loca
 out vec2 v_p; out vec4 v_color; flat out float v_kind;
 void main(){
   float t=fract(a_run.x+u_time*a_run.y); vec2 p=screen(bez(a_a,a_b,t)); v_kind=a_run.z; v_color=a_color;
-  float r=clamp((a_run.z>.5&&a_run.z<1.5?5.2:3.9)*u_camera.z,1.1,5.6); v_p=a_corner*(r+1.)/r; v_color.a*=smoothstep(0.,.06,t)*smoothstep(0.,.06,1.-t);
+  float z=u_camera.z/u_ratio; float r=(a_run.z>.5&&a_run.z<1.5?1.35:1.)*clamp(4.4*z,z<.3?1.:3.,5.)*u_ratio; v_p=a_corner*(r+1.)/r; v_color.a*=smoothstep(0.,.06,t)*smoothstep(0.,.06,1.-t);
   if(a_run.z>1.5){ vec2 d=normalize(der(a_a,a_b,t)+1e-5); p+=vec2(-d.y,d.x)*3.*u_camera.z; }
   gl_Position=clip(p+a_corner*(r+1.));
 }`;
 const dotFragment = `#version 300 es
 precision mediump float; in vec2 v_p; in vec4 v_color; flat in float v_kind; uniform vec4 u_ground; out vec4 o;
 void main(){ float d=v_kind>.5&&v_kind<1.5?abs(v_p.x)+abs(v_p.y):v_kind>1.5?max(abs(v_p.x),abs(v_p.y))*1.25:length(v_p);
-  float a=1.-smoothstep(.85,1.05,d); float core=1.-smoothstep(.5,.68,d);
+  float a=1.-smoothstep(.85,1.05,d); float core=1.-smoothstep(.66,.84,d);
   o=vec4(mix(u_ground.rgb,v_color.rgb,core),1.)*v_color.a*a; }`;
 
 interface Draw { program: WebGLProgram; vao: WebGLVertexArrayObject; instances: WebGLBuffer; count: number; uniforms: Record<string, WebGLUniformLocation | null> }
@@ -130,6 +130,7 @@ export function webgl(canvas: HTMLCanvasElement): Renderer | null {
     // Lengths in shaders are device pixels.
     gl.uniform3f(u.u_camera, camera.x * size.ratio, camera.y * size.ratio, camera.zoom * size.ratio);
     gl.uniform2f(u.u_size, size.width * size.ratio, size.height * size.ratio);
+    if (u.u_ratio) gl.uniform1f(u.u_ratio, size.ratio);
     if (u.u_time) gl.uniform1f(u.u_time, time);
     if (u.u_accent) gl.uniform4fv(u.u_accent, theme.accent);
     if (u.u_ground) gl.uniform4fv(u.u_ground, theme.ground);

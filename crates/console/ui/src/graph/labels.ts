@@ -3,6 +3,7 @@
 import type { Camera } from "./camera.ts";
 import { toScreen } from "./camera.ts";
 import { pointAt, type Scene, type SceneEdge, type SceneNode } from "./scene.ts";
+import { type Sign, signs, signsOf } from "./signs.ts";
 import { css, type Theme } from "./theme.ts";
 
 export interface LabelOptions {
@@ -65,11 +66,11 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
 const weight = (n: SceneNode): number => (n.found ? 4 : 0) + (n.tone === "failure" ? 2 : n.tone === "degraded" ? 1 : 0) + (n.dim ? -4 : 0);
 
 function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y: number }, width: number, theme: Theme, z: number): void {
-  if (width < 46) return;
+  if (width < 30) return;
   g.textAlign = "left";
   g.font = `600 ${z < 0.25 ? 10 : 11.5}px ${theme.font}`;
   g.fillStyle = theme.muted;
-  g.fillText(clip(g, name, width - 20), at.x + 12, at.y + (z < 0.25 ? 9 : 15));
+  g.fillText(clip(g, name, Math.max(110, width)), at.x + 4, at.y - 9);
   g.textAlign = "center";
 }
 
@@ -78,8 +79,11 @@ function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: numb
   g.font = `600 ${size}px ${theme.font}`;
   const name = clip(g, n.name, 168);
   const w = g.measureText(name).width;
-  const lines = n.subtitle && z > 0.4 ? 2 : 1;
-  if (!room.take(x - w / 2 - 2, top, w + 4, size * 1.35 * lines)) return false;
+  let lines = n.subtitle && z > 0.4 ? 2 : 1;
+  if (!room.take(x - w / 2 - 2, top, w + 4, size * 1.25 * lines)) {
+    lines = 1;
+    if (!n.subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return false;
+  }
   g.globalAlpha = n.dim ? 0.3 : 1;
   outlined(g, name, x, top + size * 0.68, theme.text, theme);
   if (lines === 2) {
@@ -170,27 +174,15 @@ function warning(g: CanvasRenderingContext2D, x: number, y: number, colour: stri
   g.stroke();
 }
 
-/** Short signs of what Istio's resources do to a node; the panel and the table say them in words. */
-export function badgeSigns(n: SceneNode): string[] {
-  const b = n.node.badges;
-  const signs: string[] = [];
-  if (b.gateway) signs.push("⇥");
-  if (b.virtualService || b.requestRouting) signs.push("⑂");
-  if (b.trafficShifting || b.tcpTrafficShifting) signs.push("⇄");
-  if (b.circuitBreaker) signs.push("ϟ");
-  if (b.faultInjection) signs.push("✕");
-  if (b.requestTimeout) signs.push("◷");
-  if (b.mirroring) signs.push("⧉");
-  if (n.node.outOfMesh) signs.push("∅");
-  return signs;
-}
+const paths = new Map<Sign, Path2D>();
+const path = (sign: Sign): Path2D => paths.get(sign) ?? paths.set(sign, new Path2D(signs[sign])).get(sign)!;
 
 function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {
-  const signs = badgeSigns(n);
+  const list = signsOf(n.node);
   if (n.tone === "failure" || n.tone === "degraded") warning(g, x + n.r * z * 0.8, y - n.r * z * 0.8, css(theme.tones[n.tone]), n.tone === "failure", theme);
   if (n.shape === "stack" || n.node.egress) inside(g, n, x, y, z, theme);
-  if (!signs.length) return;
-  const w = signs.length * 13 + 6;
+  if (!list.length) return;
+  const w = list.length * 14 + 6;
   const top = y - n.r * z - 19;
   g.fillStyle = theme.pill;
   g.strokeStyle = css(theme.boxLine);
@@ -199,9 +191,14 @@ function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number,
   g.roundRect(x - w / 2, top, w, 15, 7.5);
   g.fill();
   g.stroke();
-  g.font = `600 10px ${theme.font}`;
-  g.fillStyle = theme.muted;
-  signs.forEach((sign, i) => g.fillText(sign, x - w / 2 + 9.5 + i * 13, top + 8));
+  g.strokeStyle = theme.muted;
+  g.lineWidth = 1.3;
+  list.forEach((sign, i) => {
+    g.save();
+    g.translate(x - w / 2 + 4 + i * 14, top + 1.5);
+    g.stroke(path(sign));
+    g.restore();
+  });
 }
 
 function inside(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {

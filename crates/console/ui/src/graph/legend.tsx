@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { t } from "../i18n/index.ts";
 import type { Tone } from "./model.ts";
+import { type Sign, signs } from "./signs.ts";
 
 const tones: Tone[] = ["mtls", "plain", "tcp", "degraded", "failure", "idle"];
 const dash: Partial<Record<Tone, string>> = { plain: "7 4", degraded: "9 3 2.5 3", idle: "2 4" };
@@ -13,7 +14,6 @@ const shapes = {
   octagon: "M6.5 2h7L18 6.5v7L13.5 18h-7L2 13.5v-7z",
   stack: "M5 4h10a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V6a2 2 0 0 1 2-2zM10 7v6M7 10h6",
 } as const;
-const badges = [["⇥", "badge.gateway"], ["⑂", "badge.requestRouting"], ["⇄", "badge.trafficShifting"], ["ϟ", "badge.circuitBreaker"], ["✕", "badge.faultInjection"], ["◷", "badge.requestTimeout"], ["⧉", "badge.mirroring"], ["∅", "badge.outOfMesh"]] as const;
 
 export function Legend(): JSX.Element {
   return (
@@ -46,7 +46,7 @@ export function Legend(): JSX.Element {
         <li><svg width="34" height="12" aria-hidden="true" class="tone-plain"><path d="M14 3h6v6h-6z" fill="currentColor" /></svg>{t("legend.dot.tcp")}</li>
       </ul>
       <h3>{t("legend.badges")}</h3>
-      <ul class="two">{badges.map(([sign, key]) => <li key={key}><span class="sign" aria-hidden="true">{sign}</span>{t(key)}</li>)}</ul>
+      <ul class="two">{(Object.keys(signs) as Sign[]).map((s) => <li key={s}><svg width="20" height="14" viewBox="-4 -1 20 14" aria-hidden="true"><path d={signs[s]} fill="none" stroke="currentColor" stroke-width="1.3" /></svg>{t(`badge.${s}`)}</li>)}</ul>
     </div>
   );
 }

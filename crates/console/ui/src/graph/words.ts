@@ -12,15 +12,14 @@ export function rate(edge: Pick<Edge, "unit">, tally: Tally): string {
 /** Lines of an edge's label. `outgoing`: what its source sends in all, of the same protocol. */
 export function edgeLines(edge: Edge, labels: readonly LabelName[], stat: TimeStat, outgoing: number): string[] {
   if (edge.rates.total <= 0) return [];
-  const first: string[] = [];
-  if (labels.includes("rate")) first.push(rate(edge, edge.rates));
-  if (labels.includes("time") && edge.responseTimes) first.push(duration(edge.responseTimes[stat]));
+  const first = labels.includes("rate") ? [rate(edge, edge.rates)] : [];
+  const time = labels.includes("time") && edge.responseTimes ? [duration(edge.responseTimes[stat])] : [];
   const second: string[] = [];
   if (labels.includes("share") && outgoing > 0 && edge.rates.total / outgoing < 0.9995) second.push(percent(edge.rates.total / outgoing));
   if (labels.includes("throughput") && edge.throughput) second.push(`${bytes(edge.throughput.response)}/s`);
   const share = errorShare(edge.rates);
   const third = labels.includes("errors") || (labels.includes("rate") && share > 0) ? [`${percent(share)} ${t("common.errors").toLowerCase()}`] : [];
-  return [first, second, edge.protocol === "tcp" ? [] : third].filter((l) => l.length).map((l) => l.join(" · "));
+  return [first, time, second, edge.protocol === "tcp" ? [] : third].filter((l) => l.length).map((l) => l.join(" · "));
 }
 
 /** A node in one line: `reviews v2`. */

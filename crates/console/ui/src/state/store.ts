@@ -83,3 +83,7 @@ export function startTheme(): void {
     try { localStorage.setItem("theme", chosen); } catch { /* private mode */ }
   });
 }
+
+/** Key of a node of the graph, as the server makes it (`telemetry::graph::key`). */
+export const nodeKey = (prefix: "wl" | "svc" | "app" | "vapp", namespace: string, name: string): string =>
+  `${prefix}_${info.value?.cluster ?? ""}_${namespace}_${name}`;

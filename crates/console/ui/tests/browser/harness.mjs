@@ -15,7 +15,7 @@ export async function browse({ scenario = "story", dark = false, language = "en"
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", locale: language === "ko" ? "ko-KR" : "en-GB", reducedMotion,
   });
   const page = context.pages()[0] ?? await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(90_000);
   const problems = [];
   const hosts = new Set();
   page.on("pageerror", (e) => problems.push(e.message));
