@@ -305,7 +305,7 @@ export const ko: Catalogue = {
   "explain.rejected": "다른 후보 {count}개",
   "mesh.controlPlane": "컨트롤 플레인",
   "mesh.revision": "설정 리비전",
-  "mesh.convergence": "변경이 모든 프록시에 닿는 시간 (99%)",
+  "mesh.convergence": "변경 전파 시간, P99",
   "mesh.cpu": "CPU · 메모리",
   "mesh.memory": "메모리",
   "mesh.store": "텔레메트리 저장소",
