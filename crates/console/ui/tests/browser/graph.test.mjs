@@ -150,9 +150,8 @@ test("the table says what the picture says, and is walked with the arrows", asyn
 test("without WebGL the same is drawn on a plain canvas", async () => {
   const g = await open(`/console/graph?at=${ago(20)}&renderer=2d`);
   assert.equal(g.renderer, "canvas2d");
-  const painted = await it.page.evaluate(() => {
+  await it.page.waitForFunction(() => {
     const canvas = document.querySelector(".graph-host canvas");
     return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v, i) => i % 4 === 3 && v > 200);
   });
-  assert.ok(painted);
 });

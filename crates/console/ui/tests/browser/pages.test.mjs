@@ -134,7 +134,7 @@ test("a wizard makes YAML that changes with the slider, warns, and shows what it
 
 test("Korean: chosen, kept, and announced to readers of the page", async () => {
   await open("/console/graph");
-  await it.page.getByLabel("Language").selectOption("ko");
+  await it.page.getByLabel("Language", { exact: true }).selectOption("ko");
   await it.page.getByRole("link", { name: "트레이스" }).waitFor();
   assert.equal(await it.page.evaluate(() => document.documentElement.lang), "ko");
   assert.match(await it.page.title(), /그래프/);
