@@ -5,5 +5,6 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod ingest;
 pub mod jaeger;
 pub mod store;

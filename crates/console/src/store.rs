@@ -101,4 +101,4 @@ pub type Millis = i64;
 pub const WRITTEN_AFTER: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

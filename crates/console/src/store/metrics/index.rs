@@ -52,11 +52,14 @@ impl Labels {
     }
 }
 
+/// The series that have a label, by its value.
+type Values = BTreeMap<Arc<str>, Vec<Arc<Series>>>;
+
 /// Series by their labels.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     all: HashMap<Labels, Arc<Series>>,
-    by_label: HashMap<Arc<str>, BTreeMap<Arc<str>, Vec<Arc<Series>>>>,
+    by_label: HashMap<Arc<str>, Values>,
     /// Not in the file yet.
     new: Vec<Arc<Series>>,
     next: u64,
