@@ -7,3 +7,4 @@
 pub mod accesslog;
 pub mod metrics;
 pub mod trace;
+pub mod wire;
