@@ -110,13 +110,15 @@ struct Scraper {
     /// By the text that names it; with the round in which it was last seen.
     known: HashMap<Box<str>, (Option<Arc<Series>>, u64)>,
     round: u64,
+    /// When it last answered.
+    answered: Option<Millis>,
     connection: Option<Connection>,
     clock: fn() -> Millis,
 }
 
 impl Scraper {
     fn new(store: Store, total: Arc<AtomicUsize>, clock: fn() -> Millis) -> Self {
-        Self { store, total, known: HashMap::new(), round: 0, connection: None, clock }
+        Self { store, total, known: HashMap::new(), round: 0, answered: None, connection: None, clock }
     }
 
     async fn run(mut self, mut target: watch::Receiver<Target>) {
@@ -181,6 +183,7 @@ impl Scraper {
             let labels = exposition::labels(line.series).map(|own| target.labels(own));
             let series = labels.and_then(|labels: Labels| self.store.metrics().series(&labels));
             if let Some(series) = &series {
+                self.begin(target, line.series, series);
                 self.store.metrics().append(series, Sample { at: line.at.unwrap_or(at), value: line.value });
             }
             self.known.insert(line.series.into(), (series, self.round));
@@ -199,7 +202,19 @@ impl Scraper {
             stays
         });
         self.total.fetch_sub(before - self.known.len(), Relaxed);
+        self.answered = Some(at);
         count
+    }
+
+    /// A counter that is new was zero before: without that the requests up to its first sample would never count.
+    fn begin(&self, target: &Target, name: &str, series: &Arc<Series>) {
+        let family = name.split('{').next().unwrap_or_default();
+        let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| family.ends_with(suffix));
+        let Some(zero) = self.answered.or(target.started).filter(|_| counts && series.last().is_none()) else { return };
+        // It may be known from before this process began.
+        if self.store.metrics().samples(series, zero, Millis::MAX).is_ok_and(|samples| samples.is_empty()) {
+            self.store.metrics().append(series, Sample { at: zero, value: 0.0 });
+        }
     }
 
     /// Nothing was answered: every series ends until it is seen again.

@@ -54,6 +54,8 @@ struct Recent {
     closed: Vec<Chunk>,
     open: Chunk,
     last: Option<Sample>,
+    /// When it took another value than before.
+    changed: Option<Millis>,
     dirty: bool,
 }
 
@@ -142,6 +144,9 @@ impl Metrics {
             let full = std::mem::take(&mut recent.open);
             recent.closed.push(full);
         }
+        if recent.last.is_some_and(|last| last.value.to_bits() != sample.value.to_bits()) {
+            recent.changed = Some(sample.at);
+        }
         recent.open.push(sample);
         recent.last = Some(sample);
         if !std::mem::replace(&mut recent.dirty, true) {
@@ -175,19 +180,22 @@ impl Metrics {
         };
         let in_memory = recent.first().map_or(i64::MAX, Chunk::first);
         let mut packed = Vec::new();
-        self.disk.read(|read| {
-            let chunks = read.open_table(CHUNKS)?;
-            let until = end.min(in_memory.saturating_sub(1));
-            for row in chunks.range((series.id, 0)..=(series.id, key(until)))?.rev() {
-                let (found, bytes) = row?;
-                let first = found.value().1.cast_signed();
-                packed.push((first, bytes.value().to_vec()));
-                if first <= start {
-                    break;
+        // What is in memory may be all that is asked for.
+        if in_memory > start {
+            self.disk.read(|read| {
+                let chunks = read.open_table(CHUNKS)?;
+                let until = end.min(in_memory.saturating_sub(1));
+                for row in chunks.range((series.id, 0)..=(series.id, key(until)))?.rev() {
+                    let (found, bytes) = row?;
+                    let first = found.value().1.cast_signed();
+                    packed.push((first, bytes.value().to_vec()));
+                    if first <= start {
+                        break;
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+        }
         let old = packed.iter().rev().flat_map(|(first, bytes)| chunk::read(*first, bytes));
         let samples = old.chain(recent.iter().flat_map(Chunk::samples));
         Ok(samples.filter(|sample| (start..=end).contains(&sample.at)).collect())
@@ -309,6 +317,11 @@ impl Series {
     /// Its name and labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// When it last took another value, since the start of this process.
+    pub fn changed(&self) -> Option<Millis> {
+        lock(&self.recent).changed
     }
 
     /// Its last sample since the start of this process.

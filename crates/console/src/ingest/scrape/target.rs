@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::store::Millis;
 use crate::store::metrics::Labels;
 
 const SCRAPE: &str = "prometheus.io/scrape";
@@ -23,6 +24,8 @@ pub(super) struct Target {
     pub pod: String,
     /// It has been told to end.
     pub ending: bool,
+    /// When the pod began, before which its counters were zero.
+    pub started: Option<Millis>,
     labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -51,7 +54,8 @@ impl Target {
         labels.extend(own.map(|(label, value)| (label.into(), value.into())));
         labels.insert("instance".into(), address.to_string().into());
         let ending = meta.deletion_timestamp.is_some();
-        Some(Self { address, path, pod: format!("{namespace}/{name}"), ending, labels })
+        let started = status.start_time.as_ref().map(|time| time.0.as_millisecond());
+        Some(Self { address, path, pod: format!("{namespace}/{name}"), ending, started, labels })
     }
 
     /// The labels of a series of it. What it calls as we call it is told apart by `exported_`, as in Prometheus.

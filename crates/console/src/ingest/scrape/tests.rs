@@ -86,9 +86,13 @@ async fn what_is_answered_is_stored_and_what_is_missing_ends() {
     assert_eq!((last("r", "200"), last("r", "503"), last("up", "")), (Some(3.0), Some(1.0), Some(1.0)));
     assert_eq!(scraper.total.load(Relaxed), 2);
 
-    *text.lock().unwrap() = "r{code=\"200\"} 5\n".to_owned();
+    *text.lock().unwrap() = "r{code=\"200\"} 5\nnew_total 7\n".to_owned();
     scraper.once(&target).await;
     assert_eq!((last("r", "200"), last("r", "503").map(f64::to_bits)), (Some(5.0), Some(STALE.to_bits())));
+
+    let new = &store.metrics().select(&[("__name__", "new_total")], |_| true)[0];
+    let values: Vec<_> = store.metrics().samples(new, 0, i64::MAX).unwrap().iter().map(|s| s.value).collect();
+    assert_eq!(values, [0.0, 7.0], "a new counter was zero when its target last answered");
 
     server.abort();
     let _ = server.await;
