@@ -5,6 +5,10 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod facts;
+pub mod graph;
 pub mod ingest;
 pub mod jaeger;
+pub mod rates;
 pub mod store;
+pub mod world;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::metrics::{Labels, Sample};
 use super::{Limits, Store};
 
-pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::new(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
 }
 
