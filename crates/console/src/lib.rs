@@ -9,6 +9,8 @@ pub mod facts;
 pub mod graph;
 pub mod ingest;
 pub mod jaeger;
+pub mod prometheus;
 pub mod rates;
+pub mod serve;
 pub mod store;
 pub mod world;

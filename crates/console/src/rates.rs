@@ -85,7 +85,8 @@ impl Rates {
                 _ => &mut metrics.response_bytes,
             };
             // Of the labels that the scrape added, none means anything to a graph; `app` would be taken for ztunnel's.
-            let pairs = labels.iter().filter(|(name, _)| &**name != "app").map(|(name, value)| (&**name, &**value));
+            let kept = labels.iter().filter(|label| &*label.name != "app");
+            let pairs = kept.map(|label| (&*label.name, &*label.value));
             of.push(Rate { labels: GraphLabels::from_pairs(pairs, aggregate), rate: *rate });
         }
         metrics
@@ -120,10 +121,8 @@ impl LastSeen {
         let Some(at) = series.changed().map(|at| at.div_euclid(1000)) else { return };
         let labels = series.labels();
         let note = |map: &mut HashMap<_, i64>, namespace: &str, name: &str| {
-            if let (Some(namespace), Some(name)) = (labels.get(namespace), labels.get(name)) {
-                let last = map.entry((Arc::clone(namespace), Arc::clone(name))).or_insert(at);
-                *last = at.max(*last);
-            }
+            let last = map.entry((labels.get(namespace).into(), labels.get(name).into())).or_insert(at);
+            *last = at.max(*last);
         };
         note(&mut self.workloads, "source_workload_namespace", "source_workload");
         note(&mut self.workloads, "destination_workload_namespace", "destination_workload");

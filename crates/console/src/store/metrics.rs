@@ -15,10 +15,9 @@ use super::disk::{self, CHUNKS, Disk, SERIES};
 use super::{Error, Millis};
 use chunk::Chunk;
 use index::Index;
-pub use index::Labels;
+pub use varka_promql::Labels;
 
-/// Prometheus' mark that a series ended: a NaN of its own.
-pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+pub use varka_promql::storage::STALE;
 /// An unchanged value is kept again after so many milliseconds.
 pub const HEARTBEAT: Millis = 15_000;
 /// A chunk is closed at so many samples,
@@ -90,7 +89,7 @@ impl Metrics {
             let mut index = Index::default();
             for row in read.open_table(SERIES)?.iter()? {
                 let (id, labels) = row?;
-                if let Some(labels) = Labels::from_bytes(labels.value()) {
+                if let Some(labels) = index::from_bytes(labels.value()) {
                     index.insert(Arc::new(Series { id: id.value(), labels, recent: Mutex::default() }));
                 }
             }
@@ -216,7 +215,7 @@ impl Metrics {
         let mut change = 0;
         let mut names = write.open_table(SERIES)?;
         for series in &new {
-            let bytes = series.labels.to_bytes();
+            let bytes = index::to_bytes(&series.labels);
             change += length(&bytes);
             names.insert(series.id, bytes.as_slice())?;
         }

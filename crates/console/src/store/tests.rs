@@ -4,7 +4,7 @@ use super::metrics::{Labels, Sample};
 use super::{Limits, Store};
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
-    Labels::new(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    pairs.iter().copied().collect()
 }
 
 /// Times in tests are long past.

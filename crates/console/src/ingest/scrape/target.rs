@@ -65,7 +65,7 @@ impl Target {
             false => (name, value),
         });
         let known = self.labels.iter().map(|(name, value)| (Arc::clone(name), Arc::clone(value)));
-        Labels::new(known.chain(own))
+        known.chain(own).collect()
     }
 }
 

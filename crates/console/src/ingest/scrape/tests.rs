@@ -35,7 +35,7 @@ fn pods_that_offer_metrics_are_asked() {
     let target = Target::of(&pod(15020, json!({}))).unwrap();
     assert_eq!((target.address.to_string().as_str(), target.path.as_str()), ("127.0.0.1:15020", "/stats/prometheus"));
     let labels = target.labels([("__name__".into(), "x".into()), ("app".into(), "other".into())]);
-    let all: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let all: Vec<_> = labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();
     assert_eq!(
         all,
         [
@@ -77,7 +77,7 @@ async fn what_is_answered_is_stored_and_what_is_missing_ends() {
     let target = Target::of(&pod(port, json!({}))).unwrap();
     let mut scraper = Scraper::new(store.clone(), Arc::default(), tick);
     let last = |name: &str, code: &str| {
-        let keep = |l: &crate::store::metrics::Labels| l.get("code").map_or("", |c| c) == code;
+        let keep = |l: &crate::store::metrics::Labels| l.get("code") == code;
         let found = store.metrics().select(&[("__name__", name), ("pod", "web-1")], keep);
         assert_eq!(found.len(), 1, "{name} {code}");
         found[0].last().map(|Sample { value, .. }| value)
