@@ -128,7 +128,9 @@ async fn labels(State(store): State<Store>, Query(pairs): Query<Pairs>, headers:
     let parameters = Parameters::of(pairs, &headers, &body);
     let asked = || Ok::<_, Invalid>((parameters.matching()?, parameters.limit()?));
     match asked() {
-        Ok((matching, limit)) => success(storage::label_names(&store, &matching).into_iter().take(limit).collect::<Vec<_>>()),
+        Ok((matching, limit)) => {
+            success(storage::label_names(&store, &matching).into_iter().take(limit).collect::<Vec<_>>())
+        }
         Err(invalid) => invalid.into_response(),
     }
 }

@@ -77,7 +77,8 @@ fn containers(pod: &serde_json::Value) -> Vec<Source> {
 async fn follow(client: Client, store: Store, source: Source) {
     let api: Api<Pod> = Api::namespaced(client, &source.namespace);
     loop {
-        let since = store.logs().newest(&source).and_then(|at| jiff::Timestamp::from_microsecond(at.cast_signed()).ok());
+        let since =
+            store.logs().newest(&source).and_then(|at| jiff::Timestamp::from_microsecond(at.cast_signed()).ok());
         let parameters = LogParams {
             container: Some(source.container.clone()),
             follow: true,

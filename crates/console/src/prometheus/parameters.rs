@@ -77,7 +77,9 @@ impl Parameters {
     pub(super) fn matching(&self) -> Result<Vec<Vec<Matcher>>, Invalid> {
         let selectors = self.0.iter().filter(|(name, _)| name == "match[]").map(|(_, value)| value);
         selectors
-            .map(|text| parse_selector(text).map(|s| s.all_matchers()).map_err(|e| Invalid::new("match[]", e.to_string())))
+            .map(|text| {
+                parse_selector(text).map(|s| s.all_matchers()).map_err(|e| Invalid::new("match[]", e.to_string()))
+            })
             .collect()
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn label_values(store: &Store, name: &str, any: &[Vec<Matcher>]) -> B
     if any.is_empty() {
         return store.metrics().label_values(Some(name)).into_iter().collect();
     }
-    let value = |labels: &Labels| labels.iter().find(|label| &*label.name == name).map(|label| Arc::clone(&label.value));
+    let value =
+        |labels: &Labels| labels.iter().find(|label| &*label.name == name).map(|label| Arc::clone(&label.value));
     series(store, any).iter().filter_map(value).collect()
 }

@@ -37,7 +37,10 @@ async fn queries_are_answered_as_prometheus_answers() {
     let store = filled(&directory);
     let (status, answer) = get(&store, "/api/v1/query?query=r%7Bcode=%22503%22%7D&time=600").await;
     let result = json!([{"metric": {"__name__": "r", "app": "web", "code": "503"}, "value": [600, "10"]}]);
-    assert_eq!((status, answer), (200, json!({"status": "success", "data": {"resultType": "vector", "result": result}})));
+    assert_eq!(
+        (status, answer),
+        (200, json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+    );
 
     let form = "query=sum(rate(r%5B5m%5D))*60&start=300&end=600&step=5m";
     let request = Request::post("/api/v1/query_range").header("content-type", "application/x-www-form-urlencoded");

@@ -109,9 +109,11 @@ impl Index {
             None => Box::new(std::iter::empty()),
             Some(lists) => match lists.into_iter().min_by_key(|list| list.len()) {
                 None => Box::new(self.all.values()),
-                Some(shortest) => Box::new(shortest.iter().filter(|series| {
-                    equal.iter().all(|(name, value)| series.labels.get(name) == *value)
-                })),
+                Some(shortest) => Box::new(
+                    shortest
+                        .iter()
+                        .filter(|series| equal.iter().all(|(name, value)| series.labels.get(name) == *value)),
+                ),
             },
         }
     }
