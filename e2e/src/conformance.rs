@@ -10,6 +10,7 @@ mod gateway_api;
 mod ingress;
 mod interception;
 mod istio_metrics;
+mod kiali;
 mod kubernetes;
 mod mesh;
 mod sidecar_routes;
@@ -82,8 +83,8 @@ const TABLES: [(&str, Option<Runner>); 28] = [
     // A directory of what Istio's proxy must show.
     ("istio-metrics", Some(istio_metrics::run)),
     ("jaeger/queries", None),
-    ("kiali/cases", None),
-    ("kiali/health", None),
+    ("kiali/cases", Some(kiali::run)),
+    ("kiali/health", Some(kiali::health)),
     ("kubernetes/json-merge-patch", Some(kubernetes::json_merge_patch)),
     ("kubernetes/json-patch", Some(kubernetes::json_patch)),
     ("kubernetes/ssa", Some(kubernetes::server_side_apply)),
