@@ -38,6 +38,11 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// One that sees no service: for what is said of an object by itself.
+    pub(crate) fn apart(snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
+        Self { scope: OnceCell::from(Scope::default()), ..Self::new(snapshot, proxy) }
+    }
+
     /// What was looked at, and what there is to say.
     pub(crate) fn finish(self) -> (ReadSet, Vec<Diagnostic>) {
         let mut diagnostics = self.diagnostics.into_inner();

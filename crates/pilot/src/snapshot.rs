@@ -17,13 +17,13 @@ use varka_api::kube::{
     KubernetesGrpcRoute, KubernetesHttpRoute, KubernetesTcpRoute, KubernetesTlsRoute, Namespace, Node, Pod,
     ReferenceGrant, Secret, Service,
 };
-use varka_api::{DecodeError, RawObject, Resource};
+use varka_api::{DecodeError, Object, RawObject, Resource};
 use varka_engine::ir::Str;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
-use crate::{gateway_api, unsupported};
+use crate::{findings, gateway_api, unsupported};
 
 pub use keys::KeySource;
 pub use prepare::Prepared;
@@ -161,7 +161,7 @@ impl Kind {
     }
 }
 
-type Problems = BTreeMap<(Kind, Str, Str), Vec<Arc<Diagnostic>>>;
+type Problems = BTreeMap<findings::Subject, Vec<Arc<Diagnostic>>>;
 type SliceIndex = BTreeMap<(Str, Str), BTreeSet<Str>>;
 
 /// The resources of a mesh at one moment. Cloning is cheap.
@@ -182,6 +182,8 @@ pub struct Snapshot {
     gateway_api: Arc<gateway_api::Model>,
     slices: Arc<SliceIndex>,
     problems: Arc<Problems>,
+    /// What compiling says of objects, known before anybody asks for what they are compiled into.
+    findings: Arc<Problems>,
     key_sets: Arc<BTreeMap<KeySource, Result<Str, Str>>>,
 }
 
@@ -266,6 +268,7 @@ impl Snapshot {
             gateway_api: Arc::default(),
             slices: Arc::default(),
             problems: Arc::default(),
+            findings: Arc::default(),
             key_sets: Arc::default(),
         }
     }
@@ -314,6 +317,9 @@ impl Snapshot {
             }
         }
         keys.extend(next.derive(&mut stale));
+        for (subject, found) in findings::of_changed(&next, &keys) {
+            note(&mut next.findings, subject, found);
+        }
         (next, keys)
     }
 
@@ -332,7 +338,7 @@ impl Snapshot {
         };
         self.note(kind, &namespace, &name, found);
         if kind == Kind::EndpointSlice {
-            self.index_slice(&namespace, &name);
+            self.index_slice(&namespace, &name, &also);
         }
         also.append(&mut self.index_keys(kind, &namespace, &name));
         stale.mark(kind);
@@ -345,7 +351,7 @@ impl Snapshot {
         self.hidden.remove(kind, &namespace, &name);
         self.note(kind, &namespace, &name, Vec::new());
         if kind == Kind::EndpointSlice {
-            self.index_slice(&namespace, &name);
+            self.index_slice(&namespace, &name, &also);
         }
         stale.mark(kind);
         ChangeKey { kind, namespace, name, also }
@@ -387,14 +393,7 @@ impl Snapshot {
     }
 
     fn note(&mut self, kind: Kind, namespace: &Str, name: &Str, found: Vec<Diagnostic>) {
-        let key = (kind, namespace.clone(), name.clone());
-        if found.is_empty() {
-            if self.problems.contains_key(&key) {
-                Arc::make_mut(&mut self.problems).remove(&key);
-            }
-        } else {
-            Arc::make_mut(&mut self.problems).insert(key, found.into_iter().map(Arc::new).collect());
-        }
+        note(&mut self.problems, (kind, namespace.clone(), name.clone()), found);
     }
 
     /// Keys beside its name under which an object is found.
@@ -412,8 +411,8 @@ impl Snapshot {
         }
     }
 
-    /// Files a slice under its Service, and nowhere else.
-    fn index_slice(&mut self, namespace: &Str, name: &Str) {
+    /// Files a slice under its Service, and no longer under that of its index keys before the change.
+    fn index_slice(&mut self, namespace: &Str, name: &Str, before: &[ReadKey]) {
         let service = self
             .stores
             .endpoint_slices
@@ -421,12 +420,16 @@ impl Snapshot {
             .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
             .map(|service| Str::from(service.as_str()));
         let index = Arc::make_mut(&mut self.slices);
-        for ((ns, _), names) in index.iter_mut() {
-            if ns == namespace {
+        for key in before {
+            let ReadKey::Endpoints(namespace, service) = key else { continue };
+            let key = (namespace.clone(), service.clone());
+            if let Some(names) = index.get_mut(&key) {
                 names.remove(name);
+                if names.is_empty() {
+                    index.remove(&key);
+                }
             }
         }
-        index.retain(|_, names| !names.is_empty());
         if let Some(service) = service {
             index.entry((namespace.clone(), service)).or_default().insert(name.clone());
         }
@@ -489,13 +492,29 @@ impl Snapshot {
         &self.destination_rules
     }
 
+    /// A DestinationRule, of those that are written and those that are made.
+    pub(crate) fn destination_rule(&self, namespace: &str, name: &str) -> Option<&Arc<Object<DestinationRule>>> {
+        let is_meant = |o: &&Arc<Object<DestinationRule>>| o.metadata.namespace == namespace && o.metadata.name == name;
+        let made = || self.gateway_api.destination_rules.iter().find(is_meant);
+        self.stores.destination_rules.get(namespace, name).or_else(made)
+    }
+
     pub(crate) fn slices_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Str> {
         self.slices.get(&(namespace.into(), service.into())).into_iter().flatten()
     }
 
-    /// Findings about objects that could not be read, or not in full, or ask for what is not implemented.
+    /// Findings about objects that could not be read, or not in full, or ask for what is not implemented, and what compiling
+    /// has to say of an object whoever it is compiled for.
     pub fn problems(&self) -> impl Iterator<Item = Arc<Diagnostic>> + '_ {
-        self.problems.values().flatten().cloned()
+        self.problems.values().chain(self.findings.values()).flatten().cloned()
+    }
+}
+
+fn note(problems: &mut Arc<Problems>, subject: findings::Subject, found: Vec<Diagnostic>) {
+    if !found.is_empty() {
+        Arc::make_mut(problems).insert(subject, found.into_iter().map(Arc::new).collect());
+    } else if problems.contains_key(&subject) {
+        Arc::make_mut(problems).remove(&subject);
     }
 }
 

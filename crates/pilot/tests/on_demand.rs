@@ -343,7 +343,7 @@ fn told_nothing(snapshot: &Snapshot) -> Holder<'_> {
     let key = key(true);
     let (held, _) = compile_all(snapshot, &key);
     let mut holder = Holder { snapshot, key, held, reads: BTreeMap::new() };
-    let (names, _) = names(snapshot, &holder.key);
+    let names = names(snapshot, &holder.key).names;
     names.iter().for_each(|name| holder.ask(name.kind, &name.name));
     holder
 }

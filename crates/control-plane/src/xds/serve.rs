@@ -198,6 +198,10 @@ impl server::Session for Session {
         found
     }
 
+    fn is_on_demand(&self) -> bool {
+        self.view.key().on_demand
+    }
+
     fn acked(&mut self, kind: ResourceType, _: &str) {
         self.answered(kind);
         // A refused resource is mended once another version of it, or its end, was taken.

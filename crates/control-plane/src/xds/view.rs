@@ -84,8 +84,9 @@ impl View {
     pub(crate) fn names(&mut self) -> &BTreeSet<ResourceName> {
         let (snapshot, key) = (&self.current.snapshot, &self.key);
         let (names, _) = self.names.get_or_insert_with(|| {
-            let (list, reads) = names(snapshot, key);
-            (list.into_iter().collect(), reads)
+            let named = names(snapshot, key);
+            self.diagnostics.extend(named.diagnostics);
+            (named.names.into_iter().collect(), named.reads)
         });
         names
     }
