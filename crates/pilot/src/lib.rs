@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use varka_engine::ir;
 
+pub use context::Common;
 pub use diagnostic::{Diagnostic, Severity};
 pub use gateway_api::{
     CONTROLLER as GATEWAY_CONTROLLER, Status as GatewayApiStatus, account as gateway_account,
@@ -81,7 +82,12 @@ pub fn names(snapshot: &Snapshot, proxy: &ProxyKey) -> Named {
 
 /// Compiles one resource.
 pub fn compile(snapshot: &Snapshot, proxy: &ProxyKey, name: &ResourceName) -> Compiled {
-    let ctx = Ctx::new(snapshot, proxy);
+    compile_one_of(&Common::default(), snapshot, proxy, name)
+}
+
+/// Compiles one of several resources of a proxy. `common` begins empty and is of this snapshot and this proxy alone.
+pub fn compile_one_of(common: &Common, snapshot: &Snapshot, proxy: &ProxyKey, name: &ResourceName) -> Compiled {
+    let ctx = Ctx::one_of(common, snapshot, proxy);
     let resource = names::one(&ctx, name);
     let (reads, diagnostics) = ctx.finish();
     Compiled { resource, reads, diagnostics }

@@ -326,6 +326,7 @@ impl Snapshot {
     fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
         let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
         let mut also = self.index_keys(kind, &namespace, &name);
+        let before = self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
         let into = if self.is_hidden(&namespace) { &mut self.hidden } else { &mut self.stores };
         let found = match into.upsert(kind, raw) {
             Ok(unknown) => {
@@ -340,7 +341,16 @@ impl Snapshot {
         if kind == Kind::EndpointSlice {
             self.index_slice(&namespace, &name, &also);
         }
-        also.append(&mut self.index_keys(kind, &namespace, &name));
+        let mut now = self.index_keys(kind, &namespace, &name);
+        if same_ports(before.as_deref(), self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some())) {
+            // What is said of an address that was there and is there is its Service's affair alone.
+            let held: BTreeSet<ReadKey> = now.iter().cloned().collect();
+            let stayed: BTreeSet<ReadKey> = also.iter().filter(|key| held.contains(*key)).cloned().collect();
+            let is_news = |key: &ReadKey| !matches!(key, ReadKey::Address(_)) || !stayed.contains(key);
+            also.retain(is_news);
+            now.retain(is_news);
+        }
+        also.append(&mut now);
         stale.mark(kind);
         ChangeKey { kind, namespace, name, also }
     }
@@ -399,14 +409,14 @@ impl Snapshot {
     /// Keys beside its name under which an object is found.
     fn index_keys(&self, kind: Kind, namespace: &str, name: &str) -> Vec<ReadKey> {
         match kind {
-            Kind::EndpointSlice => self
-                .stores
-                .endpoint_slices
-                .get(namespace, name)
-                .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
-                .map(|service| ReadKey::Endpoints(namespace.into(), service.as_str().into()))
-                .into_iter()
-                .collect(),
+            Kind::EndpointSlice => {
+                let Some(slice) = self.stores.endpoint_slices.get(namespace, name) else { return Vec::new() };
+                let service = slice.metadata.labels.get("kubernetes.io/service-name");
+                let service = service.map(|name| ReadKey::Endpoints(namespace.into(), name.as_str().into()));
+                let addresses = slice.spec.endpoints.iter().flat_map(|e| &e.addresses);
+                let addresses = addresses.filter_map(|a| a.parse().ok()).map(ReadKey::Address);
+                service.into_iter().chain(addresses).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -508,6 +518,13 @@ impl Snapshot {
     pub fn problems(&self) -> impl Iterator<Item = Arc<Diagnostic>> + '_ {
         self.problems.values().chain(self.findings.values()).flatten().cloned()
     }
+}
+
+/// Whether two versions of a slice are of the same Service and have the same ports.
+fn same_ports(before: Option<&Object<EndpointSlice>>, now: Option<&Arc<Object<EndpointSlice>>>) -> bool {
+    const SERVICE: &str = "kubernetes.io/service-name";
+    let (Some(before), Some(now)) = (before, now) else { return false };
+    before.spec.ports == now.spec.ports && before.metadata.labels.get(SERVICE) == now.metadata.labels.get(SERVICE)
 }
 
 fn note(problems: &mut Arc<Problems>, subject: findings::Subject, found: Vec<Diagnostic>) {

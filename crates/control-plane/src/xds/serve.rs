@@ -194,6 +194,7 @@ impl server::Session for Session {
             Some(Versioned { name: name.name, version: Str::clone(&entry.version), body })
         });
         let found = found.collect();
+        self.view.rest();
         self.tell_findings();
         found
     }
