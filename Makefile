@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Fewer passes than these are a regression.
 BASELINE := $(wildcard conformance-baseline.txt)
 
-.PHONY: demo test conformance build setup fmt lint tidy ci
+.PHONY: demo test conformance scale build setup fmt lint tidy ci
 
 demo: setup build
 	$(TARGET)/release/varka up examples/blog-system
@@ -22,6 +22,12 @@ conformance:
 	@test -n "$(CONFORMANCE_DIR)" || { echo "say where the tables are: make conformance CONFORMANCE_DIR=DIR" >&2; exit 2; }
 	cargo build --quiet --package varka-cli
 	cargo run --quiet --package varka-e2e --bin varka-conformance -- $(if $(BASELINE),--baseline $(BASELINE)) $(CONFORMANCE_DIR)
+
+# What a large mesh costs: memory of a sidecar (root; ENVOY=PROGRAM measures a real Envoy too), and one changed endpoint.
+scale:
+	cargo build --quiet --package varka-cli
+	cargo test --package varka-e2e --test scale -- --nocapture
+	SCALE=5000,100 cargo test --package varka-control-plane --test plane -- --nocapture a_changed_endpoint_is_told
 
 build:
 	cargo build --release --package varka-cli

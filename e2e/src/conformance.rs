@@ -5,7 +5,7 @@
 
 mod authorization;
 mod definitions;
-mod envoy;
+pub(crate) mod envoy;
 mod gateway_api;
 mod ingress;
 mod interception;

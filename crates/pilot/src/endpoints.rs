@@ -106,18 +106,38 @@ fn workload_entries(
         let instance = of_entry(&entry.spec, labels, number, &entry.metadata.name, &entry.metadata.namespace);
         if instance.address.is_some() {
             found.push(instance);
-        } else {
+        }
+    }
+    found
+}
+
+/// Whether a WorkloadEntry's address is one, and not a name.
+pub(crate) fn has_address(entry: &WorkloadEntry) -> bool {
+    entry.address.parse::<IpAddr>().is_ok()
+}
+
+/// Says which Services select a WorkloadEntry in vain, for want of an address.
+pub(crate) fn check_entry(ctx: &Ctx<'_>, entry: &Entry) {
+    if has_address(&entry.spec) {
+        return;
+    }
+    let mut labels = entry.metadata.labels.clone();
+    labels.extend(entry.spec.labels.clone());
+    let namespace = entry.metadata.namespace.as_str();
+    for service in ctx.namespace(Kind::Service, &ctx.snapshot.stores.services, namespace) {
+        let selector = &service.spec.selector;
+        let has_endpoints = service.spec.r#type != "ExternalName" && service.spec.cluster_ip != "None";
+        if !selector.is_empty() && has_endpoints && contains(&labels, selector) {
             ctx.report(
                 Severity::Warning,
                 "workload-without-address",
                 entry,
                 "spec.address",
                 format!("`{}` is not an IP address, which endpoints of a Service must have", entry.spec.address),
-                format!("it is no endpoint of Service {}/{}", service.namespace, service.name),
+                format!("it is no endpoint of Service {namespace}/{}", service.metadata.name),
             );
         }
     }
-    found
 }
 
 type Entry = Arc<Object<WorkloadEntry>>;

@@ -16,6 +16,7 @@ use crate::registry::Service;
 use crate::snapshot::{Kind, Prepared, RuleOf, by_age};
 
 /// Everything that a proxy sees.
+#[derive(Default)]
 pub(crate) struct Scope {
     /// The Sidecar resource that applies.
     pub(crate) sidecar: Option<Arc<Object<Sidecar>>>,

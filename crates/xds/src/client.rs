@@ -66,10 +66,10 @@ pub trait Sink: Send {
     /// Everything of this type that was asked for at first has been answered. Called once for each type.
     fn synced(&mut self, kind: ResourceType);
 
-    /// Whether a name was used since this was last asked: of names of which there can be any number, those are kept.
-    fn was_used(&mut self, kind: ResourceType, name: &Str) -> bool {
+    /// When a name was used last: of names of which there can be any number, those with the highest numbers are kept.
+    fn last_use(&self, kind: ResourceType, name: &Str) -> u64 {
         let _ = (kind, name);
-        false
+        0
     }
 
     /// What was refused of a response, by [`Self::apply`] or because it could not be decoded; the control plane is told.

@@ -70,8 +70,11 @@ fn table(name: &str, virtual_hosts: Vec<VirtualHost>, on_demand: bool) -> RouteC
 pub(crate) fn virtual_host(ctx: &Ctx<'_>, name: &str) -> Option<Arc<VirtualHost>> {
     let (port, authority) = name.split_once('/')?;
     let number: u16 = port.parse().ok()?;
-    let egress = ctx.scope().egress_for(number)?;
-    let index = RouteIndex::new(Arc::new(table(port, virtual_hosts(ctx, egress, number), false)));
+    ctx.scope().egress_for(number)?;
+    let index = ctx.table(number, |ctx| {
+        let hosts = ctx.scope().egress_for(number).map(|egress| virtual_hosts(ctx, egress, number));
+        RouteIndex::new(Arc::new(table(port, hosts.unwrap_or_default(), false)))
+    });
     index.find(authority, &mut Trace::off()).cloned().map(Arc::new)
 }
 

@@ -60,7 +60,7 @@ impl Snapshot {
                 if let Some((_, keys)) = before.iter_mut().find(|(known, _)| *known == name) {
                     also.append(keys);
                 }
-                self.index_slice(namespace, &name);
+                self.index_slice(namespace, &name, &also);
             }
             keys.push(ChangeKey { kind, namespace: namespace.clone(), name, also });
         }

@@ -171,6 +171,10 @@ impl Sink for Applied {
         }
     }
 
+    fn last_use(&self, kind: ResourceType, name: &Str) -> u64 {
+        self.state.config().last_use(kind, name)
+    }
+
     fn rejected(&mut self, kind: ResourceType, rejected: &[Rejected]) {
         for r in rejected {
             self.refused.insert((kind, Arc::clone(&r.name)), r.reason.clone());

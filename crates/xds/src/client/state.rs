@@ -313,24 +313,30 @@ impl State {
             }
         }
         while self.unbounded.len() > MAX_UNBOUNDED {
-            self.forget_oldest(&mut dropped, sink);
+            self.forget_one(&mut dropped, sink);
         }
         self.change_names(added, dropped, sink)
     }
 
-    /// Gives up the name that was asked for first, unless it is used, is listed or is referred to by now.
-    fn forget_oldest(&mut self, dropped: &mut Names, sink: &mut impl Sink) {
-        let Some((kind, name)) = self.unbounded.pop_front() else { return };
-        let names = &mut self.subscriptions.entry(kind).or_default().names;
-        let Some(entry) = names.get_mut(&name).filter(|n| n.unbounded) else { return };
-        if entry.references > 0 {
-            entry.unbounded = false;
-        } else if sink.was_used(kind, &name) {
-            self.unbounded.push_back((kind, name));
-        } else {
-            names.remove(&name);
-            dropped.entry(kind).or_default().insert(name);
+    /// Gives up the name that nobody has used for longest, of several the one that was asked for first. Looking at all of them
+    /// is little: they are few, and new ones come at a limited rate.
+    fn forget_one(&mut self, dropped: &mut Names, sink: &impl Sink) {
+        let Self { subscriptions, unbounded, .. } = self;
+        unbounded.retain(|(kind, name)| {
+            let entry = subscriptions.get_mut(kind).and_then(|s| s.names.get_mut(name));
+            let Some(entry) = entry.filter(|n| n.unbounded) else { return false };
+            // What is referred to by now is kept for that.
+            entry.unbounded = entry.references == 0;
+            entry.unbounded
+        });
+        if unbounded.len() <= MAX_UNBOUNDED {
+            return;
         }
+        let last_uses = unbounded.iter().map(|(kind, name)| sink.last_use(*kind, name));
+        let longest = last_uses.enumerate().min_by_key(|(_, at)| *at).map(|(index, _)| index);
+        let Some((kind, name)) = longest.and_then(|index| unbounded.remove(index)) else { return };
+        subscriptions.entry(kind).or_default().names.remove(&name);
+        dropped.entry(kind).or_default().insert(name);
     }
 
     /// Subscribes to names and gives names up, of which nothing is known then.

@@ -192,8 +192,10 @@ impl Watches {
 
     /// The next response to send, if any can be sent now.
     pub(super) fn next(&mut self, session: &mut impl Session) -> Option<Push> {
+        // Who asks for what it lacks holds it up by itself; and changes that come faster than answers would hold it up for ever.
+        let in_order = !session.is_on_demand();
         for kind in TYPES {
-            let waits = waits_for(kind).iter().any(|before| self.is_outstanding(*before));
+            let waits = in_order && waits_for(kind).iter().any(|before| self.is_outstanding(*before));
             let Some(watch) = self.watches.get_mut(&kind) else { continue };
             if waits || watch.outstanding.is_some() {
                 continue;

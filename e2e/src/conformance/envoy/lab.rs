@@ -14,11 +14,11 @@ use super::app::Application;
 use super::place::Place;
 
 /// Address of the node, as every pod reaches it.
-pub(super) const HUB: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
+pub(crate) const HUB: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
 /// User of sidecars, whose connections are not intercepted.
-pub(super) const SIDECAR_USER: u32 = 1337;
+pub(crate) const SIDECAR_USER: u32 = 1337;
 /// Pods with a sidecar.
-pub(super) const SIDECARS: [&str; 3] = ["web", "other", "was"];
+pub(crate) const SIDECARS: [&str; 3] = ["web", "other", "was"];
 const BRIDGE: &str = "pods";
 const HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0x77, 0x01];
 
@@ -45,7 +45,7 @@ const fn ip(last: u8) -> Ipv4Addr {
 
 /// The node, the pods, and the application in them.
 #[derive(Debug)]
-pub(super) struct Lab {
+pub(crate) struct Lab {
     /// The node.
     pub hub: Place,
     /// What the pods' applications saw.
@@ -55,7 +55,7 @@ pub(super) struct Lab {
 
 impl Lab {
     /// A lab of its own: any number of them stand side by side.
-    pub(super) async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let hub = Place::new("hub")?;
         hub.run(async { node() }).await?;
         let application = Application::default();
@@ -75,7 +75,7 @@ impl Lab {
     }
 
     /// The namespace of a pod.
-    pub(super) fn pod(&self, name: &str) -> Result<&Place> {
+    pub(crate) fn pod(&self, name: &str) -> Result<&Place> {
         self.pods.iter().find(|(n, _)| *n == name).map(|(_, place)| place).with_context(|| format!("no pod {name}"))
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// `mesh.yaml`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Mesh {
+pub(crate) struct Mesh {
     /// Trust domain of identities.
     pub trust_domain: String,
     services: Vec<Service>,
@@ -45,7 +45,7 @@ struct Endpoint {
 /// What a sidecar stands beside.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Workload {
+pub(crate) struct Workload {
     /// Its pod's address.
     pub ip: String,
     /// Its namespace.
@@ -59,7 +59,7 @@ pub(super) struct Workload {
 }
 
 /// What Kubernetes would hold.
-pub(super) async fn fill(client: &Client, mesh: &Mesh) -> Result<()> {
+pub(crate) async fn fill(client: &Client, mesh: &Mesh) -> Result<()> {
     let mut namespaces: Vec<&str> = mesh.services.iter().map(|s| s.namespace.as_str()).collect();
     namespaces.extend(mesh.workloads.values().map(|w| w.namespace.as_str()));
     namespaces.sort_unstable();
@@ -108,7 +108,7 @@ fn slice_object(service: &Service) -> Value {
 }
 
 /// Name of the pod with this address.
-pub(super) fn pod_name(ip: &str) -> String {
+pub(crate) fn pod_name(ip: &str) -> String {
     format!("pod-{}", ip.replace('.', "-"))
 }
 
@@ -151,8 +151,19 @@ async fn pod(
     Ok(())
 }
 
+/// Creates an object, which is not there yet.
+pub(crate) async fn create(client: &Client, object: Value) -> Result<()> {
+    let object: DynamicObject = serde_json::from_value(object)?;
+    let types = object.types.as_ref().context("an object without a kind")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+    let namespace = object.metadata.namespace.as_deref().context("an object without a namespace")?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    api.create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
 /// Applies an object.
-pub(super) async fn put(client: &Client, object: Value) -> Result<()> {
+pub(crate) async fn put(client: &Client, object: Value) -> Result<()> {
     let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
