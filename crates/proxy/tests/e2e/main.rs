@@ -11,8 +11,10 @@
 mod config;
 mod control;
 mod dynamic;
+mod frames;
 mod http1;
 mod http2;
+mod http2_conformance;
 mod metadata;
 mod mtls;
 mod on_demand;
