@@ -9,6 +9,7 @@ pub mod facts;
 pub mod graph;
 pub mod ingest;
 pub mod jaeger;
+pub mod pages;
 pub mod prometheus;
 pub mod rates;
 pub mod serve;

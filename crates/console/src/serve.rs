@@ -16,7 +16,7 @@ use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
 use crate::store::{self, Limits, Store};
 use crate::world::World;
-use crate::{graph, jaeger, prometheus};
+use crate::{graph, jaeger, pages, prometheus};
 
 /// What the process is told.
 #[derive(Debug, Clone)]
@@ -88,7 +88,8 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
         .merge(graph::routes(source))
         .merge(jaeger::routes(store.clone()))
-        .merge(prometheus::routes(store.clone()));
+        .merge(prometheus::routes(store.clone()))
+        .merge(pages::routes());
     let receive = receive::routes(store.clone());
     let mut servers = JoinSet::new();
     for (port, router) in [
