@@ -5,6 +5,7 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod facts;
 pub mod graph;
 pub mod ingest;

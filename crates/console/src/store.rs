@@ -91,6 +91,12 @@ impl Store {
         &self.parts.revisions
     }
 
+    /// When the oldest of what is kept began; `None`: nothing is, or it cannot be read.
+    pub fn oldest(&self) -> Option<Millis> {
+        let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
+        extents.into_iter().filter_map(|extent| extent.ok()?.1).min()
+    }
+
     /// What was taken in, dropped and thrown away since the start.
     pub fn counts(&self) -> Counts {
         self.parts.counts()
