@@ -189,6 +189,13 @@ fn replicas(object: &Value, kind: &str) -> Replicas {
     }
 }
 
+/// The workload that a pod counts to; empty: there is no such pod.
+pub fn workload_of(world: &World, namespace: &str, pod: &str) -> String {
+    let same =
+        |o: &std::sync::Arc<Value>| text(o, "/metadata/namespace") == namespace && text(o, "/metadata/name") == pod;
+    world.of("", "Pod").into_iter().find(same).map(|found| owner_of(&found, &owners(world))).unwrap_or_default()
+}
+
 /// Deployments of ReplicaSets.
 fn owners(world: &World) -> HashMap<(String, String), String> {
     let sets = world.of("apps", "ReplicaSet");

@@ -1,4 +1,4 @@
-//! The graph as it is asked for, in Kiali's form and in our own.
+//! What graphs are made from, and Kiali's interface that answers with them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -48,7 +48,7 @@ impl Source {
     }
 }
 
-/// The routes of Kiali's interface that answer with graphs, and our own.
+/// The routes of Kiali's interface that answer with graphs.
 pub fn routes(source: Source) -> Router {
     Router::new()
         .route("/kiali/api/namespaces/graph", get(of_namespaces))
@@ -56,7 +56,6 @@ pub fn routes(source: Source) -> Router {
         .route("/kiali/api/namespaces/{namespace}/services/{service}/graph", get(of_service))
         .route("/kiali/api/namespaces/{namespace}/applications/{app}/graph", get(of_app))
         .route("/kiali/api/namespaces/{namespace}/applications/{app}/versions/{version}/graph", get(of_version))
-        .route("/console/api/graph", get(own))
         .with_state(Arc::new(source))
 }
 
@@ -101,20 +100,6 @@ async fn in_kialis_form(State(source): Shared, Query(pairs): Query<Pairs>, node:
     }
 }
 
-async fn own(State(source): Shared, Query(mut pairs): Query<Pairs>) -> Response {
-    let all = |pairs: &Pairs| pairs.iter().all(|(name, value)| name != "namespaces" || value.is_empty());
-    if all(&pairs) {
-        let named = source.world.of("", "Namespace");
-        let names = named.iter().filter_map(|n| n.pointer("/metadata/name")?.as_str());
-        pairs.retain(|(name, _)| name != "namespaces");
-        pairs.push(("namespaces".to_owned(), names.collect::<Vec<_>>().join(",")));
-    }
-    match make(source, &pairs, &Node::default()).await {
-        Ok(graph) => Json(graph).into_response(),
-        Err(refused) => refused,
-    }
-}
-
 async fn make(source: Arc<Source>, pairs: &Pairs, node: &Node<'_>) -> Result<Graph, Response> {
     let facts = source.facts();
     let query = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -136,4 +121,4 @@ fn now() -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,10 +5,12 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod facts;
 pub mod graph;
 pub mod ingest;
 pub mod jaeger;
+pub mod pages;
 pub mod prometheus;
 pub mod rates;
 pub mod serve;

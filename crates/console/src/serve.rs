@@ -16,7 +16,7 @@ use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
 use crate::store::{self, Limits, Store};
 use crate::world::World;
-use crate::{graph, jaeger, prometheus};
+use crate::{api, graph, jaeger, pages, prometheus};
 
 /// What the process is told.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ pub enum Error {
 /// The store cannot be opened, or a port is not to be had.
 pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let store = Store::open(&config.directory, config.limits)?;
-    let world = World::default();
+    let world = World::recording(store.clone());
     let source = Source {
         store: store.clone(),
         world: world.clone(),
@@ -86,9 +86,11 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
+        .merge(api::routes(source.clone()))
         .merge(graph::routes(source))
         .merge(jaeger::routes(store.clone()))
-        .merge(prometheus::routes(store.clone()));
+        .merge(prometheus::routes(store.clone()))
+        .merge(pages::routes());
     let receive = receive::routes(store.clone());
     let mut servers = JoinSet::new();
     for (port, router) in [

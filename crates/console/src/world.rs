@@ -11,8 +11,11 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
+
+use crate::store::revisions::{Reference, Revision, Verb};
+use crate::store::{Error, Millis, Store};
 
 /// A kind that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,20 +66,65 @@ pub type Name = (String, String);
 
 type Objects = BTreeMap<(&'static str, &'static str), BTreeMap<Name, Arc<serde_json::Value>>>;
 
+/// Groups whose objects are of interest later, too.
+const RECORDED: [&str; 5] = [
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "gateway.networking.k8s.io",
+    "networking.k8s.io",
+];
+/// Who listens may be so many changes behind.
+const BEHIND: usize = 256;
+
 /// The objects as they are now; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct World {
     objects: Arc<RwLock<Objects>>,
     version: watch::Sender<u64>,
+    /// Where changes are written down.
+    history: Option<Store>,
+    news: broadcast::Sender<Arc<Revision>>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { objects: Arc::default(), version: watch::Sender::new(0) }
+        let news = broadcast::Sender::new(BEHIND);
+        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, news }
     }
 }
 
 impl World {
+    /// Nothing yet; what changes is written down.
+    pub fn recording(store: Store) -> Self {
+        Self { history: Some(store), ..Self::default() }
+    }
+
+    /// The objects as they were at a time. What is not written down (pods and their like) is as it is now.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn at(&self, time: Millis) -> Result<Self, Error> {
+        let Some(history) = &self.history else { return Ok(self.clone()) };
+        let past = Self::default();
+        let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        objects.retain(|(group, kind), _| !is_recorded(group, kind));
+        for revision in history.revisions().at(time)? {
+            let Some(kind) = KINDS.iter().find(|k| k.group == revision.of.group && k.kind == revision.of.kind) else {
+                continue;
+            };
+            let name = (revision.of.namespace, revision.of.name);
+            objects.entry((kind.group, kind.kind)).or_default().insert(name, revision.object);
+        }
+        *past.objects.write().unwrap_or_else(PoisonError::into_inner) = objects;
+        Ok(past)
+    }
+
+    /// Tells of what is written down.
+    pub fn news(&self) -> broadcast::Receiver<Arc<Revision>> {
+        self.news.subscribe()
+    }
+
     /// The objects of a kind, by namespace and name.
     pub fn of(&self, group: &str, kind: &str) -> Vec<Arc<serde_json::Value>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
@@ -97,13 +145,34 @@ impl World {
     /// Puts an object in its place.
     pub fn put(&self, kind: Kind, object: serde_json::Value) {
         let name = name_of(&object);
+        self.record(kind, &name, Verb::Created, &object);
         self.change(|objects| {
             objects.entry((kind.group, kind.kind)).or_default().insert(name, Arc::new(object));
         });
     }
 
+    fn record(&self, kind: Kind, name: &Name, verb: Verb, object: &serde_json::Value) {
+        let Some(history) = self.history.as_ref().filter(|_| is_recorded(kind.group, kind.kind)) else { return };
+        let of = reference_of(kind, name);
+        let version =
+            object.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let revision = Revision {
+            at: now(),
+            verb,
+            of,
+            version: version.to_owned(),
+            by: author(object),
+            object: Arc::new(bare(object)),
+        };
+        if let Some(revision) = history.revisions().append(revision) {
+            // Nobody may listen.
+            let _ = self.news.send(revision);
+        }
+    }
+
     /// Takes an object away.
     pub fn remove(&self, kind: Kind, name: &Name) {
+        self.record(kind, name, Verb::Deleted, &self.last(kind, name));
         self.change(|objects| {
             if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
                 named.remove(name);
@@ -111,7 +180,20 @@ impl World {
         });
     }
 
+    fn last(&self, kind: Kind, name: &Name) -> serde_json::Value {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let found = objects.get(&(kind.group, kind.kind)).and_then(|named| named.get(name));
+        found.map(|object| (**object).clone()).unwrap_or_default()
+    }
+
     fn keep(&self, kind: Kind, listed: &HashSet<Name>) {
+        // What went while nobody watched.
+        for of in self.history.iter().flat_map(|history| history.revisions().present()) {
+            let name = (of.namespace, of.name);
+            if of.group == kind.group && of.kind == kind.kind && !listed.contains(&name) {
+                self.record(kind, &name, Verb::Deleted, &self.last(kind, &name));
+            }
+        }
         self.change(|objects| {
             if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
                 named.retain(|name, _| listed.contains(name));
@@ -182,4 +264,53 @@ async fn follow(world: World, client: Client, kind: Kind) {
 fn name_of(object: &serde_json::Value) -> Name {
     let of = |field: &str| object.pointer(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     (of("/metadata/namespace"), of("/metadata/name"))
+}
+
+/// The object's place among revisions.
+pub(crate) fn reference(kind: Kind, object: &serde_json::Value) -> Reference {
+    reference_of(kind, &name_of(object))
+}
+
+fn reference_of(kind: Kind, (namespace, name): &Name) -> Reference {
+    Reference {
+        group: kind.group.to_owned(),
+        kind: kind.kind.to_owned(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+    }
+}
+
+fn is_recorded(group: &str, kind: &str) -> bool {
+    RECORDED.contains(&group)
+        || matches!((group, kind), ("apps", "Deployment" | "StatefulSet" | "DaemonSet") | ("", "Service"))
+}
+
+/// Without what is about the object rather than in it.
+pub(crate) fn bare(object: &serde_json::Value) -> serde_json::Value {
+    let mut bare = object.clone();
+    if let Some(fields) = bare.as_object_mut() {
+        fields.remove("status");
+        if let Some(meta) = fields.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+            meta.remove("managedFields");
+            if let Some(annotations) = meta.get_mut("annotations").and_then(serde_json::Value::as_object_mut) {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+        }
+    }
+    bare
+}
+
+/// Who changed it last, as far as its managed fields say.
+fn author(object: &serde_json::Value) -> String {
+    let entries = object.pointer("/metadata/managedFields").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let of_spec = entries.filter(|entry| entry.get("subresource").is_none());
+    let text = |entry: &serde_json::Value, field: &str| {
+        entry.get(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    of_spec.max_by_key(|entry| text(entry, "time")).map(|entry| text(entry, "manager")).unwrap_or_default()
+}
+
+fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -326,7 +326,8 @@ impl Snapshot {
     fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
         let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
         let mut also = self.index_keys(kind, &namespace, &name);
-        let before = self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
+        let before =
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
         let into = if self.is_hidden(&namespace) { &mut self.hidden } else { &mut self.stores };
         let found = match into.upsert(kind, raw) {
             Ok(unknown) => {
@@ -342,7 +343,10 @@ impl Snapshot {
             self.index_slice(&namespace, &name, &also);
         }
         let mut now = self.index_keys(kind, &namespace, &name);
-        if same_ports(before.as_deref(), self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some())) {
+        if same_ports(
+            before.as_deref(),
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some()),
+        ) {
             // What is said of an address that was there and is there is its Service's affair alone.
             let held: BTreeSet<ReadKey> = now.iter().cloned().collect();
             let stayed: BTreeSet<ReadKey> = also.iter().filter(|key| held.contains(*key)).cloned().collect();
