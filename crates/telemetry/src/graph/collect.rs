@@ -112,6 +112,9 @@ pub(super) fn collect<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
                 continue;
             }
             let selected = selector.takes(&series.labels, unit, row.side);
+            if selector.is_of_class() && !selected {
+                continue;
+            }
             let (source, target) = (reports.identities.number(row.source), reports.identities.number(row.target));
             let key = (metric, row.protocol, source, target, row.code, row.flags, row.host);
             let place = *places.entry(key).or_insert_with(|| {

@@ -30,6 +30,9 @@ mod service_entry;
 mod unmatched;
 mod workload_entry;
 
+#[cfg(test)]
+pub(super) use measure::quantile;
+
 /// Adds what is asked for.
 pub(super) fn decorate<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
     let options = draft.options;

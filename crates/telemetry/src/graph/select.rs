@@ -54,6 +54,11 @@ impl<'o> Selector<'o> {
         self.node.is_none()
     }
 
+    /// Whether requests of one class are asked for: then others count for nothing, though they have the same ends.
+    pub(super) fn is_of_class(&self) -> bool {
+        matches!(self.node, Some(NodeOfInterest { what: NodeName::Aggregate(..), .. }))
+    }
+
     /// Whether a report is shown.
     pub(super) fn takes(&self, labels: &Labels<'_>, unit: Unit, side: Side) -> bool {
         match self.node {

@@ -45,6 +45,8 @@ pub struct Unmatched {
     pub meant: Option<Meant>,
     /// A workload that tells of requests from this client which the client's proxy sent to no service: where they arrived.
     pub arrived: Option<Arrived>,
+    /// All of it in words.
+    pub message: String,
 }
 
 /// Where traffic arrived that the client's proxy found no service for.

@@ -33,7 +33,11 @@ pub(super) fn apply<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
     let mut classified: HashMap<Id<Flow<'a>>, Vec<(Id<Node>, Part<'a>)>> = HashMap::new();
     for series in &metrics.requests {
         let value = series.labels.aggregate;
-        if value.is_empty() || value == UNKNOWN {
+        let asked_for = match &options.node {
+            Some(NodeOfInterest { what: NodeName::Aggregate(_, one, _), .. }) => value == one,
+            _ => !value.is_empty() && value != UNKNOWN,
+        };
+        if !asked_for {
             continue;
         }
         let Some(row) = read(series, Unit::Requests, &options.rates, &mut left_out) else { continue };

@@ -12,15 +12,16 @@ use super::super::health::tolerance::{ANNOTATION, Compiled, calculate, of_edge};
 use super::super::health::{EdgeHealth, NodeHealth, Requests, Status, WorkloadReplicas, of_replicas, significance};
 use super::super::key::known as is_known;
 use super::super::model::{Node, NodeKind, Protocol, Unit};
+use super::super::options::Options;
 use super::{Known, workloads_of};
 
 /// Judges everything that may be judged.
 pub(super) fn apply(draft: &mut Draft<'_>, known: &Known<'_>) {
     let mut requests = requests(draft);
-    let seconds = seconds(draft);
     let options = draft.options;
     for id in draft.node_ids() {
         let node = &draft.nodes[id];
+        let seconds = seconds(options, node);
         if let Some(requests) = requests.remove(&id).or_else(|| judged(node).then(Requests::default)) {
             let health = of_node(node, requests, known, &options.health, seconds);
             draft.nodes[id].health = Some(Box::new(health));
@@ -31,7 +32,6 @@ pub(super) fn apply(draft: &mut Draft<'_>, known: &Known<'_>) {
 
 /// Judges the edges.
 pub(super) fn edges(draft: &mut Draft<'_>, known: &Known<'_>) {
-    let seconds = seconds(draft);
     let mut tolerances: HashMap<Id<Node>, Arc<[Compiled]>> = HashMap::new();
     for id in draft.flow_ids() {
         let (source, target) = (draft.flows[id].edge.source, draft.flows[id].edge.target);
@@ -47,6 +47,8 @@ pub(super) fn edges(draft: &mut Draft<'_>, known: &Known<'_>) {
             });
         }
         let (Some(outbound), Some(inbound)) = (tolerances.get(&source), tolerances.get(&target)) else { continue };
+        let of = |node| seconds(draft.options, &draft.nodes[node]);
+        let seconds = of(source).min(of(target));
         let flow = &mut draft.flows[id];
         let (protocol, unit, total) = (flow.edge.protocol.name(), flow.edge.unit, flow.edge.rates.total);
         if total <= 0.0 {
@@ -66,9 +68,11 @@ pub(super) fn edges(draft: &mut Draft<'_>, known: &Known<'_>) {
     }
 }
 
+/// The window of a node: a namespace that was asked for may be younger than the window.
 #[expect(clippy::cast_precision_loss, reason = "windows are far shorter than 2^52 seconds")]
-fn seconds(draft: &Draft<'_>) -> f64 {
-    draft.options.duration as f64
+fn seconds(options: &Options, node: &Node) -> f64 {
+    let own = options.namespaces.iter().find(|namespace| namespace.name == node.namespace);
+    own.map_or(options.duration, |namespace| namespace.duration) as f64
 }
 
 fn judged(node: &Node) -> bool {

@@ -51,6 +51,7 @@ pub(super) fn apply<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
             };
             (one.reason, one.meant) = explain(&asked, draft.facts);
             one.arrived = arrived.clone();
+            one.message = one.to_string();
         }
         draft.flows[flow].edge.unmatched = unmatched;
     }
@@ -91,6 +92,7 @@ fn of(asked: &Asked<'_>, rate: f64) -> Unmatched {
         reason: super::super::unmatched::Reason::NothingKnown,
         meant: None,
         arrived: None,
+        message: String::new(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether a share of errors says anything: one of three requests may be chance, three hundred of nine hundred are not.
 //!
 //! A share is taken as an interval (Wilson's, at 95 %), from the number of requests in the window. Something fails when even the
-//! low end is above the threshold, and is degraded when it is above the lower one; a share that would make it either, from so
-//! few requests that the interval is wide, is not enough to tell. One single error never is.
+//! low end is at the threshold, and is degraded when it is at the lower one and the interval is not wide. A share that would make it
+//! either, and does not reach that far, is not enough to tell. A single error of few requests never is.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -83,6 +84,19 @@ pub struct Reason {
     pub if_certain: Status,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tolerance { code, degraded, failure, .. } = &*self.tolerance;
+        let Interval { low, high } = self.interval;
+        write!(
+            f,
+            "{} {}: {:.0} of {:.0} requests ended with {code} ({:.1} %, which may be {low:.1} % to {high:.1} %); \
+             degraded from {degraded} %, failed from {failure} %",
+            self.direction, self.protocol, self.errors, self.all, self.percent
+        )
+    }
+}
+
 /// Judges one share by one tolerance.
 #[must_use]
 pub fn judge(tolerance: &Compiled, errors: f64, all: f64) -> (Status, bool) {
@@ -99,8 +113,8 @@ pub fn judge(tolerance: &Compiled, errors: f64, all: f64) -> (Status, bool) {
     if enough && certain == Status::Failure {
         return (Status::Failure, false);
     }
-    if enough && interval.width() <= WIDEST {
-        return (certain, false);
+    if enough && certain == Status::Degraded && interval.width() <= WIDEST {
+        return (Status::Degraded, false);
     }
     (Status::Healthy, true)
 }
