@@ -29,6 +29,7 @@ mod metrics;
 mod names;
 mod net;
 mod on_demand;
+mod overload;
 mod own_server;
 mod peer;
 mod pool;

@@ -16,8 +16,8 @@ use crate::accesslog::AccessLogs;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::peer;
 use crate::tls::SecretStore;
+use crate::{overload, peer};
 
 /// Where a proxy is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,17 @@ pub struct Downstream {
     pub inbound: AtomicU64,
     /// Open now, from the workload or through the router.
     pub outbound: AtomicU64,
+    /// So many may be open.
+    pub most: AtomicU64,
+    /// Refused since the start, because so many were.
+    pub refused: AtomicU64,
+}
+
+impl Downstream {
+    /// Whether no more connections are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inbound.load(Relaxed) + self.outbound.load(Relaxed) >= self.most.load(Relaxed)
+    }
 }
 
 /// How the configuration came.
@@ -99,7 +110,7 @@ impl State {
             secrets: Arc::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
-            downstream: Downstream::default(),
+            downstream: Downstream { most: overload::most_connections().into(), ..Downstream::default() },
             sync: ArcSwap::default(),
             certificate_problem: ArcSwapOption::empty(),
             metrics: Registry::default(),

@@ -20,14 +20,16 @@ use super::{ext_authz, filters, forward, reply};
 use crate::conn::Conn;
 use crate::{on_demand, peer, spans};
 
-/// Serves one request: everything between its head and its access log line.
-pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) {
+/// Serves one request: everything between its head and its access log line. `true`: the client gave it up before any answer.
+pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) -> bool {
     let mut x = Exchange::new(conn, head);
+    let mut given_up = false;
     let outcome = match run(&mut x, down).await {
         Ok(outcome) => outcome,
         Err(Halt::Reply(reply) | Halt::Answer(reply)) => reply::send(&mut x, down, *reply).await,
         Err(Halt::ClientGone) => {
             down.abort();
+            given_up = x.status == 0;
             Outcome::client_gone(x.status)
         }
         Err(Halt::BrokeOff(outcome)) => {
@@ -36,6 +38,7 @@ pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead)
         }
     };
     x.record(&outcome);
+    given_up
 }
 
 /// The phases, in order.

@@ -138,6 +138,11 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
         buf.advance(2);
         return Ok(Some(headers));
     }
+    // Only CRLF ends a line, as in the chunks before; where a lone LF did, others would read on.
+    let mut ends = memchr::memchr_iter(b'\n', buf);
+    if ends.any(|at| at.checked_sub(1).and_then(|before| buf.get(before)) != Some(&b'\r')) {
+        return Err(Broken::Protocol);
+    }
     let end = memchr::memmem::find(buf, b"\r\n\r\n");
     match end {
         None if buf.len() > MAX_TRAILERS => Err(Broken::Protocol),
