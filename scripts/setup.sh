@@ -56,6 +56,9 @@ need nginx nginx
 need mariadbd mariadb-server-core
 need curl curl
 need ip iproute2
+# The pages of the console are built with them.
+need node nodejs
+need npm npm
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages="$packages ca-certificates"
 if [ "$for_what" = test ]; then
   need mariadb-install-db mariadb-server-core
