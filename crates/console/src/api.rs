@@ -8,6 +8,7 @@ mod graph;
 mod info;
 mod lists;
 mod logs;
+mod mesh;
 mod stream;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub fn routes(source: Source) -> Router {
         .route("/console/api/config", get(config::list))
         .route("/console/api/config/{namespace}/{kind}/{name}", get(config::object))
         .route("/console/api/logs", get(logs::logs))
+        .route("/console/api/mesh", get(mesh::mesh))
         .with_state(Arc::new(source))
 }
 

@@ -44,6 +44,7 @@ pub enum Error {
 pub struct Store {
     parts: Arc<Parts>,
     _keeper: Arc<Keeper>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Store {
             revisions: Revisions::open(Arc::clone(&disk))?,
         });
         let keeper = Arc::new(Keeper::start(disk, Arc::clone(&parts), limits));
-        Ok(Self { parts, _keeper: keeper })
+        Ok(Self { parts, _keeper: keeper, limits })
     }
 
     /// Samples.
@@ -95,6 +96,13 @@ impl Store {
     pub fn oldest(&self) -> Option<Millis> {
         let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
         extents.into_iter().filter_map(|extent| extent.ok()?.1).min()
+    }
+
+    /// Bytes that are kept, and how many may be.
+    pub fn size(&self) -> (u64, u64) {
+        let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
+        let bytes = extents.into_iter().filter_map(|extent| Some(extent.ok()?.0)).sum();
+        (bytes, self.limits.metrics + self.limits.spans + self.limits.logs)
     }
 
     /// What was taken in, dropped and thrown away since the start.

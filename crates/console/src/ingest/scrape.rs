@@ -5,7 +5,7 @@
 //! that a request is seen as soon as it was made; more series are fetched less often. A pod that ends is asked again and again until
 //! it is gone, so that its last requests count.
 
-mod fetch;
+pub(crate) mod fetch;
 mod target;
 
 use std::collections::HashMap;

@@ -17,7 +17,7 @@ const LARGEST: usize = 64 << 20;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// Nobody there.
     #[error("no connection to {0}: {1}")]
     Connect(SocketAddr, std::io::Error),
@@ -37,12 +37,12 @@ pub(super) enum Error {
 
 /// An open connection, and where it leads.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     to: SocketAddr,
     sender: SendRequest<Empty<Bytes>>,
 }
 
-pub(super) async fn get(open: &mut Option<Connection>, to: SocketAddr, path: &str) -> Result<String, Error> {
+pub(crate) async fn get(open: &mut Option<Connection>, to: SocketAddr, path: &str) -> Result<String, Error> {
     match tokio::time::timeout(LIMIT, ask(open.take(), to, path)).await {
         Ok(Ok((connection, text))) => {
             *open = Some(connection);
