@@ -5,7 +5,7 @@ const traffic = () => ({ http: { incoming: tally(), outgoing: tally() }, grpc: {
 const badges = () => ({ circuitBreaker: false, faultInjection: false, mirroring: false, requestRouting: false, requestTimeout: false, tcpTrafficShifting: false, trafficShifting: false, virtualService: null, workloadEntries: [], gateway: null, ingressWaypoint: false, gatewayApi: false });
 
 function blank(key, kind, namespace) {
-  return { key, kind, cluster: "local", namespace, workload: "", app: "", version: "", service: "", aggregate: null, traffic: traffic(), services: [], labels: {}, badges: badges(), ambient: false, dead: false, inaccessible: false, injected: false, outOfMesh: false, outside: false, root: false, waypoint: false, egress: null, idle: null, serviceEntry: null, health: null };
+  return { key, kind, cluster: "local", namespace, workload: "", app: "", version: "", service: "", aggregate: null, traffic: traffic(), services: [], labels: {}, badges: badges(), ambient: false, dead: false, inaccessible: false, injected: false, outOfMesh: false, outside: false, root: false, waypoint: false, egress: null, idle: null, serviceEntry: null, health: null, examples: [] };
 }
 
 function add(to, protocol, code, rate) {
@@ -19,18 +19,25 @@ function addAll(to, from) { for (const k of Object.keys(to)) to[k] += from[k]; }
 
 const rules = [["5XX", /^5/, 0, 10], ["4XX", /^4/, 10, 20]];
 
-/** Health as Kiali decides it by default, with what is needed to believe it. */
-export function health(protocol, direction, responses, window, at, traces) {
-  const total = responses.reduce((s, r) => s + r.rate, 0);
-  if (protocol === "tcp" || total === 0) return { status: "na", rule: null, total: 0, errors: 0, significant: false, examples: [], replicas: null };
-  let found = { status: "healthy", rule: null, errors: 0 };
+const NA = { status: "NA", notEnoughData: false, reason: null };
+
+/** A verdict by Kiali's default rules, with Wilson's interval. */
+export function verdict(protocol, direction, responses, window) {
+  const all = responses.reduce((s, r) => s + r.rate, 0) * window;
+  if (protocol === "tcp" || all === 0) return NA;
+  let found = null;
   for (const [code, pattern, degraded, failure] of rules) {
-    const errors = responses.filter((r) => pattern.test(r.code)).reduce((s, r) => s + r.rate, 0);
-    const percent = (100 * errors) / total;
-    const status = percent >= failure ? "failure" : percent > degraded ? "degraded" : "healthy";
-    if (status !== "healthy" && found.status !== "failure") found = { status, errors, rule: { code, protocol, direction, degraded, failure, source: "default" } };
+    const errors = responses.filter((r) => pattern.test(r.code)).reduce((s, r) => s + r.rate, 0) * window;
+    const share = errors / all;
+    const z2 = 1.96 ** 2;
+    const spread = 1.96 * Math.sqrt((share * (1 - share)) / all + z2 / (4 * all * all));
+    const interval = { low: Math.max(0, ((share + z2 / (2 * all) - spread) / (1 + z2 / all)) * 100), high: Math.min(100, ((share + z2 / (2 * all) + spread) / (1 + z2 / all)) * 100) };
+    const of = (p) => (p >= failure ? "Failure" : p > degraded ? "Degraded" : "Healthy");
+    const status = errors >= 2 || all >= 100 ? of(interval.low) : "Healthy";
+    const reason = { tolerance: { code, protocol, direction, degraded, failure }, protocol, direction, errors: Math.round(errors), all: Math.round(all), percent: share * 100, interval, ifCertain: of(share * 100) };
+    if (!found || (errors > 0 && found.status === "Healthy")) found = { status, notEnoughData: errors > 0 && status === "Healthy", reason };
   }
-  return { ...found, total: Math.round(total * window), errors: Math.round(found.errors * window), significant: total * window > 30, examples: found.errors ? traces(at) : [], replicas: null };
+  return found;
 }
 
 export function graphOf(world, options, traces = () => []) {
@@ -61,7 +68,7 @@ export function graphOf(world, options, traces = () => []) {
     if (source === target) return;
     const id = `${source.key}>${target.key}>${f.protocol}`;
     let e = edges.get(id);
-    if (!e) edges.set(id, e = { source: source.key, target: target.key, protocol: f.protocol, unit: f.protocol === "tcp" ? "bytes" : "requests", rates: tally(), responses: [], security: null, responseTimes: null, throughput: null, health: null, unmatched: [], hidden: false, weight: 0 });
+    if (!e) edges.set(id, e = { source: source.key, target: target.key, protocol: f.protocol, unit: f.protocol === "tcp" ? "bytes" : "requests", rates: tally(), responses: [], security: null, responseTimes: null, throughput: null, health: null, examples: [], unmatched: [], hidden: false, weight: 0 });
     const list = f.responses.length ? f.responses : [{ code: "", flags: "", host: "", share: 1 }];
     for (const r of list) {
       const rate = f.rate * r.share;
@@ -95,7 +102,8 @@ export function graphOf(world, options, traces = () => []) {
     const [s, d] = [nodes.get(e.source), nodes.get(e.target)];
     addAll(s.traffic[e.protocol].outgoing, e.rates);
     addAll(d.traffic[e.protocol].incoming, e.rates);
-    e.health = health(e.protocol, "inbound", e.responses, duration, at, traces);
+    e.health = { verdict: verdict(e.protocol, "inbound", e.responses, duration), kiali: "NA" };
+    e.examples = e.rates.serverErrors > 0 ? traces(at) : [];
     delete e.weight;
   }
   for (const n of nodes.values()) {
@@ -103,10 +111,12 @@ export function graphOf(world, options, traces = () => []) {
     n.root ||= into.length === 0 && [...edges.values()].some((e) => e.source === n.key);
     n.outside = namespaces.length > 0 && !namespaces.includes(n.namespace);
     const responses = into.filter((e) => e.protocol !== "tcp").flatMap((e) => e.responses);
-    n.health = health("http", "inbound", responses, duration, at, traces);
+    const said = verdict("http", "inbound", responses, duration);
+    n.health = { verdict: said, status: said.status, workloads: [] };
+    n.examples = responses.some((r) => r.code[0] === "5") ? traces(at) : [];
     if (n.kind === "workload" || (n.kind === "app" && n.workload)) {
       const w = wl.get(`${n.namespace}/${n.workload}`);
-      if (w) n.health.replicas = { desired: w.replicas, current: w.replicas, available: w.replicas, syncedProxies: w.sidecar ? w.replicas : -1 };
+      if (w) n.health.workloads = [{ name: w.name, desired: w.replicas, current: w.replicas, available: w.replicas, syncedProxies: w.sidecar ? w.replicas : -1 }];
     }
   }
   return { nodes, edges };

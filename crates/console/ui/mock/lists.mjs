@@ -1,5 +1,5 @@
 // Lists of the contract.
-import { graphOf, health } from "./graph.mjs";
+import { graphOf, verdict } from "./graph.mjs";
 import { examples } from "./tracing.mjs";
 
 const empty = { errors: 0, warnings: 0 };
@@ -9,12 +9,12 @@ export function info({ world, readOnly, config, now, interval }) {
   const names = [...new Set([...world.workloads, ...world.services].map((w) => w.namespace))].sort();
   const at = now();
   const { nodes } = graphOf(world, { graphType: "workload", inject: false, idle: true, namespaces: [], duration: 600, at });
-  const order = ["na", "healthy", "notReady", "degraded", "failure"];
+  const order = ["NA", "Healthy", "Not Ready", "Degraded", "Failure"];
   return {
     version: "0.1.0-mock", now: at * 1000, oldest: world.start - 7 * 86400, interval, cluster: "local", user: "jimin", readOnly,
     namespaces: names.map((name) => ({
       name, injected: name !== "ingress-nginx", ambient: false, controlPlane: false, mtls: name === "blog-system" ? "PERMISSIVE" : "STRICT",
-      health: [...nodes.values()].filter((n) => n.namespace === name).reduce((w, n) => (order.indexOf(n.health?.status ?? "na") > order.indexOf(w) ? n.health.status : w), "na"),
+      health: [...nodes.values()].filter((n) => n.namespace === name).reduce((w, n) => (order.indexOf(n.health?.status ?? "NA") > order.indexOf(w) ? n.health.status : w), "NA"),
       workloads: world.workloads.filter((w) => w.namespace === name).length, services: world.services.filter((s) => s.namespace === name).length,
       findings: name === "blog-system" ? config.list(new URLSearchParams({ namespaces: name }), at).reduce((s, c) => ({ errors: s.errors + c.findings.errors, warnings: s.warnings + c.findings.warnings }), empty) : empty,
     })),
@@ -29,15 +29,16 @@ function item(world, at, pick) {
   const responses = answers(world, at, pick);
   const rate = responses.reduce((s, r) => s + r.rate, 0);
   const bad = responses.filter((r) => /^[45]/.test(r.code)).reduce((s, r) => s + r.rate, 0);
-  return { health: health("http", "inbound", responses, 600, at, (t) => examples(world, t)), rate, errorShare: rate ? bad / rate : 0, findings: empty };
+  const said = verdict("http", "inbound", responses, 600);
+  return { health: { verdict: said, status: said.status }, examples: bad > 0 ? examples(world, at) : [], rate, errorShare: rate ? bad / rate : 0, findings: empty };
 }
 
 export function workloads({ world }, q, at) {
   const wanted = namespacesOf(q);
   return world.workloads.filter((w) => !wanted.length || wanted.includes(w.namespace)).map((w) => {
     const made = item(world, at, (f) => f.to === `${w.namespace}/${w.name}`);
-    const replicas = { desired: w.replicas, current: w.replicas, available: w.replicas, syncedProxies: w.sidecar ? w.replicas : -1 };
-    made.health.replicas = replicas;
+    const replicas = { name: w.name, desired: w.replicas, current: w.replicas, available: w.replicas, syncedProxies: w.sidecar ? w.replicas : -1 };
+    made.health.workloads = [replicas];
     return { namespace: w.namespace, name: w.name, kind: w.name === "mysql" ? "StatefulSet" : w.app === "web" ? "Rollout" : "Deployment", app: w.app, version: w.version, sidecar: w.sidecar, ambient: false, replicas, ...made };
   });
 }

@@ -76,8 +76,9 @@ function blogFlows(chapter, wave) {
     push({ from: "ingress-nginx/ingress-nginx-controller", service: "blog-system/was-service", to: "blog-system/was", rate: api, responses: ok(blog), times: [22, 88, 210] });
   } else if (chapter === "passthrough") {
     push({ from: "blog-system/web", service: "*/PassthroughCluster", to: null, rate: api, responses: ok(blog), times: [24, 92, 220], unmatched: [{
-      host: blog, address: "10.96.114.27:8080", rate: api, reason: "hostUnknown", meant: { namespace: "blog-system", name: "was-service", port: 8080 },
-      fix: "nginx of web sends Host: blog.jiminhome.shop to was-service:8080. In web-nginx-config, location /api, set\n  proxy_pass http://was-service.blog-system.svc.cluster.local:8080;\n  proxy_set_header Host was-service;", yaml: null }] });
+      host: blog, address: "10.96.114.27", port: 8080, rate: api, reason: { code: "publicHost", resource: "Ingress blog-system/blog-ingress" },
+      meant: { kind: "Service", namespace: "blog-system", name: "was-service", host: "was-service.blog-system.svc.cluster.local" }, arrived: { namespace: "blog-system", workload: "was", service: "was-service" },
+      message: `${blog} is a host of Ingress blog-system/blog-ingress, for clients outside`, yaml: null }] });
     push({ from: null, service: "blog-system/was-service", to: "blog-system/was", rate: api, responses: ok(blog), times: [22, 88, 210] });
   } else {
     push({ from: "blog-system/web", service: "blog-system/was-service", to: "blog-system/was", rate: api * (1 - canary), responses: was("was-service"), mtls: 1, principals: [principal("blog-system", "web"), principal("blog-system", "was")], times: [21 * slow, 83 * slow, 190 * slow] });

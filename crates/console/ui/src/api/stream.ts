@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { PREFIX, url } from "./client.ts";
 import type { Change, GraphPatch, HealthEvent, LogLine } from "./types.ts";
 
-export interface Events { graph: GraphPatch; health: HealthEvent; changes: Change; logs: LogLine[] }
+export interface Events { graph: GraphPatch; health: HealthEvent; changes: Change; logs: LogLine }
 export const connection = signal<"connecting" | "live" | "lost">("connecting");
 
 type Listener<K extends keyof Events> = (event: Events[K]) => void;

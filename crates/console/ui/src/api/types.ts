@@ -108,6 +108,8 @@ export interface Node {
   idle: Idle | null;
   serviceEntry: { namespace: string; name: string; hosts: string[]; internal: boolean } | null;
   health: Health | null;
+  /** Worst requests that it got in the window, at most three. Added by the console. */
+  examples: Example[];
 }
 
 export interface Badges {
@@ -146,6 +148,8 @@ export interface Edge<End = string> {
   /** Bytes a second of requests and of responses. */
   throughput: { request: number; response: number } | null;
   health: Health | null;
+  /** Worst requests of the window, at most three. Added by the console. */
+  examples: Example[];
   /** Why traffic went to no known service; empty for all other edges. */
   unmatched: Unmatched[];
   hidden: boolean;
@@ -159,53 +163,77 @@ export interface Security {
   morePrincipals: boolean;
 }
 
-/** What was asked for where no service was found, what was probably meant, and what mends it. */
+/** What was asked for where no service was found, why none was, and what was probably meant. */
 export interface Unmatched {
-  /** Host that the client named; empty: none (plain TCP). */
+  /** Host that the client named; empty: not known. */
   host: string;
-  /** Address and port that it dialled. */
+  /** Address that it dialled; empty: not known. */
   address: string;
+  port: number | null;
   rate: number;
-  /** Why no route matched. */
-  reason: "hostUnknown" | "hostOfAnotherNamespace" | "shortName" | "addressUnknown" | "httpVersion" | "registryOnly";
-  /** The service behind the address or nearest to the host. */
-  meant: { namespace: string; name: string; port: number } | null;
-  /** What to change, for a person. */
-  fix: string;
-  /** A resource that would mend it; null where the mend lies in the application. */
+  reason: UnmatchedReason;
+  meant: { kind: "Service" | "ServiceEntry"; namespace: string; name: string; host: string } | null;
+  /** Where the same requests arrived, as the server tells. */
+  arrived: { namespace: string; workload: string; service: string } | null;
+  /** All of it in words (English). */
+  message: string;
+  /** A resource that would mend it; null where the mend lies in the application. Added by the console. */
   yaml: string | null;
 }
 
-export type HealthStatus = "healthy" | "degraded" | "failure" | "notReady" | "na";
+export type UnmatchedReason =
+  | { code: "nothingKnown" }
+  | { code: "publicHost"; resource: string }
+  | { code: "podAddress"; workload: string }
+  | { code: "portNotServed"; ports: number[] }
+  | { code: "otherNamespace" }
+  | { code: "notVisible" }
+  | { code: "similar" }
+  | { code: "notRegistered" };
+
+export type HealthStatus = "Healthy" | "Degraded" | "Failure" | "Not Ready" | "NA";
 
 /** How well a thing does, and by which rule. */
 export interface Health {
-  status: HealthStatus;
-  /** The rule that decided; null: nothing failed, or nothing was asked. */
-  rule: HealthRule | null;
-  /** Requests in the window that the rule counts, and how many of them failed. */
-  total: number;
-  errors: number;
-  /** So many that it is no accident: fewer are shown, but do not turn the thing red. */
-  significant: boolean;
-  /** Worst requests of the window, at most three. */
-  examples: Example[];
-  /** Of a workload: pods asked for, there, ready, and in step with the control plane (-1: no sidecars). */
-  replicas: { desired: number; current: number; available: number; syncedProxies: number } | null;
+  /** What its requests say, as far as they suffice. */
+  verdict: Verdict;
+  /** The worse of that and of its pods; absent on edges, which have no pods. */
+  status?: HealthStatus;
+  /** Pods of its workloads. Absent on edges and services. */
+  workloads?: WorkloadReplicas[];
 }
 
-export interface HealthRule {
-  /** Regular expression of codes. */
-  code: string;
+export interface WorkloadReplicas {
+  name: string;
+  desired: number;
+  current: number;
+  available: number;
+  /** Whose proxies hold the newest configuration; -1: it has no sidecars. */
+  syncedProxies: number;
+}
+
+export interface Verdict {
+  status: HealthStatus;
+  /** Errors were seen, and too few requests to tell what they mean. */
+  notEnoughData: boolean;
+  reason: VerdictReason | null;
+}
+
+export interface VerdictReason {
+  /** The rule: patterns, and the percentages from which on it is degraded and fails (0: any error). */
+  tolerance: { code: string; protocol: string; direction: string; degraded: number; failure: number };
   protocol: string;
   direction: "inbound" | "outbound";
-  /** Percentages from which on it is degraded, and failing. */
-  degraded: number;
-  failure: number;
-  /** Where the rule stands: `default`, or the annotation or configuration that says so. */
-  source: string;
+  errors: number;
+  all: number;
+  percent: number;
+  /** Where the true share lies, in percent. */
+  interval: { low: number; high: number };
+  /** What the share would mean if it were certain. */
+  ifCertain: HealthStatus;
 }
 
+/** A bad request of the window. */
 export interface Example {
   at: number;
   method: string;
@@ -290,8 +318,9 @@ export interface WorkloadItem {
   version: string;
   sidecar: boolean;
   ambient: boolean;
-  replicas: Health["replicas"];
+  replicas: WorkloadReplicas | null;
   health: Health;
+  examples: Example[];
   /** Requests a second that arrive, and share of them that fails (0 to 1). */
   rate: number;
   errorShare: number;
@@ -305,6 +334,7 @@ export interface ServiceItem {
   selector: Record<string, string>;
   hosts: string[];
   health: Health;
+  examples: Example[];
   rate: number;
   errorShare: number;
   /** Configuration objects that apply to it. */
@@ -319,6 +349,7 @@ export interface AppItem {
   workloads: string[];
   services: string[];
   health: Health;
+  examples: Example[];
   rate: number;
   errorShare: number;
   findings: FindingCount;

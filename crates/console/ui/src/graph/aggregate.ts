@@ -1,7 +1,7 @@
 // Semantic zoom: a mesh of more nodes than a person can read is shown as its namespaces, and those that were opened as
 // their apps or nodes, with the sums of the edges between. Pure.
 import type { Badges, Edge, Health, HealthStatus, Node } from "../api/types.ts";
-import { addTally, edgeId, emptyTally, type GraphModel, protocols } from "./model.ts";
+import { addTally, edgeId, emptyTally, type GraphModel, protocols, statusOf } from "./model.ts";
 
 /** From so many nodes on, namespaces are closed unless they are opened. */
 export const LIMIT = 250;
@@ -46,7 +46,7 @@ function closed(namespace: string, inside: Node[]): Node {
     key: groupKey(namespace), kind: "aggregate", namespace, aggregate: ["namespace", namespace],
     workload: "", app: "", version: "", service: "", services: [], labels: {}, traffic, idle,
     badges: noBadges, egress: null, serviceEntry: null, root: inside.some((n) => n.root),
-    outOfMesh: inside.every((n) => n.outOfMesh), health: worst(inside.map((n) => n.health)),
+    outOfMesh: inside.every((n) => n.outOfMesh), health: worst(inside.map((n) => n.health)), examples: inside.flatMap((n) => n.examples).slice(0, 3),
   };
 }
 
@@ -56,11 +56,11 @@ const noBadges: Badges = {
   ingressWaypoint: false, gatewayApi: false,
 };
 
-const severity: HealthStatus[] = ["na", "healthy", "notReady", "degraded", "failure"];
+const severity: HealthStatus[] = ["NA", "Healthy", "Not Ready", "Degraded", "Failure"];
 
 /** The worst one, whose rule and examples are then shown. */
 export function worst(all: (Health | null)[]): Health | null {
-  return all.reduce((w, h) => (h && (!w || severity.indexOf(h.status) > severity.indexOf(w.status)) ? h : w), null);
+  return all.reduce((w, h) => (h && (!w || severity.indexOf(statusOf(h)) > severity.indexOf(statusOf(w))) ? h : w), null);
 }
 
 function merge(a: Edge, b: Edge): Edge {
@@ -78,6 +78,6 @@ function merge(a: Edge, b: Edge): Edge {
     : a.throughput ?? b.throughput;
   return {
     ...a, rates: addTally(a.rates, b.rates), responses: [...a.responses, ...b.responses], security, throughput,
-    responseTimes: times, health: worst([a.health, b.health]), unmatched: [...a.unmatched, ...b.unmatched],
+    responseTimes: times, health: worst([a.health, b.health]), examples: [...a.examples, ...b.examples].slice(0, 3), unmatched: [...a.unmatched, ...b.unmatched],
   };
 }

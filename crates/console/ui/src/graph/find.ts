@@ -3,7 +3,7 @@
 // As in Kiali, OR binds tighter than AND unless parentheses say otherwise. An operand speaks of nodes or of edges; asked of
 // the other kind it is neither true nor false, so that `! mtls` finds no node. Pure: a parser and an evaluator.
 import type { Edge, Node } from "../api/types.ts";
-import { errorsOf, hasTraffic, nodeName, requestsIn } from "./model.ts";
+import { errorsOf, hasTraffic, nodeName, requestsIn, statusOf } from "./model.ts";
 
 export type Op = "=" | "!=" | ">" | ">=" | "<" | "<=" | "contains" | "startswith" | "endswith";
 
@@ -73,7 +73,7 @@ const nodeOperands: Record<string, NodeGetter> = {
 const nodeFlags: Record<string, (n: Node) => boolean> = {
   circuitbreaker: (n) => n.badges.circuitBreaker,
   faultinjection: (n) => n.badges.faultInjection,
-  healthy: (n) => n.health === null || n.health.status === "healthy" || n.health.status === "na",
+  healthy: (n) => ["Healthy", "NA"].includes(statusOf(n.health)),
   idle: (n) => n.idle !== null || !hasTraffic(n),
   mirroring: (n) => n.badges.mirroring,
   outside: (n) => n.outside,

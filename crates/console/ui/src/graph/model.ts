@@ -1,6 +1,6 @@
 // The graph as the page holds it: by key, so that a patch of the stream can be laid over it, with what is derived from one
 // node or edge alone (its name, its tone). Pure.
-import type { Edge, Graph, GraphPatch, GraphType, Node, Protocol, Tally } from "../api/types.ts";
+import type { Edge, Graph, GraphPatch, GraphType, Health, HealthStatus, Node, Protocol, Tally } from "../api/types.ts";
 
 export interface GraphModel {
   graphType: GraphType;
@@ -91,23 +91,28 @@ export function nodeSubtitle(node: Node, type: GraphType): string {
   return "";
 }
 
+/** Of a node the worse of its requests and pods, of an edge that of its requests. */
+export const statusOf = (health: Health | null): HealthStatus => health?.status ?? health?.verdict.status ?? "NA";
+
 export function edgeTone(edge: Edge): Tone {
   if (edge.rates.total <= 0) return "idle";
-  if (edge.health?.status === "failure") return "failure";
-  if (edge.health?.status === "degraded") return "degraded";
+  const status = statusOf(edge.health);
+  if (status === "Failure") return "failure";
+  if (status === "Degraded") return "degraded";
   const secure = (edge.security?.mtls ?? 0) >= 0.5;
   if (!secure) return "plain";
   return edge.protocol === "tcp" ? "tcp" : "mtls";
 }
 
 export function nodeTone(node: Node): Tone {
+  const status = statusOf(node.health);
   if (node.idle || (!hasTraffic(node) && node.kind !== "unknown")) {
-    return node.health?.status === "failure" ? "failure" : node.health?.status === "degraded" ? "degraded" : "idle";
+    return status === "Failure" ? "failure" : status === "Degraded" ? "degraded" : "idle";
   }
   if (node.egress === "BlackHoleCluster") return "failure";
   if (node.egress === "PassthroughCluster") return "degraded";
-  if (node.health?.status === "failure") return "failure";
-  if (node.health?.status === "degraded" || node.health?.status === "notReady") return "degraded";
+  if (status === "Failure") return "failure";
+  if (status === "Degraded" || status === "Not Ready") return "degraded";
   if (node.outOfMesh || node.kind === "unknown" || (node.serviceEntry && !node.serviceEntry.internal)) return "plain";
   return "mtls";
 }

@@ -5,7 +5,7 @@ import { bytes, duration, percent, short } from "../state/format.ts";
 import { go, view } from "../state/store.ts";
 import { Table } from "../parts/table.tsx";
 import { HealthSign } from "../parts/health.tsx";
-import { edgeId, errorShare, type GraphModel } from "./model.ts";
+import { edgeId, errorShare, type GraphModel, statusOf } from "./model.ts";
 import type { Marks } from "./scene.ts";
 import { fullName } from "./words.ts";
 
@@ -18,7 +18,7 @@ export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }
     <Table caption={t("table.caption")} rows={edges} id={(e) => edgeId(e)} selected={selected} sort="rate" descending
       onOpen={(e) => go({ selected: edgeId(e) })}
       columns={[
-        { id: "health", title: t("common.health"), cell: (e) => <HealthSign status={e.health?.status ?? "na"} />, value: (e) => e.health?.status ?? "" },
+        { id: "health", title: t("common.health"), cell: (e) => <HealthSign status={statusOf(e.health)} />, value: (e) => statusOf(e.health) },
         { id: "source", title: t("table.source"), cell: (e) => node(e.source), value: (e) => node(e.source), row: true },
         { id: "target", title: t("table.target"), cell: (e) => node(e.target), value: (e) => node(e.target) },
         { id: "protocol", title: t("table.protocol"), cell: (e) => e.protocol.toUpperCase(), value: (e) => e.protocol },

@@ -8,12 +8,13 @@ import { groupKey, isGroup } from "./aggregate.ts";
 import { arrange } from "./arrange.ts";
 import { Engine } from "./engine.ts";
 import type { Hit } from "./hit.ts";
-import { edgeId, errorShare, type GraphModel } from "./model.ts";
+import { edgeId, errorShare, type GraphModel, statusOf } from "./model.ts";
 import type { Point } from "./layout.ts";
 import { buildScene, type Marks } from "./scene.ts";
 import { type Memory, place } from "./stable.ts";
 import { edgeLines, fullName } from "./words.ts";
 import { expose } from "./expose.ts";
+import { healthWord } from "../parts/health.tsx";
 import { percent } from "../state/format.ts";
 import { Legend } from "./legend.tsx";
 import { Popover } from "../parts/popover.tsx";
@@ -160,7 +161,7 @@ function describe(model: GraphModel, hit: NonNullable<Hit>): string {
   if (hit.kind === "node") {
     const node = model.nodes.get(hit.key);
     if (!node) return "";
-    const status = node.health ? t(`health.${node.health.status}`) : "";
+    const status = node.health ? healthWord(statusOf(node.health)) : "";
     return [fullName(node, model.graphType), [node.namespace, status].filter(Boolean).join(" · ")].join("\n");
   }
   const edge = model.edges.get(hit.id);

@@ -1,6 +1,7 @@
 // Applications: all workloads with the same app label, and the services before them.
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
+import { statusOf } from "../graph/model.ts";
 import { t } from "../i18n/index.ts";
 import { TrafficCharts } from "../panel/traffic.tsx";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
@@ -22,9 +23,9 @@ export default function Applications(): JSX.Element {
   if (!it) return <Empty title={t("common.gone")} hint={t("common.gone.hint")} />;
   return (
     <div class="page">
-      <Head page="applications" name={it.name} namespace={it.namespace}><HealthSign status={it.health.status} word /></Head>
+      <Head page="applications" name={it.name} namespace={it.namespace}><HealthSign status={statusOf(it.health)} word /></Head>
       <div class="split">
-        <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} /></section>
+        <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
         <section class="card"><h2>{t("common.details")}</h2>
           <dl class="facts">
             <dt>{t("nav.workloads")}</dt><dd><ul class="plain">{it.workloads.map((w) => <li key={w}><a href={href({ page: "workloads", path: [it.namespace, w] })}>{w}</a></li>)}</ul></dd>

@@ -5,6 +5,7 @@ import { Counts } from "../parts/findings.tsx";
 import { HealthSign } from "../parts/health.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { type Column, Table } from "../parts/table.tsx";
+import { statusOf } from "../graph/model.ts";
 import type { FindingCount, Health } from "../api/types.ts";
 import { percent, short } from "../state/format.ts";
 import { type Loaded, useLoad } from "../state/load.ts";
@@ -21,12 +22,12 @@ export function useItems<R>(name: string, load: (namespaces: string, at: number 
   return useLoad(`${name}/${ns}/${turn}`, () => load(ns, at));
 }
 
-const order = ["failure", "degraded", "notReady", "healthy", "na"];
+const order = ["Failure", "Degraded", "Not Ready", "Healthy", "NA"];
 
 export function List<R extends Item>({ page, items, extra, words }: { page: PageName; items: Loaded<R[]>; extra: Column<R>[]; words: (row: R) => string }): JSX.Element {
   const title = t(`nav.${page}`);
   const columns: Column<R>[] = [
-    { id: "health", title: t("common.health"), cell: (r) => <HealthSign status={r.health.status} word />, value: (r) => order.indexOf(r.health.status) },
+    { id: "health", title: t("common.health"), cell: (r) => <HealthSign status={statusOf(r.health)} word />, value: (r) => order.indexOf(statusOf(r.health)) },
     { id: "name", title: t("common.name"), cell: (r) => r.name, value: (r) => r.name, row: true },
     { id: "namespace", title: t("common.namespace"), cell: (r) => r.namespace, value: (r) => r.namespace },
     ...extra,

@@ -1,6 +1,7 @@
 // The first look: is it well, what is wrong, what has changed.
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
+import { statusOf } from "../graph/model.ts";
 import { t } from "../i18n/index.ts";
 import { ChangeList } from "../parts/changes.tsx";
 import { Chart } from "../parts/chart.tsx";
@@ -21,7 +22,7 @@ export default function Overview(): JSX.Element {
   const loaded = useLoad(`${ns}/${turn}`, () => Promise.all([api.workloads(ns, at), api.services(ns, at), api.mesh(at)]));
   if (!loaded.data) return loaded.error ? <Problem error={loaded.error} again={loaded.again} /> : <Waiting />;
   const [workloads, services, mesh] = loaded.data;
-  const troubled = workloads.filter((w) => ["failure", "degraded", "notReady"].includes(w.health.status));
+  const troubled = workloads.filter((w) => ["Failure", "Degraded", "Not Ready"].includes(statusOf(w.health)));
   const rate = services.reduce((s, x) => s + x.rate, 0);
   const bad = services.reduce((s, x) => s + x.rate * x.errorShare, 0);
   const soon = mesh.certificates.filter((c) => c.notAfter - turn < 14 * 86400 && c.role !== "workload");
@@ -43,10 +44,10 @@ export default function Overview(): JSX.Element {
           {troubled.length + soon.length + out === 0 && <p class="muted">{t("overview.allWell")}</p>}
           <ul class="attention">
             {troubled.map((w) => (
-              <li key={w.namespace + w.name}><HealthSign status={w.health.status} /><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a><span class="muted grow">{w.namespace}</span>{w.errorShare > 0 && <span class="bad">{percent(w.errorShare)}</span>}</li>
+              <li key={w.namespace + w.name}><HealthSign status={statusOf(w.health)} /><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a><span class="muted grow">{w.namespace}</span>{w.errorShare > 0 && <span class="bad">{percent(w.errorShare)}</span>}</li>
             ))}
-            {soon.map((c) => <li key={c.subject}><HealthSign status="degraded" /><a href={href({ page: "mesh" })}>{c.subject}</a><span class="muted grow">{t("mesh.expires", { span: duration((c.notAfter - turn) * 1000) })}</span></li>)}
-            {mesh.proxies.filter((p) => p.sync === "rejected").map((p) => <li key={p.pod}><HealthSign status="failure" /><a href={href({ page: "mesh" })}>{p.pod}</a><span class="muted grow">{t("mesh.sync.rejected")}</span></li>)}
+            {soon.map((c) => <li key={c.subject}><HealthSign status="Degraded" /><a href={href({ page: "mesh" })}>{c.subject}</a><span class="muted grow">{t("mesh.expires", { span: duration((c.notAfter - turn) * 1000) })}</span></li>)}
+            {mesh.proxies.filter((p) => p.sync === "rejected").map((p) => <li key={p.pod}><HealthSign status="Failure" /><a href={href({ page: "mesh" })}>{p.pod}</a><span class="muted grow">{t("mesh.sync.rejected")}</span></li>)}
           </ul>
         </section>
       </div>

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
 import type { ServiceItem } from "../api/types.ts";
+import { statusOf } from "../graph/model.ts";
 import { t } from "../i18n/index.ts";
 import { TrafficCharts } from "../panel/traffic.tsx";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
@@ -29,13 +30,13 @@ function Service({ it }: { it: ServiceItem }): JSX.Element {
   const tab = view.value.tab || "overview";
   return (
     <div class="page">
-      <Head page="services" name={it.name} namespace={it.namespace}><HealthSign status={it.health.status} word /></Head>
+      <Head page="services" name={it.name} namespace={it.namespace}><HealthSign status={statusOf(it.health)} word /></Head>
       <Tabs label={it.name} open={tab} onOpen={(id) => go({ tab: id === "overview" ? "" : id, extra: {} })} tabs={[
         { id: "overview", title: t("nav.overview") }, { id: "inbound", title: t("workload.inbound") }, { id: "wizards", title: t("panel.wizards") },
       ]}>
         {tab === "overview" && (
           <div class="split">
-            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} /></section>
+            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
             <section class="card"><h2>{t("common.details")}</h2>
               <dl class="facts">
                 <dt>{t("service.hosts")}</dt><dd class="mono wrap">{it.hosts.join(", ")}</dd>

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
 import type { WorkloadItem } from "../api/types.ts";
+import { statusOf } from "../graph/model.ts";
 import { t } from "../i18n/index.ts";
 import { TrafficCharts } from "../panel/traffic.tsx";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
@@ -33,14 +34,14 @@ function Workload({ it }: { it: WorkloadItem }): JSX.Element {
   const labels = (end: string): string => `${end}_workload_namespace="${it.namespace}",${end}_workload="${it.name}"`;
   return (
     <div class="page">
-      <Head page="workloads" name={it.name} namespace={it.namespace}><HealthSign status={it.health.status} word /></Head>
+      <Head page="workloads" name={it.name} namespace={it.namespace}><HealthSign status={statusOf(it.health)} word /></Head>
       <Tabs label={it.name} open={tab} onOpen={(id) => go({ tab: id === "overview" ? "" : id, extra: {} })} tabs={[
         { id: "overview", title: t("nav.overview") }, { id: "inbound", title: t("workload.inbound") }, { id: "outbound", title: t("workload.outbound") },
         { id: "logs", title: t("nav.logs") }, { id: "traces", title: t("nav.traces") },
       ]}>
         {tab === "overview" && (
           <div class="split">
-            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} /></section>
+            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
             <section class="card"><h2>{t("common.details")}</h2>
               <dl class="facts">
                 <dt>{t("common.kind")}</dt><dd>{it.kind}</dd>

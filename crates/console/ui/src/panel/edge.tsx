@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { Edge, Unmatched } from "../api/types.ts";
 import { selectorOf } from "../api/prometheus.ts";
-import { errorShare, type GraphModel, nodeName } from "../graph/model.ts";
+import { errorShare, type GraphModel, nodeName, statusOf } from "../graph/model.ts";
 import { fullName, rate } from "../graph/words.ts";
 import { t } from "../i18n/index.ts";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
@@ -22,7 +22,7 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
         <p class="eyebrow">{edge.protocol.toUpperCase()}</p>
         <h2 class="route">{end(edge.source, fullName(source, model.graphType))} <span aria-hidden="true">→</span> {end(edge.target, fullName(target, model.graphType))}</h2>
         <p class="status-line">
-          {edge.health && <HealthSign status={edge.health.status} word />}
+          {edge.health && <HealthSign status={statusOf(edge.health)} word />}
           <SecurityLine edge={edge} />
         </p>
       </header>
@@ -33,7 +33,7 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
         {edge.responseTimes && (["p50", "p95", "p99", "avg"] as const).map((s) => <Number key={s} label={s === "avg" ? t("graph.stat.avg") : s.toUpperCase()} value={duration(edge.responseTimes![s])} />)}
         {edge.throughput && <Number label={t("panel.throughput")} value={`${bytes(edge.throughput.response)}/s`} />}
       </section>
-      {edge.health && edge.protocol !== "tcp" && <section><h3>{t("panel.whyRed")}</h3><HealthReasons health={edge.health} /></section>}
+      {edge.health && edge.protocol !== "tcp" && <section><h3>{t("panel.whyRed")}</h3><HealthReasons health={edge.health} examples={edge.examples} /></section>}
       {edge.responses.length > 0 && edge.protocol !== "tcp" && <Responses edge={edge} />}
       {edge.security && (edge.security.sourcePrincipal || edge.security.destinationPrincipal || edge.security.mtls > 0) && (
         <section><h3>{t("panel.security")}</h3>
@@ -108,14 +108,32 @@ export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: 
         <div key={`${u.host}${u.address}`}>
           <dl class="facts">
             {u.host && <><dt>{t("unmatched.host")}</dt><dd class="mono wrap">{u.host}</dd></>}
-            <dt>{t("unmatched.address")}</dt><dd class="mono wrap">{u.address}</dd>
-            <dt>{t("unmatched.reason")}</dt><dd>{t(`unmatched.reason.${u.reason}`)}</dd>
-            {u.meant && <><dt>{t("unmatched.meant")}</dt><dd><a href={href({ page: "services", path: [u.meant.namespace, u.meant.name] })}>{u.meant.name}.{u.meant.namespace}:{u.meant.port}</a></dd></>}
+            {u.address && <><dt>{t("unmatched.address")}</dt><dd class="mono wrap">{u.address}{u.port !== null && `:${u.port}`}</dd></>}
+            <dt>{t("unmatched.reason")}</dt><dd>{whyUnmatched(u)}</dd>
+            {u.meant && <><dt>{t("unmatched.meant")}</dt><dd><a href={u.meant.kind === "Service" ? href({ page: "services", path: [u.meant.namespace, u.meant.name] }) : href({ page: "config", path: [u.meant.namespace, "ServiceEntry", u.meant.name] })}>{u.meant.kind} {u.meant.name}.{u.meant.namespace}</a></dd></>}
           </dl>
-          <p class="fix"><strong>{t("unmatched.fix")}</strong> {u.fix}</p>
+          {mend(u) && <p class="fix"><strong>{t("unmatched.fix")}</strong> {mend(u)}</p>}
           {u.yaml && <p><a class="button" href={href({ page: "config", path: ["new"], extra: { yaml: u.yaml } })}>{t("unmatched.apply")}</a></p>}
         </div>
       ))}
     </section>
   );
+}
+
+function whyUnmatched({ reason, host, address, port }: Unmatched): string {
+  const what = host || address;
+  switch (reason.code) {
+    case "publicHost": return t("unmatched.reason.publicHost", { what, resource: reason.resource });
+    case "podAddress": return t("unmatched.reason.podAddress", { what, workload: reason.workload });
+    case "portNotServed": return t("unmatched.reason.portNotServed", { what, port: port ?? "", ports: reason.ports.join(", ") });
+    case "nothingKnown": return t("unmatched.reason.nothingKnown");
+    default: return t(`unmatched.reason.${reason.code}`, { what });
+  }
+}
+
+/** What to change so that the service that was meant is found. */
+function mend({ reason, meant, port }: Unmatched): string {
+  if (reason.code === "publicHost" && meant) return t("unmatched.mend.publicHost", { host: meant.host, name: meant.name, port: port ?? "" });
+  if (reason.code === "notRegistered" || reason.code === "notVisible") return t(`unmatched.mend.${reason.code}`);
+  return meant ? t("unmatched.mend.ask", { host: meant.host }) : "";
 }

@@ -1,6 +1,6 @@
 // The whole graph: how much is there, what is worst, what has changed lately.
 import type { JSX } from "preact";
-import { edgeId, edgeTone, errorShare, type GraphModel } from "../graph/model.ts";
+import { edgeId, edgeTone, errorShare, type GraphModel, statusOf } from "../graph/model.ts";
 import { fullName } from "../graph/words.ts";
 import { t } from "../i18n/index.ts";
 import { percent, short } from "../state/format.ts";
@@ -30,7 +30,7 @@ export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
             {bad.slice(0, 8).map((e) => (
               <li key={edgeId(e)}>
                 <button type="button" onClick={() => go({ selected: edgeId(e) })}>
-                  <HealthSign status={e.health?.status ?? "degraded"} />
+                  <HealthSign status={e.unmatched.length ? "Degraded" : statusOf(e.health)} />
                   <span class="grow clip">{fullName(model.nodes.get(e.source)!, model.graphType)} → {fullName(model.nodes.get(e.target)!, model.graphType)}</span>
                   <span class="bad">{errorShare(e.rates) > 0 ? percent(errorShare(e.rates)) : ""}</span>
                 </button>

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import type { Idle, Node, Tally } from "../api/types.ts";
 import { selectorOf } from "../api/prometheus.ts";
 import { isGroup } from "../graph/aggregate.ts";
-import { edgeId, errorShare, type GraphModel, nodeName, protocols } from "../graph/model.ts";
+import { edgeId, edgeTone, errorShare, type GraphModel, nodeName, protocols, statusOf } from "../graph/model.ts";
 import { shapeOf } from "../graph/scene.ts";
 import { openGroup } from "../graph/view.tsx";
 import { fullName, rate } from "../graph/words.ts";
@@ -23,13 +23,13 @@ export function NodePanel({ node, model }: { node: Node; model: GraphModel }): J
       <header>
         <p class="eyebrow">{t(`shape.${shapeOf(node)}`)}{node.namespace && !isGroup(node.key) ? ` · ${node.namespace}` : ""}</p>
         <h2>{fullName(node, model.graphType)}</h2>
-        <p class="status-line">{node.health && <HealthSign status={node.health.status} word />}{node.outOfMesh && <span class="muted">{t("badge.outOfMesh")}</span>}</p>
+        <p class="status-line">{node.health && <HealthSign status={statusOf(node.health)} word />}{node.outOfMesh && <span class="muted">{t("badge.outOfMesh")}</span>}</p>
       </header>
       {node.idle && <p class="callout quiet">{whyIdle(node.idle)}</p>}
       {unmatched.length > 0 && <Unmatching list={unmatched} blackhole={node.egress === "BlackHoleCluster"} />}
       {isGroup(node.key) && <p><button type="button" class="button" onClick={() => openGroup(node.key)}>{t("graph.openNamespace")}</button></p>}
       <Traffic node={node} />
-      {node.health && <section><h3>{t("common.health")}</h3><HealthReasons health={node.health} /></section>}
+      {node.health && <section><h3>{t("common.health")}</h3><HealthReasons health={node.health} examples={node.examples} /></section>}
       <Badges node={node} />
       <Neighbours node={node} model={model} />
       {node.kind !== "unknown" && !node.egress && <TrafficCharts selector={selectorOf.node(node)} reporter={reporter} tcp={tcp} />}
@@ -97,7 +97,7 @@ function Neighbours({ node, model }: { node: Node; model: GraphModel }): JSX.Ele
             <button type="button" onClick={() => go({ selected: edgeId(e) })}>
               <span aria-hidden="true">{e.source === node.key ? "→" : "←"}</span><span class="sr">{e.source === node.key ? t("table.target") : t("table.source")}</span>
               <span class="grow clip">{fullName(other, model.graphType)}</span><span class="muted">{rate(e, e.rates)}</span>
-              {e.health && e.health.status !== "healthy" && <HealthSign status={e.health.status} />}
+              {["failure", "degraded"].includes(edgeTone(e)) && <HealthSign status={statusOf(e.health)} />}
             </button>
           </li>
         );

@@ -6,24 +6,29 @@ import { clock, duration, percent, short } from "../state/format.ts";
 import { href } from "../state/store.ts";
 
 const marks: Record<HealthStatus, string> = {
-  healthy: "M5.5 10.5l3 3 6-7",
-  degraded: "M10 6v5M10 13.8v.2",
-  failure: "M7 7l6 6M13 7l-6 6",
-  notReady: "M6.5 10h7",
-  na: "M10 10h.1",
+  Healthy: "M5.5 10.5l3 3 6-7",
+  Degraded: "M10 6v5M10 13.8v.2",
+  Failure: "M7 7l6 6M13 7l-6 6",
+  "Not Ready": "M6.5 10h7",
+  NA: "M10 10h.1",
 };
 const outlines: Record<HealthStatus, string> = {
-  healthy: "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
-  degraded: "M10 2.2L18.4 17H1.6z",
-  failure: "M3.6 2.6h12.8a1 1 0 0 1 1 1v12.8a1 1 0 0 1-1 1H3.6a1 1 0 0 1-1-1V3.6a1 1 0 0 1 1-1z",
-  notReady: "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
-  na: "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
+  Healthy: "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
+  Degraded: "M10 2.2L18.4 17H1.6z",
+  Failure: "M3.6 2.6h12.8a1 1 0 0 1 1 1v12.8a1 1 0 0 1-1 1H3.6a1 1 0 0 1-1-1V3.6a1 1 0 0 1 1-1z",
+  "Not Ready": "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
+  NA: "M10 2.2a7.8 7.8 0 1 0 0 15.6 7.8 7.8 0 0 0 0-15.6z",
 };
 
+/** How a state is called in messages and in the style sheet. */
+const slugs = { Healthy: "healthy", Degraded: "degraded", Failure: "failure", "Not Ready": "notReady", NA: "na" } as const;
+
+export const healthWord = (status: HealthStatus): string => t(`health.${slugs[status]}`);
+
 export function HealthSign({ status, word = false }: { status: HealthStatus; word?: boolean }): JSX.Element {
-  const name = t(`health.${status}`);
+  const name = healthWord(status);
   return (
-    <span class={`health health-${status}`}>
+    <span class={`health health-${slugs[status]}`}>
       <svg width="16" height="16" viewBox="0 0 20 20" role={word ? undefined : "img"} aria-label={word ? undefined : name} aria-hidden={word ? "true" : undefined}>
         <path d={outlines[status]} class="outline" />
         <path d={marks[status]} class="mark" />
@@ -34,35 +39,35 @@ export function HealthSign({ status, word = false }: { status: HealthStatus; wor
 }
 
 /** Why it has this colour: the rule, what was measured, whether that is enough, the worst requests. */
-export function HealthReasons({ health }: { health: Health }): JSX.Element {
-  const { rule } = health;
+export function HealthReasons({ health, examples }: { health: Health; examples: Example[] }): JSX.Element {
+  const { reason, notEnoughData } = health.verdict;
   const from = (p: number): string => (p <= 0 ? t("health.rule.anyError") : percent(p / 100));
   return (
     <div class="reasons">
       <dl class="facts">
         <dt>{t("health.rule")}</dt>
         <dd>
-          {rule
-            ? t("health.rule.text", { protocol: rule.protocol.toUpperCase(), code: rule.code, direction: t(`health.direction.${rule.direction}`), degraded: from(rule.degraded), failure: from(rule.failure) })
+          {reason
+            ? t("health.rule.text", { protocol: reason.protocol.toUpperCase(), code: reason.tolerance.code, direction: t(`health.direction.${reason.direction}`), degraded: from(reason.tolerance.degraded), failure: from(reason.tolerance.failure) })
             : t("health.rule.none")}
         </dd>
-        {rule && <><dt>{t("health.rule.source")}</dt><dd>{rule.source}</dd></>}
-        {health.total > 0 && (
+        {reason && (
           <><dt>{t("health.measured")}</dt>
             <dd>
-              {t("health.measured.text", { errors: short(health.errors), total: short(health.total), share: percent(health.errors / health.total) })}
-              {health.errors > 0 && <small>{health.significant ? t("health.significant") : t("health.insignificant")}</small>}
+              {t("health.measured.text", { errors: short(reason.errors), total: short(reason.all), share: percent(reason.percent / 100) })}
+              <small>{t("health.interval", { low: percent(reason.interval.low / 100), high: percent(reason.interval.high / 100) })}</small>
+              {reason.errors > 0 && <small>{notEnoughData ? t("health.insignificant", { status: healthWord(reason.ifCertain) }) : t("health.significant")}</small>}
             </dd></>
         )}
-        {health.replicas && (
-          <><dt>{t("health.replicas")}</dt>
+        {health.workloads?.map((w) => (
+          <><dt>{t("health.replicas")}{health.workloads!.length > 1 && ` · ${w.name}`}</dt>
             <dd>
-              {t("health.replicas.text", { available: health.replicas.available, desired: health.replicas.desired })}
-              {health.replicas.syncedProxies >= 0 && <small>{t("health.proxies.text", { synced: health.replicas.syncedProxies, current: health.replicas.current })}</small>}
+              {t("health.replicas.text", { available: w.available, desired: w.desired })}
+              {w.syncedProxies >= 0 && <small>{t("health.proxies.text", { synced: w.syncedProxies, current: w.current })}</small>}
             </dd></>
-        )}
+        ))}
       </dl>
-      {health.examples.length > 0 && <Examples list={health.examples} />}
+      {examples.length > 0 && <Examples list={examples} />}
     </div>
   );
 }
