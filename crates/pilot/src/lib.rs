@@ -27,6 +27,7 @@ mod scope;
 mod secret;
 mod snapshot;
 mod unsupported;
+mod workload;
 
 use std::sync::Arc;
 
@@ -105,7 +106,8 @@ pub fn compile_all(snapshot: &Snapshot, proxy: &ProxyKey) -> (ir::Proxy, Vec<Dia
             Some(ir::Resource::Endpoints(r)) => drop(all.endpoints.insert(name.name, r)),
             Some(ir::Resource::Secret(r)) => drop(all.secrets.insert(name.name, r)),
             Some(ir::Resource::VirtualHost(asked, r)) => drop(all.virtual_hosts.insert(asked, r)),
-            None => {}
+            // Whose an address is, is no part of a configuration.
+            Some(ir::Resource::Workload(..)) | None => {}
         }
     }
     let mut diagnostics = ctx.finish().1;

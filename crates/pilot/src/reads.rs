@@ -20,6 +20,8 @@ pub enum ReadKey {
     Endpoints(Str, Str),
     /// Which EndpointSlices name an address, and with which ports.
     Address(IpAddr),
+    /// Which pods and WorkloadEntries say that an address is their own.
+    Owners(IpAddr),
 }
 
 /// The set of what was looked at.

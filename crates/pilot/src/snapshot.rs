@@ -1,5 +1,6 @@
 //! An immutable index of all resources. A change makes a new one that shares everything that did not change.
 
+mod addresses;
 mod discovery;
 mod keys;
 mod prepare;
@@ -181,6 +182,7 @@ pub struct Snapshot {
     destination_rules: Arc<DestinationRules>,
     gateway_api: Arc<gateway_api::Model>,
     slices: Arc<SliceIndex>,
+    addresses: Arc<addresses::Addresses>,
     problems: Arc<Problems>,
     /// What compiling says of objects, known before anybody asks for what they are compiled into.
     findings: Arc<Problems>,
@@ -267,6 +269,7 @@ impl Snapshot {
             destination_rules: Arc::default(),
             gateway_api: Arc::default(),
             slices: Arc::default(),
+            addresses: Arc::default(),
             problems: Arc::default(),
             findings: Arc::default(),
             key_sets: Arc::default(),
@@ -342,6 +345,7 @@ impl Snapshot {
         if kind == Kind::EndpointSlice {
             self.index_slice(&namespace, &name, &also);
         }
+        self.index_addresses(kind, &namespace, &name, &also);
         let mut now = self.index_keys(kind, &namespace, &name);
         if same_ports(
             before.as_deref(),
@@ -367,6 +371,7 @@ impl Snapshot {
         if kind == Kind::EndpointSlice {
             self.index_slice(&namespace, &name, &also);
         }
+        self.index_addresses(kind, &namespace, &name, &also);
         stale.mark(kind);
         ChangeKey { kind, namespace, name, also }
     }
@@ -421,7 +426,7 @@ impl Snapshot {
                 let addresses = addresses.filter_map(|a| a.parse().ok()).map(ReadKey::Address);
                 service.into_iter().chain(addresses).collect()
             }
-            _ => Vec::new(),
+            _ => self.addresses_of(kind, namespace, name).into_iter().map(ReadKey::Owners).collect(),
         }
     }
 

@@ -126,6 +126,7 @@ fn one_name_compiles_to_what_the_whole_has() {
                     varka_engine::ir::Resource::Endpoints(r) => whole.endpoints.get(&name.name) == Some(&r),
                     varka_engine::ir::Resource::Secret(r) => whole.secrets.get(&name.name) == Some(&r),
                     varka_engine::ir::Resource::VirtualHost(asked, r) => whole.virtual_hosts.get(&asked) == Some(&r),
+                    varka_engine::ir::Resource::Workload(..) => false,
                 };
                 assert!(same, "{}: {name:?} differs", case.name);
             }

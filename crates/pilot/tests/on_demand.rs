@@ -218,7 +218,7 @@ impl Holder<'_> {
             Some(Resource::Cluster(r)) => drop(held.clusters.insert(name.name, r)),
             Some(Resource::Endpoints(r)) => drop(held.endpoints.insert(name.name, r)),
             Some(Resource::VirtualHost(asked, r)) => drop(held.virtual_hosts.insert(asked, r)),
-            Some(Resource::Secret(_)) => {}
+            Some(Resource::Secret(_) | Resource::Workload(..)) => {}
             None => {
                 held.absent.insert(key);
                 held.listeners.retain(|n, _| kind != ResourceType::Listener || *n != name.name);

@@ -327,6 +327,11 @@ impl Bootstrap {
         self.metadata.get(ON_DEMAND).and_then(serde_json::Value::as_str) == Some("true")
     }
 
+    /// Network of its addresses; empty: the default one.
+    pub(crate) fn network(&self) -> &str {
+        self.metadata.get("NETWORK").and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
     /// `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
     pub fn node_id(&self) -> String {
         format!("{}~{}~{}.{}~{}", self.role.as_str(), self.ip, self.pod_name, self.namespace, self.domain)

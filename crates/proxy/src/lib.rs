@@ -41,6 +41,7 @@ mod status;
 mod tcp;
 mod tls;
 mod worker;
+mod workloads;
 
 pub use bootstrap::{
     AppMetrics, Args, Bootstrap, Engine, GrpcProbe, HttpGet, HttpHeader, OriginalDst, Ports, Prober, Role,

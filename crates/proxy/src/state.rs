@@ -17,6 +17,7 @@ use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::tls::SecretStore;
+use crate::workloads::Workloads;
 use crate::{overload, peer};
 
 /// Where a proxy is in its life.
@@ -57,6 +58,8 @@ pub struct State {
     pub(crate) clusters: Clusters,
     /// What is said of ourselves to peers.
     pub(crate) own: peer::Own,
+    /// Peers that say nothing, by their addresses.
+    pub(crate) workloads: Workloads,
     config: ArcSwap<Config>,
     changed: watch::Sender<u64>,
     lifecycle: watch::Sender<Lifecycle>,
@@ -117,6 +120,7 @@ impl State {
             health_failed: AtomicBool::new(false),
             clusters: Clusters::default(),
             own: peer::Own::new(&bootstrap),
+            workloads: Workloads::new(bootstrap.network()),
             config: ArcSwap::from_pointee(Config::default()),
             changed: watch::channel(0).0,
             lifecycle: watch::channel(Lifecycle::Starting).0,

@@ -1,5 +1,6 @@
 //! Connections of any protocol, passed on byte by byte.
 
+mod later;
 mod tunnel;
 
 use std::future::poll_fn;
@@ -264,6 +265,10 @@ async fn copy<S: Source + Sink + Told>(
     let mut total = longest.filter(|t| !t.is_zero()).map(|t| Box::pin(tokio::time::sleep(t)));
     let mut report = ending.interval().map(|every| (every, Box::pin(tokio::time::sleep(every))));
     let mut moved = 0;
+    if ending.learn(client, server) {
+        // Who says nothing is looked up by now: an answer is there before the first count.
+        let _ = ending.identify_peer();
+    }
     let broke = poll_fn(|cx| {
         if !there_done {
             match poll_direction(client, server, &mut there, cx) {
@@ -286,7 +291,7 @@ async fn copy<S: Source + Sink + Told>(
             && timer.as_mut().poll(cx).is_ready()
         {
             (ending.received, ending.sent) = (there.bytes, back.bytes);
-            if ending.learn(client, server) {
+            if ending.learn(client, server) && (ending.counted.is_some() || ending.identify_peer().is_none()) {
                 ending.report([there.bytes, back.bytes]);
             }
             timer.as_mut().reset(tokio::time::Instant::now() + *every);
@@ -362,12 +367,24 @@ impl<'a> Ending<'a> {
     /// Takes over what the peers said of themselves. `true`: all has been said.
     fn learn(&mut self, client: &Raw, server: &impl Told) -> bool {
         let (peer, client_done) = client.peer(self.conn.is_mesh());
-        self.peer = peer.cloned();
+        if let Some(peer) = peer {
+            self.peer = Some(Arc::clone(peer));
+        }
         let (peer, server_done) = server.peer(self.upstream.secured.as_ref().is_some_and(|s| s.mesh));
         if let Some(peer) = peer {
             self.upstream.peer = Some(Arc::clone(peer));
         }
         client_done && server_done
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            conn: self.conn,
+            client: self.peer.as_ref(),
+            upstream: &self.upstream,
+            cluster: self.cluster.as_ref(),
+            route: None,
+        }
     }
 
     /// Adds to the metrics what was not added before. The labels are those of the first time.
@@ -412,10 +429,7 @@ impl Drop for Ending<'_> {
         counters.downstream_cx_rx_bytes_total.add(self.received);
         counters.downstream_cx_tx_bytes_total.add(self.sent);
         counters.downstream_cx_active.dec();
-        self.report([self.received, self.sent]);
-        if let Some((Some(series), _)) = &self.counted {
-            series.closed.inc();
-        }
+        self.count();
     }
 }
 

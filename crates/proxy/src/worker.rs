@@ -21,6 +21,7 @@ use crate::peer;
 use crate::pool::Pools;
 use crate::spans::Exporter;
 use crate::state::{Lifecycle, State};
+use crate::workloads;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     pub names: Names,
     /// Peers that told who they are.
     pub peers: peer::Known,
+    /// Those that did not, by their addresses.
+    pub workloads: workloads::Near,
     /// Spans that are still to be sent.
     pub spans: Exporter,
 }
@@ -61,6 +64,7 @@ impl Worker {
             pools: Pools::default(),
             series: Series::default(),
             peers: peer::Known::default(),
+            workloads: workloads::Near::default(),
             spans: Exporter::default(),
             refusals: Limit::default(),
             shadows: Limit::default(),

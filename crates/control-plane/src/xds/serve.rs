@@ -250,5 +250,6 @@ fn metric(kind: ResourceType) -> usize {
         ResourceType::Endpoints => 3,
         ResourceType::Secret => 4,
         ResourceType::VirtualHost => 5,
+        ResourceType::Workload => 6,
     }
 }

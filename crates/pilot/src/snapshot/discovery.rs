@@ -52,6 +52,9 @@ impl Snapshot {
         } else {
             self.hidden.move_namespace(namespace, &mut self.stores)
         };
+        if moved.iter().any(|(kind, _)| matches!(kind, Kind::Pod | Kind::WorkloadEntry)) {
+            self.index_all_addresses();
+        }
         let mut keys = Vec::new();
         for (kind, name) in moved {
             stale.mark(kind);

@@ -1,5 +1,7 @@
 //! One request and its response, from the head's arrival to the access log.
 
+mod later;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +19,7 @@ use varka_telemetry::metrics::istio::Custom;
 use super::body::Begun;
 use super::message::RequestHead;
 use crate::accesslog::UpstreamRecord;
+use crate::cluster::ClusterState;
 use crate::config::{Config, PreparedStats};
 use crate::conn::Conn;
 use crate::dimensions;
@@ -25,6 +28,7 @@ use crate::metrics::{FinishedRequest, Who};
 use crate::peer::Peer;
 use crate::spans::{self, Traced};
 use crate::worker::Worker;
+use crate::workloads::{Found, Slot, look_up};
 
 /// The configuration that a request begins with; counts it.
 fn started(conn: &Conn) -> Arc<Config> {
@@ -109,8 +113,12 @@ pub(crate) struct Exchange<'c> {
 impl<'c> Exchange<'c> {
     /// A request whose head has arrived.
     pub(crate) fn new(conn: &'c Conn, head: RequestHead) -> Self {
+        Self::with(conn, started(conn), head)
+    }
+
+    fn with(conn: &'c Conn, config: Arc<Config>, head: RequestHead) -> Self {
         Self {
-            config: started(conn),
+            config,
             client: conn.seen.peer,
             conn,
             head,
@@ -159,7 +167,10 @@ impl<'c> Exchange<'c> {
             return;
         }
         let duration = self.started.elapsed();
-        self.count(outcome, duration);
+        let unknown = self.identify_peer();
+        if unknown.is_none() {
+            self.count(outcome, duration);
+        }
         self.leave_span(outcome, duration);
         self.explain(outcome);
         let connection = self.conn.facts();
@@ -189,6 +200,9 @@ impl<'c> Exchange<'c> {
             ..self.upstream.record(&connection, outcome, state)
         };
         state.logs.write(self.conn.chain.logs(), &record);
+        if let Some(slot) = unknown {
+            self.count_later(slot, outcome, duration);
+        }
     }
 }
 
@@ -268,9 +282,33 @@ impl Exchange<'_> {
         self.head.is_grpc().then(status)
     }
 
+    fn cluster(&self) -> Option<&Arc<ClusterState>> {
+        self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name))
+    }
+
+    /// Finds out whose the other side is where it did not say so. `Some`: that is still to come.
+    fn identify_peer(&mut self) -> Option<Arc<Slot>> {
+        let who = Who {
+            conn: self.conn,
+            client: self.peer.as_ref(),
+            upstream: &self.upstream,
+            cluster: self.cluster(),
+            route: self.route.as_ref(),
+        };
+        let (found, inbound) = (look_up(&who), who.is_inbound());
+        match found {
+            Found::Known(peer) => {
+                *(if inbound { &mut self.peer } else { &mut self.upstream.peer }) = Some(peer);
+                None
+            }
+            Found::NotYet(slot) => Some(slot),
+            Found::Unknown => None,
+        }
+    }
+
     fn count(&self, outcome: &Outcome, duration: Duration) {
         let worker = &self.conn.worker;
-        let cluster = self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name));
+        let cluster = self.cluster();
         worker.series.request(
             &worker.state,
             &FinishedRequest {

@@ -16,6 +16,7 @@ mod http1;
 mod http2;
 mod http2_conformance;
 mod limits;
+mod lookup;
 mod metadata;
 mod mtls;
 mod on_demand;
