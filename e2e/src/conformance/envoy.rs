@@ -7,6 +7,7 @@ mod app;
 mod case;
 mod client;
 mod compare;
+pub mod differential;
 mod lab;
 mod log;
 mod mesh;
@@ -103,6 +104,7 @@ fn run_apart(cases: &Value, dir: &Path) -> Result<Outcomes> {
                 directory: Path::new(STATE).join(name.replace('/', "_")),
                 varka: varka.clone(),
                 envoy: std::env::var_os(ENVOY).filter(|p| !p.is_empty()).map(PathBuf::from),
+                single: false,
             };
             let results = set(&setting, &cases, &tokens);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(results);
