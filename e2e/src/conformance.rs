@@ -18,6 +18,8 @@ mod simulation;
 mod validation;
 mod workload_policies;
 
+pub use envoy::differential;
+
 use std::fmt;
 use std::path::Path;
 

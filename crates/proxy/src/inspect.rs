@@ -117,9 +117,10 @@ fn judge(bytes: &[u8], filters: &ConnectionFilters) -> Option<Sniffed> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest method and longest request line that are waited for.
+/// Longest method and longest request line that are waited for. A line that is taken for something else than HTTP would pass
+/// by every route and policy, so it may be as long as a head.
 const MAX_METHOD: usize = 20;
-const MAX_LINE: usize = 8 * 1024;
+const MAX_LINE: usize = MAX_AHEAD;
 
 /// `tchar` of RFC 9110: any method is taken for HTTP here; whether it is known is for the codec to say.
 fn is_token(b: u8) -> bool {

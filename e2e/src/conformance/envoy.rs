@@ -7,6 +7,7 @@ mod app;
 mod case;
 mod client;
 mod compare;
+pub mod differential;
 pub(crate) mod lab;
 mod log;
 pub(crate) mod mesh;

@@ -186,7 +186,7 @@ impl<'c> Exchange<'c> {
             response_duration: self.response_duration,
             client: self.client,
             version: Some(self.head.version),
-            method: self.head.method.as_str(),
+            method: self.head.read_method(),
             path: self.head.path.as_str(),
             authority: self.head.authority.as_str(),
             scheme: self.head.scheme(),

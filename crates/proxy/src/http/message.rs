@@ -51,6 +51,12 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
+    /// The method; empty where a head was refused before anything was read of it.
+    pub(crate) fn read_method(&self) -> &str {
+        let unread = self.path.as_str().is_empty() && self.authority.as_str().is_empty();
+        if unread { "" } else { self.method.as_str() }
+    }
+
     /// `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }

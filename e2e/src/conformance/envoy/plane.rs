@@ -54,6 +54,8 @@ pub(crate) struct Setting {
     pub environment: Vec<(String, String)>,
     /// How long sidecars may take until they have everything, instead of [`LIMIT`].
     pub limit: Option<Duration>,
+    /// One worker in our sidecars, as in Envoy: each has a load balancer of its own.
+    pub single: bool,
 }
 
 /// A mesh that serves.
@@ -61,6 +63,8 @@ pub(crate) struct Running {
     sidecars: Vec<Child>,
     client: Client,
     trust_domain: String,
+    /// What a proxy refused when it started.
+    pub refused: Vec<String>,
 }
 
 /// One proxy in `/debug/syncz`.
@@ -82,7 +86,8 @@ impl Setting {
 pub(crate) async fn start(lab: &Lab, setting: &Setting) -> Result<Running> {
     let shared = setting.clone();
     let (client, monitoring) = lab.hub.run(async move { control_plane(&shared).await }).await?;
-    let mut running = Running { sidecars: Vec::new(), client, trust_domain: setting.mesh.trust_domain.clone() };
+    let trust_domain = setting.mesh.trust_domain.clone();
+    let mut running = Running { sidecars: Vec::new(), client, trust_domain, refused: Vec::new() };
     for (name, workload) in &setting.mesh.workloads {
         let directory = setting.directory.join(name);
         let (client, workload_, directory_) = (running.client.clone(), workload.clone(), directory.clone());
@@ -95,7 +100,7 @@ pub(crate) async fn start(lab: &Lab, setting: &Setting) -> Result<Running> {
     let wait = lab.hub.run(async move { in_sync(&ips, monitoring).await });
     let limit = setting.limit.unwrap_or(LIMIT);
     tokio::select! {
-        result = wait => result?,
+        result = wait => running.refused = result?,
         () = one_ended(&mut running.sidecars) => bail!("a sidecar ended before it was in sync"),
         () = tokio::time::sleep(limit) => bail!("the sidecars are not in sync after {} s", limit.as_secs()),
     }
@@ -152,8 +157,10 @@ async fn configure(client: &Client, setting: &Setting) -> Result<()> {
     )
     .await?;
     for object in as_recorded(&setting.resources)? {
-        if let Err(e) = put(client, object).await {
-            eprintln!("{}: not applied: {e:#}", setting.directory.display());
+        match put(client, object).await {
+            Ok(()) => {}
+            Err(e) if setting.single => return Err(e),
+            Err(e) => eprintln!("{}: not applied: {e:#}", setting.directory.display()),
         }
     }
     Ok(())
@@ -178,8 +185,8 @@ fn as_recorded(stream: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Until every sidecar is ready and has what the control plane has for it.
-async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<()> {
+/// Until every sidecar is ready and has what the control plane has for it; what was refused.
+async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<Vec<String>> {
     for ip in ips {
         let readiness = SocketAddr::from((ip.parse::<Ipv4Addr>()?, 15021));
         while get(readiness, "/healthz/ready").await.is_err() {
@@ -191,10 +198,10 @@ async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<()> {
         let all: Vec<Synced> = serde_json::from_str(&body).unwrap_or_default();
         let is_synced = |ip: &String| all.iter().any(|s| s.pod == pod_name(ip) && s.synced);
         if ips.iter().all(is_synced) {
-            for refused in all.iter().filter(|s| !s.nacks.is_empty()) {
-                eprintln!("{} refused: {:?}", refused.pod, refused.nacks);
-            }
-            return Ok(());
+            let refused = all.iter().filter(|s| !s.nacks.is_empty());
+            let refused: Vec<_> = refused.map(|s| format!("{} refused: {:?}", s.pod, s.nacks)).collect();
+            refused.iter().for_each(|line| eprintln!("{line}"));
+            return Ok(refused);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -245,10 +252,13 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
         .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--pdeathsig", "KILL"])
         .args(["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"])
         .arg(&setting.varka)
-        .args(["proxy", "sidecar", "--domain", &domain]);
-    if let Some(program) = &setting.envoy {
+        .args(["proxy", if workload.gateway { "router" } else { "sidecar" }, "--domain", &domain]);
+    if setting.single || setting.envoy.is_some() {
         // As it was recorded: each worker has a load balancer of its own.
-        command.args(["--concurrency", "1", "--engine", "envoy", "--envoy"]).arg(program);
+        command.args(["--concurrency", "1"]);
+    }
+    if let Some(program) = &setting.envoy {
+        command.args(["--engine", "envoy", "--envoy"]).arg(program);
     }
     command
         .env("POD_NAME", pod_name(&workload.ip))
@@ -291,6 +301,20 @@ impl Running {
         let key = WorkloadKey::generate(&rng)?;
         let issued = authority.sign_csr(&key.csr(&id)?, &id, SystemTime::now(), CERTIFICATE_LIFE, &rng)?;
         Ok((issued.chain.concat(), key.to_pem().as_str().to_owned()))
+    }
+
+    /// Applies objects; those that are refused are left out.
+    pub(super) async fn apply(&self, lab: &Lab, objects: Vec<Value>) -> Result<()> {
+        let client = self.client.clone();
+        lab.hub
+            .run(async move {
+                for object in objects {
+                    // A refused one has no route, on either side.
+                    drop(put(&client, object).await);
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Kills the sidecars: connections that a case left open are not waited for.

@@ -1,7 +1,7 @@
 //! HTTP/1 bodies: from bytes to frames and back.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+
 
 use crate::http::message::Framing;
 use crate::pump::{Broken, Frame, OutBuf};
@@ -79,13 +79,11 @@ impl Decoder {
                     _ => return Err(Broken::Protocol),
                 },
                 Self::Trailers => {
-                    let Some(trailers) = trailers(buf)? else { return Ok(None) };
+                    if !trailers(buf)? {
+                        return Ok(None);
+                    }
                     *self = Self::Done;
-                    return Ok(Some(if trailers.is_empty() {
-                        Frame::End
-                    } else {
-                        Frame::Trailers(Box::new(trailers))
-                    }));
+                    return Ok(Some(Frame::End));
                 }
             }
         }
@@ -132,41 +130,27 @@ fn chunk_size(buf: &mut BytesMut) -> Result<Option<u64>, Broken> {
     u64::from_str_radix(text, 16).map(Some).map_err(|_| Broken::Protocol)
 }
 
-fn trailers(buf: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
-    let mut headers = HeaderMap::new();
+/// Whether the trailers are complete: they are read and go no further, since no configuration enables those of HTTP/1.
+fn trailers(buf: &mut BytesMut) -> Result<bool, Broken> {
     if let Some(b"\r\n") = buf.get(..2) {
         buf.advance(2);
-        return Ok(Some(headers));
+        return Ok(true);
     }
     // Only CRLF ends a line, as in the chunks before; where a lone LF did, others would read on.
     let mut ends = memchr::memchr_iter(b'\n', buf);
     if ends.any(|at| at.checked_sub(1).and_then(|before| buf.get(before)) != Some(&b'\r')) {
         return Err(Broken::Protocol);
     }
-    let end = memchr::memmem::find(buf, b"\r\n\r\n");
-    match end {
+    match memchr::memmem::find(buf, b"\r\n\r\n") {
         None if buf.len() > MAX_TRAILERS => Err(Broken::Protocol),
-        None => Ok(None),
+        None => Ok(false),
         Some(end) => {
             let lines = buf.split_to(end + 4);
             let mut room = [httparse::EMPTY_HEADER; 32];
-            let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(&lines, &mut room) else {
-                return Err(Broken::Protocol);
-            };
-            for h in parsed.iter() {
-                let (Ok(name), Ok(value)) = (h.name.parse::<HeaderName>(), HeaderValue::from_bytes(h.value)) else {
-                    return Err(Broken::Protocol);
-                };
-                // Framing and routing cannot change after the fact (RFC 9110 6.5.1).
-                let late = matches!(
-                    name.as_str(),
-                    "content-length" | "transfer-encoding" | "host" | "connection" | "te" | "trailer"
-                );
-                if !late {
-                    headers.append(name, value);
-                }
+            match httparse::parse_headers(&lines, &mut room) {
+                Ok(httparse::Status::Complete(_)) => Ok(true),
+                _ => Err(Broken::Protocol),
             }
-            Ok(Some(headers))
         }
     }
 }
@@ -204,15 +188,8 @@ impl Encoder {
             }
             // Responses to HEAD and the like: what the peer sends beyond the head is dropped.
             (Frame::Data(_), Self::Done) => {}
-            (Frame::Trailers(trailers), Self::Chunked) => {
-                out.tail().put_slice(b"0\r\n");
-                for (name, value) in trailers.iter() {
-                    super::encode::line(out.tail(), name.as_str().as_bytes(), value.as_bytes());
-                }
-                out.tail().put_slice(b"\r\n");
-                *self = Self::Done;
-            }
-            (Frame::End, Self::Chunked) => {
+            // HTTP/2's trailers end here: no configuration enables those of HTTP/1.
+            (Frame::End | Frame::Trailers(_), Self::Chunked) => {
                 out.tail().put_slice(b"0\r\n\r\n");
                 *self = Self::Done;
             }

@@ -34,7 +34,7 @@ pub(super) fn request(out: &mut BytesMut, head: &RequestHead, end: bool) -> Enco
         Encoder::Raw
     } else if end {
         // An explicit zero for methods that usually carry a body, as Envoy writes it.
-        if length.is_none() && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
+        if length.is_none() && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE) {
             line(out, b"content-length", b"0");
         }
         Encoder::Done

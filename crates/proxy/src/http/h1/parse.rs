@@ -42,13 +42,27 @@ pub(crate) enum HeadError {
     LowVersion,
     /// It names a header in `Connection` that must not be taken out.
     Connection,
+    /// A value has a byte that must not be there.
+    Characters,
+    /// Host has one.
+    Authority,
+    /// The target does not fit the method.
+    Target,
+    /// The target is an address that is not HTTP's.
+    Scheme,
 }
 
 impl HeadError {
     /// Status of the answer.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Self::Codec | Self::LengthAndChunked | Self::Connection => 400,
+            Self::Codec
+            | Self::LengthAndChunked
+            | Self::Connection
+            | Self::Characters
+            | Self::Authority
+            | Self::Target
+            | Self::Scheme => 400,
             Self::TransferEncoding => 501,
             Self::TooLarge | Self::TooManyLines => 431,
             Self::LowVersion => 426,
@@ -65,6 +79,10 @@ impl HeadError {
             Self::TooManyLines => "http1.too_many_headers",
             Self::LowVersion => "low_version",
             Self::Connection => "http1.connection_header_rejected",
+            Self::Characters => "http1.invalid_characters",
+            Self::Authority => "http.invalid_authority",
+            Self::Target => "http1.invalid_url",
+            Self::Scheme => "http1.invalid_scheme",
         }
     }
 }
@@ -201,9 +219,13 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
         return Err(HeadError::Codec);
     }
     let target = Ascii::new(line.slice_ref(target)).ok_or(HeadError::Codec)?;
+    let (of_server, path) = (target.as_str() == "*", target.as_str().starts_with('/'));
+    if (of_server && head.method != Method::OPTIONS) || (path && head.method == Method::CONNECT) {
+        return Err(HeadError::Target);
+    }
     if head.method == Method::CONNECT {
         head.authority = target;
-    } else if target.as_str().starts_with('/') || target.as_str() == "*" {
+    } else if path || of_server {
         head.path = target;
     } else {
         absolute_form(target.as_str(), head)?;
@@ -215,7 +237,7 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
 fn absolute_form(target: &str, head: &mut RequestHead) -> Result<(), HeadError> {
     let (scheme, rest) = target.split_once("://").ok_or(HeadError::Codec)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(HeadError::Codec);
+        return Err(HeadError::Scheme);
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).ok_or(HeadError::Codec)?;
@@ -257,6 +279,7 @@ fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap, of_request: 
     let parsed: &[httparse::Header<'_>] = match httparse::parse_headers(lines, room) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyLines),
+        Err(httparse::Error::HeaderValue) => return Err(HeadError::Characters),
         Ok(httparse::Status::Partial) | Err(_) => return Err(HeadError::Codec),
     };
     if parsed.len() > max {
@@ -284,7 +307,7 @@ fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap, of_request: 
             continue;
         }
         let name = HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| HeadError::Codec)?;
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::Codec)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::Characters)?;
         headers.try_append(name, value).map_err(|_| HeadError::TooManyLines)?;
     }
     Ok(control)
@@ -374,9 +397,10 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
         return Err(HeadError::Connection);
     }
     if let Some(host) = &control.host {
-        let bad = |b: &u8| !(0x21..0x7f).contains(b) || matches!(b, b'/' | b'?' | b'#' | b'@' | b'\\');
-        if host.iter().any(bad) {
-            return Err(HeadError::Codec);
+        // `user@` is refused although the grammar has it: what reads as the host would not be it.
+        let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
+        if !host.iter().all(good) {
+            return Err(HeadError::Authority);
         }
         if head.authority.as_str().is_empty() {
             head.authority = Ascii::new(host.clone()).ok_or(HeadError::Codec)?;

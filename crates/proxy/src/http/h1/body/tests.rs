@@ -26,11 +26,19 @@ fn decode(framing: Framing, wire: &[u8], step: usize) -> Result<(Vec<u8>, bool, 
 }
 
 #[test]
-fn chunked_with_trailers_and_a_next_message() {
+fn trailers_are_read_and_go_no_further() {
     let wire = b"3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nx-sum: 1\r\n\r\nGET /";
     for step in 1..20 {
-        assert_eq!(decode(Framing::Chunked, wire, step), Ok((b"abcd".to_vec(), true, b"GET /".to_vec())));
+        assert_eq!(decode(Framing::Chunked, wire, step), Ok((b"abcd".to_vec(), false, b"GET /".to_vec())));
     }
+}
+
+#[test]
+fn trailers_of_http2_are_not_written() {
+    let mut out = OutBuf::default();
+    let trailers = http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+    assert_eq!(Encoder::Chunked.encode(Frame::Trailers(Box::new(trailers)), &mut out), Ok(()));
+    assert_eq!(out.tail().as_ref(), b"0\r\n\r\n");
 }
 
 #[test]
