@@ -23,6 +23,7 @@ mod dimensions;
 mod envoy;
 mod error;
 mod http;
+mod in_flight;
 mod inspect;
 mod limit;
 mod metrics;

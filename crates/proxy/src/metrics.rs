@@ -259,7 +259,7 @@ impl<'a> Who<'a> {
     }
 
     /// All labels of a series.
-    fn key(&self, state: &State, protocol: Protocol, host: &str) -> SeriesKey {
+    pub(crate) fn key(&self, state: &State, protocol: Protocol, host: &str) -> SeriesKey {
         let (peer, own) = self.principals();
         SeriesKey::of(&Facts {
             reporter: self.reporter(),

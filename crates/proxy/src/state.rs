@@ -16,6 +16,7 @@ use crate::accesslog::AccessLogs;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
+use crate::in_flight::InFlight;
 use crate::tls::SecretStore;
 use crate::workloads::Workloads;
 use crate::{overload, peer};
@@ -60,6 +61,8 @@ pub struct State {
     pub(crate) own: peer::Own,
     /// Peers that say nothing, by their addresses.
     pub(crate) workloads: Workloads,
+    /// Requests that the application is serving.
+    pub(crate) in_flight: InFlight,
     config: ArcSwap<Config>,
     changed: watch::Sender<u64>,
     lifecycle: watch::Sender<Lifecycle>,
@@ -120,6 +123,7 @@ impl State {
             health_failed: AtomicBool::new(false),
             clusters: Clusters::default(),
             own: peer::Own::new(&bootstrap),
+            in_flight: InFlight::default(),
             workloads: Workloads::new(bootstrap.network()),
             config: ArcSwap::from_pointee(Config::default()),
             changed: watch::channel(0).0,

@@ -1,5 +1,6 @@
 //! Connections of any protocol, passed on byte by byte.
 
+mod database;
 mod later;
 mod tunnel;
 
@@ -17,6 +18,7 @@ use varka_engine::ir::{
 };
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 use varka_telemetry::metrics::istio::TcpSeries;
+use varka_telemetry::wire::Side;
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
@@ -27,6 +29,8 @@ use crate::on_demand;
 use crate::peer::{Peer, Prelude, Taken};
 use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
+
+use database::Tap;
 
 /// Read at once.
 const READ: usize = 64 * 1024;
@@ -265,24 +269,28 @@ async fn copy<S: Source + Sink + Told>(
     let mut total = longest.filter(|t| !t.is_zero()).map(|t| Box::pin(tokio::time::sleep(t)));
     let mut report = ending.interval().map(|every| (every, Box::pin(tokio::time::sleep(every))));
     let mut moved = 0;
+    let tap = Tap::new(&ending.conn.worker);
     if ending.learn(client, server) {
         // Who says nothing is looked up by now: an answer is there before the first count.
         let _ = ending.identify_peer();
     }
     let broke = poll_fn(|cx| {
         if !there_done {
-            match poll_direction(client, server, &mut there, cx) {
+            match poll_direction(&mut tap.on(Side::Client, client), server, &mut there, cx) {
                 Poll::Ready(Ok(())) => there_done = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
         }
         if !back_done {
-            match poll_direction(server, client, &mut back, cx) {
+            match poll_direction(&mut tap.on(Side::Server, server), client, &mut back, cx) {
                 Poll::Ready(Ok(())) => back_done = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
+        }
+        for (operation, only) in tap.take() {
+            ending.operation(operation, only);
         }
         if there_done && back_done {
             return Poll::Ready(false);
@@ -335,6 +343,8 @@ struct Ending<'a> {
     peer: Option<Peer>,
     /// The series that it counts in, once it has begun to be counted, and the bytes that were.
     counted: Option<(Option<Arc<TcpSeries>>, [u64; 2])>,
+    /// Series of what a database was asked.
+    databases: database::Known,
 }
 
 impl<'a> Ending<'a> {
@@ -355,6 +365,7 @@ impl<'a> Ending<'a> {
             cluster: None,
             peer: None,
             counted: None,
+            databases: database::Known::new(),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::cluster::ClusterState;
 use crate::config::{Config, PreparedStats};
 use crate::conn::Conn;
 use crate::dimensions;
+use crate::in_flight::Guard;
 use crate::limit::TARGET;
 use crate::metrics::{FinishedRequest, Who};
 use crate::peer::Peer;
@@ -86,6 +87,8 @@ pub(crate) struct Exchange<'c> {
     pub answer_peer: bool,
     /// Its place in a trace, where spans are configured.
     pub traced: Option<Box<Traced>>,
+    /// The application is serving it, as far as statements are to be told whose they are.
+    pub in_flight: Option<Guard>,
     /// Where it was sent.
     pub upstream: UpstreamRecord,
     /// Status that was sent; 0: none yet.
@@ -131,6 +134,7 @@ impl<'c> Exchange<'c> {
             peer: None,
             answer_peer: false,
             traced: None,
+            in_flight: None,
             upstream: UpstreamRecord::default(),
             status: 0,
             response: HeaderMap::new(),

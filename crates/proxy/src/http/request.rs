@@ -6,7 +6,7 @@
 use http::Method;
 use varka_engine::facts::Connection;
 use varka_engine::host::RouteIndex;
-use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PeerMetadata, Route};
+use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PeerMetadata, Route, TrafficDirection};
 use varka_engine::outcome::{LocalReply, Outcome};
 use varka_engine::path::Normalized;
 use varka_engine::route::{self, Decided, NoRoute, RouteDecision};
@@ -18,6 +18,7 @@ use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
 use super::{ext_authz, filters, forward, reply};
 use crate::conn::Conn;
+use crate::in_flight::InFlight;
 use crate::{on_demand, peer, spans};
 
 /// Serves one request: everything between its head and its access log line. `true`: the client gave it up before any answer.
@@ -124,7 +125,11 @@ fn identify_client(x: &mut Exchange<'_>) {
     let client = xff::client(manager, &facts, &map);
     request_id::ensure(manager, &mut map, rand::random());
     if let Some(tracing) = &manager.tracing {
-        x.traced = Some(Box::new(spans::begin(tracing, x.conn.chain.direction(), &mut map)));
+        let traced = spans::begin(tracing, x.conn.chain.direction(), &mut map);
+        if x.conn.chain.direction() == TrafficDirection::Inbound {
+            x.in_flight = Some(InFlight::begin(&x.worker().state, traced.context()));
+        }
+        x.traced = Some(Box::new(traced));
     }
     xff::apply(&client, &mut map);
     xfcc::apply(manager.client_cert, &facts, &mut map);

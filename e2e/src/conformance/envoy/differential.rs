@@ -25,8 +25,8 @@ use super::{STATE, compare, isolate};
 use bench::Bench;
 use family::Family;
 use generate::Subject;
-use shrink::Shrinker;
 pub use known::Known;
+use shrink::Shrinker;
 
 /// Families at a time: each has two labs.
 const SIDE_BY_SIDE: usize = 2;
@@ -184,7 +184,8 @@ fn broken(case: &str, error: &anyhow::Error) -> Outcome {
 
 /// What one proxy refused of the configuration and the other did not.
 fn refusals(family: &Family, ours: &Bench, envoys: &Bench) -> Outcome {
-    let refused = |name: &str, bench: &Bench| bench.refused().iter().map(|r| format!(".{name}: {r}")).collect::<Vec<_>>();
+    let refused =
+        |name: &str, bench: &Bench| bench.refused().iter().map(|r| format!(".{name}: {r}")).collect::<Vec<_>>();
     let differences = [refused("refused_by_us", ours), refused("refused_by_envoy", envoys)].concat();
     Outcome { case: format!("{}/configuration", family.name), differences, broken: None, smallest: None }
 }

@@ -2,7 +2,6 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-
 use crate::http::message::Framing;
 use crate::pump::{Broken, Frame, OutBuf};
 

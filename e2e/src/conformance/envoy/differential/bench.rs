@@ -85,8 +85,7 @@ impl Bench {
         loop {
             let requests = case.requests(&Tokens::default())?;
             let first = self.ports(1)?;
-            let answers =
-                observe::send(&self.lab, &self.running, &self.setting, &case, &requests, Some(first)).await?;
+            let answers = observe::send(&self.lab, &self.running, &self.setting, &case, &requests, Some(first)).await?;
             if answers.iter().any(|a| Parts::of(&a.raw).body.as_deref() == Some(marker)) {
                 return Ok(());
             }
@@ -152,7 +151,8 @@ impl Bench {
             let out = lines(self.first_log(case), &from_client);
             // What has no id of its own is known by the connection that it came over; others share theirs.
             let of_sidecar = |l: &Line| {
-                let (mine, theirs) = if l.get("id") == Some("-") { ("downstream_remote", "local") } else { ("id", "id") };
+                let (mine, theirs) =
+                    if l.get("id") == Some("-") { ("downstream_remote", "local") } else { ("id", "id") };
                 out.iter().any(|o| o.get(theirs) == l.get(mine))
             };
             let inbound = lines(self.logs.get("was"), &|l| from_client(l) || of_sidecar(l));

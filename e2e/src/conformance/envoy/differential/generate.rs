@@ -35,7 +35,8 @@ fn subject(seed: u64, n: usize, requests: usize) -> Subject {
     let host = format!("g{n}.test");
     let own = chance.percent(40).then(|| own_service(&mut chance, n));
     // Without the header or parameter that is hashed, any endpoint is chosen.
-    let hash = own.as_ref().and_then(|o| o.last()).and_then(|o| o.pointer("/spec/trafficPolicy/loadBalancer/consistentHash"));
+    let hash =
+        own.as_ref().and_then(|o| o.last()).and_then(|o| o.pointer("/spec/trafficPolicy/loadBalancer/consistentHash"));
     let by_chance = own.is_some() && !hash.is_some_and(|h| h.get("useSourceIp").or(h.get("httpCookie")).is_some());
     let rules: Vec<Value> = (0..=chance.below(4)).map(|r| rule(&mut chance, r, own.is_some().then_some(n))).collect();
     let mut objects = own.unwrap_or_default();
@@ -99,10 +100,14 @@ fn own_service(chance: &mut Chance, n: usize) -> Vec<Value> {
     let mut policy = json!({"tls": {"mode": "DISABLE"}});
     if let Some(policy) = policy.as_object_mut() {
         if chance.percent(60) {
-            let mut hash = chance.one(&[
-                json!({"httpHeaderName": "x-user"}), json!({"httpQueryParameterName": "q"}), json!({"useSourceIp": true}),
-                json!({"httpCookie": {"name": "sess", "ttl": "30s", "path": "/c"}}),
-            ]).clone();
+            let mut hash = chance
+                .one(&[
+                    json!({"httpHeaderName": "x-user"}),
+                    json!({"httpQueryParameterName": "q"}),
+                    json!({"useSourceIp": true}),
+                    json!({"httpCookie": {"name": "sess", "ttl": "30s", "path": "/c"}}),
+                ])
+                .clone();
             let table = match chance.below(3) {
                 0 => json!({"ringHash": {"minimumRingSize": 64}}),
                 1 => json!({"maglev": {"tableSize": 101}}),
@@ -114,7 +119,10 @@ fn own_service(chance: &mut Chance, n: usize) -> Vec<Value> {
             policy.insert("loadBalancer".to_owned(), json!({"consistentHash": hash}));
         }
         if chance.percent(30) {
-            policy.insert("connectionPool".to_owned(), json!({"http": {"maxRequestsPerConnection": 1 + chance.below(3)}}));
+            policy.insert(
+                "connectionPool".to_owned(),
+                json!({"http": {"maxRequestsPerConnection": 1 + chance.below(3)}}),
+            );
         }
     }
     let rule = json!({
@@ -176,12 +184,19 @@ fn condition(chance: &mut Chance) -> Value {
     }
     for member in ["headers", "withoutHeaders"] {
         if chance.percent(if member == "headers" { 30 } else { 15 }) {
-            let value = if chance.percent(15) { json!({}) } else { text_match(chance, &TEXTS[..4], &TEXTS[..4], &TEXT_PATTERNS) };
+            let value = if chance.percent(15) {
+                json!({})
+            } else {
+                text_match(chance, &TEXTS[..4], &TEXTS[..4], &TEXT_PATTERNS)
+            };
             put(member, json!({*chance.one(&NAMES): value}));
         }
     }
     if chance.percent(25) {
-        put("queryParams", json!({*chance.one(&PARAMETERS): text_match(chance, &TEXTS[..4], &TEXTS[..4], &TEXT_PATTERNS)}));
+        put(
+            "queryParams",
+            json!({*chance.one(&PARAMETERS): text_match(chance, &TEXTS[..4], &TEXTS[..4], &TEXT_PATTERNS)}),
+        );
     }
     if chance.percent(20) {
         put("method", text_match(chance, &["GET", "POST"], &["P", "GE"], &["GET|PUT", "P.*"]));
@@ -272,7 +287,15 @@ fn route(chance: &mut Chance, rule: &mut Map<String, Value>, own: Option<usize>)
         put("rewrite", rewrite(chance));
     }
     if chance.percent(25) {
-        let on = chance.one(&["5xx", "503", "gateway-error,reset", "retriable-4xx", "connect-failure", "retriable-headers", "cancelled"]);
+        let on = chance.one(&[
+            "5xx",
+            "503",
+            "gateway-error,reset",
+            "retriable-4xx",
+            "connect-failure",
+            "retriable-headers",
+            "cancelled",
+        ]);
         let mut retries = json!({"attempts": 1 + chance.below(3), "retryOn": on});
         if let (true, Some(retries)) = (chance.percent(30), retries.as_object_mut()) {
             retries.insert("perTryTimeout".to_owned(), "300ms".into());

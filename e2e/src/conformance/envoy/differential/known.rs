@@ -58,7 +58,8 @@ impl Known {
             let is_at = |difference: &String, known: &str| {
                 let place = place(difference);
                 known == EVERYWHERE
-                    || place == known || place.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
+                    || place == known
+                    || place.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
             };
             let unlisted = outcome.differences.iter().filter(|d| !places.iter().any(|p| is_at(d, p)));
             faults.extend(unlisted.map(|d| format!("{}: {d}", outcome.case)));

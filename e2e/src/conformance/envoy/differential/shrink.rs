@@ -38,7 +38,8 @@ impl<'b> Shrinker<'b> {
     /// What is left of a subject and a case that differs, and how that differs.
     pub(super) async fn shrink(&mut self, subject: &Subject, case: &Case) -> Result<String> {
         let rules = subject.objects.last().and_then(|o| o.pointer("/spec/http")).and_then(Value::as_array);
-        let mut smallest = Candidate { rules: rules.cloned().unwrap_or_default(), request: case.request_parts().clone() };
+        let mut smallest =
+            Candidate { rules: rules.cloned().unwrap_or_default(), request: case.request_parts().clone() };
         let mut differences = Vec::new();
         for _ in 0..MOST {
             let mut candidates = smallest.smaller();
@@ -89,7 +90,8 @@ impl Candidate {
     /// All that have one part less.
     fn smaller(&self) -> Vec<Self> {
         let with_rules = |rules: Value| Self { rules: rules.as_array().cloned().unwrap_or_default(), ..self.clone() };
-        let with_request = |request: Value| Self { request: request.as_object().cloned().unwrap_or_default(), ..self.clone() };
+        let with_request =
+            |request: Value| Self { request: request.as_object().cloned().unwrap_or_default(), ..self.clone() };
         let rules = without_a_part(&Value::from(self.rules.clone()));
         let requests = without_a_part(&Value::Object(self.request.clone()));
         rules.into_iter().map(with_rules).chain(requests.into_iter().map(with_request)).collect()

@@ -22,9 +22,8 @@ const FIRST_OF_KERNEL: u16 = 32768;
 #[expect(clippy::expect_used, reason = "a constant")]
 static HASH: LazyLock<Regex> = LazyLock::new(|| Regex::new("Hash=[0-9a-f]{64}").expect("a pattern"));
 #[expect(clippy::expect_used, reason = "a constant")]
-static ID: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a pattern")
-});
+static ID: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a pattern"));
 #[expect(clippy::expect_used, reason = "a constant")]
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\d+\.\d+\.\d+\.\d+):(\d+)").expect("a pattern"));
 

@@ -6,8 +6,7 @@ use super::chance::Chance;
 use super::{NAMES, PARAMETERS, PATHS, TEXTS};
 
 /// What fits a pattern of the rules, or nearly.
-const NEAR_PATTERNS: [&str; 8] =
-    ["/a/", "/num/7", "/num/x", "/pic.png", "/pic.pngx", "/api/v1/users", "/API/v3", "/b"];
+const NEAR_PATTERNS: [&str; 8] = ["/a/", "/num/7", "/num/x", "/pic.png", "/pic.pngx", "/api/v1/users", "/API/v3", "/b"];
 
 /// A request to a host, near one of its rules.
 pub(super) fn near(chance: &mut Chance, rules: &[Value], host: &str) -> Map<String, Value> {

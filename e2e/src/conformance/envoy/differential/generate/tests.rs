@@ -20,8 +20,21 @@ fn all_kinds_of_rules_are_drawn() {
     let text = serde_json::to_string(&subjects(1, 200, 0).into_iter().flat_map(|s| s.objects).collect::<Vec<_>>());
     let text = text.unwrap_or_default();
     for kind in [
-        "redirect", "directResponse", "delegate", "rewrite", "retries", "timeout", "fault", "corsPolicy", "mirror",
-        "withoutHeaders", "queryParams", "ignoreUriCase", "consistentHash", "derivePort", "uriRegexRewrite",
+        "redirect",
+        "directResponse",
+        "delegate",
+        "rewrite",
+        "retries",
+        "timeout",
+        "fault",
+        "corsPolicy",
+        "mirror",
+        "withoutHeaders",
+        "queryParams",
+        "ignoreUriCase",
+        "consistentHash",
+        "derivePort",
+        "uriRegexRewrite",
     ] {
         assert!(text.contains(&format!("\"{kind}\"")), "{kind}");
     }

@@ -8,7 +8,12 @@ const TABLE: &str = "text
 <!-- differences: end -->";
 
 fn outcome(case: &str, differences: &[&str]) -> Outcome {
-    Outcome { case: case.to_owned(), differences: differences.iter().map(|d| (*d).to_owned()).collect(), broken: None, smallest: None }
+    Outcome {
+        case: case.to_owned(),
+        differences: differences.iter().map(|d| (*d).to_owned()).collect(),
+        broken: None,
+        smallest: None,
+    }
 }
 
 #[test]
@@ -25,7 +30,12 @@ fn what_is_listed_must_differ_and_nothing_else() -> Result<()> {
 
 #[test]
 fn a_case_that_could_not_be_asked_is_a_fault() -> Result<()> {
-    let broken = Outcome { case: "a/b".to_owned(), differences: Vec::new(), broken: Some("no answer".to_owned()), smallest: None };
+    let broken = Outcome {
+        case: "a/b".to_owned(),
+        differences: Vec::new(),
+        broken: Some("no answer".to_owned()),
+        smallest: None,
+    };
     assert_eq!(Known::parse(TABLE)?.faults(&[broken]), ["a/b: no answer"]);
     Ok(())
 }
