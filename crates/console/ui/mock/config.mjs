@@ -130,22 +130,28 @@ export function createConfig(world) {
     apply({ yaml, dryRun, resourceVersion }, at) {
       const findings = validate(yaml);
       if (findings.some((f) => f.severity === "error")) throw failure(422, "invalid", "The API server refuses this object.", "Mend what is marked.", findings);
-      const field = (name) => new RegExp(`^\\s*${name}:\\s*(\\S+)`, "m").exec(yaml)?.[1] ?? "";
-      const [group, version] = (/^apiVersion:\s*(\S+)/m.exec(yaml)?.[1] ?? "/").split("/");
-      const ref = { group, version, kind: /^kind:\s*(\S+)/m.exec(yaml)?.[1] ?? "", namespace: field("namespace"), name: field("name") };
-      const revisions = objects.get(keyOf(ref));
-      const before = revisions?.at(-1);
-      if (before && resourceVersion && before.resourceVersion !== resourceVersion) throw failure(409, "conflict", "Somebody else changed this object in the meantime.", "Look at the difference, then apply again.");
-      const verb = !before ? "created" : before.yaml === yaml ? "unchanged" : "updated";
-      if (!dryRun && verb !== "unchanged") {
-        const made = { at, by: "console", summary: verb === "created" ? "created" : "edited in the console", resourceVersion: String(Number(before?.resourceVersion ?? 999) + 1), yaml, ref };
-        if (revisions) revisions.push(made); else objects.set(keyOf(ref), [made]);
-        for (const l of listeners) l({ at, verb, kind: ref.kind, namespace: ref.namespace, name: ref.name, by: "console", summary: made.summary });
-      }
-      const effect = { sampled: 1840, rerouted: ref.kind === "VirtualService" ? 312 : 0, denied: ref.kind === "AuthorizationPolicy" ? 26 : 0, unchanged: 1528, examples: ref.kind === "VirtualService" ? [{ request: "GET /api/posts (ingress-nginx → web-service)", before: "subset stable", after: "subset canary" }] : [] };
-      return { applied: !dryRun && verb !== "unchanged", objects: [{ ref, verb, before: before?.yaml ?? "", after: yaml }], findings, effect };
+      const done = yaml.split(/^---$/m).map((text) => text.trimStart()).filter(Boolean).map((text) => one(text, dryRun, resourceVersion, at));
+      const has = (kind) => done.some((d) => d.ref.kind === kind);
+      const effect = { sampled: 1840, rerouted: has("VirtualService") ? 312 : 0, denied: has("AuthorizationPolicy") ? 26 : 0, unchanged: 1528, examples: has("VirtualService") ? [{ request: "GET /api/posts (ingress-nginx → web-service)", before: "subset stable", after: "subset canary" }] : [] };
+      return { applied: !dryRun && done.some((d) => d.verb !== "unchanged"), objects: done, findings, effect };
     },
   };
+
+  function one(yaml, dryRun, resourceVersion, at) {
+    const field = (name) => new RegExp(`^\\s*${name}:\\s*(\\S+)`, "m").exec(yaml)?.[1] ?? "";
+    const [group, version] = (/^apiVersion:\s*(\S+)/m.exec(yaml)?.[1] ?? "/").split("/");
+    const ref = { group, version, kind: /^kind:\s*(\S+)/m.exec(yaml)?.[1] ?? "", namespace: field("namespace"), name: field("name") };
+    const revisions = objects.get(keyOf(ref));
+    const before = revisions?.at(-1);
+    if (before && resourceVersion && before.resourceVersion !== resourceVersion) throw failure(409, "conflict", "Somebody else changed this object in the meantime.", "Look at the difference, then apply again.");
+    const verb = !before ? "created" : before.yaml === yaml ? "unchanged" : "updated";
+    if (!dryRun && verb !== "unchanged") {
+      const made = { at, by: "console", summary: verb === "created" ? "created" : "edited in the console", resourceVersion: String(Number(before?.resourceVersion ?? 999) + 1), yaml, ref };
+      if (revisions) revisions.push(made); else objects.set(keyOf(ref), [made]);
+      for (const l of listeners) l({ at, verb, kind: ref.kind, namespace: ref.namespace, name: ref.name, by: "console", summary: made.summary });
+    }
+    return { ref, verb, before: before?.yaml ?? "", after: yaml };
+  }
 }
 
 /** Some checks, by lines: enough to see the editor mark them. */

@@ -19,6 +19,8 @@ await build({
   platform: "node",
   format: "esm",
   sourcemap: "inline",
+  // Some packages are CommonJS and ask for modules of node.
+  banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
   jsx: "automatic",
   jsxImportSource: "preact",
 });

@@ -27,6 +27,8 @@ const look = EditorView.theme({
   ".cm-cursor": { borderLeftColor: "var(--text)" },
   ".cm-tooltip": { backgroundColor: "var(--raised)", border: "1px solid var(--line)", borderRadius: "7px", color: "var(--text)" },
   ".cm-diagnostic": { fontFamily: "inherit", padding: "5px 10px" },
+  ".cm-collapsedLines": { background: "var(--sunk) !important", color: "var(--muted)", padding: "2px 10px" },
+  ".cm-collapsedLines::before, .cm-collapsedLines::after": { content: '"⋯" !important' },
   ".cm-changedLine": { backgroundColor: "var(--add) !important" },
   ".cm-deletedChunk": { backgroundColor: "var(--del) !important" },
   ".cm-changedText": { background: "color-mix(in srgb, var(--tone-mtls) 28%, transparent) !important" },

@@ -87,7 +87,7 @@ export function nodeName(node: Node): string {
 
 /** Second line under the name: what tells it from others of the same name. */
 export function nodeSubtitle(node: Node, type: GraphType): string {
-  if (node.kind === "app" && type === "versionedApp") return node.version || (node.workload === node.app ? "" : node.workload);
+  if (node.kind === "app" && type === "versionedApp") return node.version;
   return "";
 }
 

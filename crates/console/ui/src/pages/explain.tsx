@@ -10,7 +10,7 @@ import { go, href, view } from "../state/store.ts";
 
 export default function Explain(): JSX.Element {
   const x = view.value.extra;
-  const [form, set] = useState({ from: x.from ?? "", to: x.to ?? "", port: x.port ?? "8080", method: x.method ?? "GET", path: x.path ?? "/api/posts" });
+  const [form, set] = useState({ from: x.from ?? "", to: x.to ?? "", port: x.port ?? "8080", method: x.method ?? "GET", path: x.path ?? "/" });
   const ready = x.trace || (x.from && x.to);
   const at = view.value.at;
   const key = JSON.stringify([x, at]);

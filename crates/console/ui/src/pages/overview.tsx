@@ -59,7 +59,7 @@ export default function Overview(): JSX.Element {
               <h3 class="card-title"><HealthSign status={n.health} /><a href={href({ page: "graph", namespaces: [n.name] })}>{n.name}</a></h3>
               <p class="muted">{t("overview.namespace", { workloads: n.workloads, services: n.services })}</p>
               <p class="chips"><span class="chip">mTLS {n.mtls}</span>{n.injected && <span class="chip">{t("overview.injected")}</span>}{n.ambient && <span class="chip">ambient</span>}</p>
-              <Counts count={n.findings} />
+              {n.findings.errors + n.findings.warnings > 0 && <Counts count={n.findings} />}
             </article>
           ))}
         </div>

@@ -1,5 +1,5 @@
 // Traces: search, one by itself, and two side by side.
-import type { JSX } from "preact";
+import type { JSX, TargetedMouseEvent } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { jaeger, type Trace } from "../api/jaeger.ts";
 import { t } from "../i18n/index.ts";
@@ -48,7 +48,7 @@ export function Traces({ service: fixed }: { service?: string }): JSX.Element {
       {found.error && <Problem error={found.error} again={found.again} />}
       {!found.data && !found.error && <Waiting />}
       {found.data && found.data.length === 0 && <Empty title={t("trace.none")} hint={t("trace.none.hint")} />}
-      {trees.length > 0 && <Scatter trees={trees} start={end - lookback} end={end} />}
+      {trees.length > 0 && <Scatter trees={trees} />}
       {trees.length > 0 && (
         <Table caption={t("nav.traces")} rows={trees} id={(r) => r.trace.traceID} sort="start" descending onOpen={(r) => go({ page: "traces", path: [r.trace.traceID], extra: {}, tab: "" }, "push")}
           columns={[
@@ -64,16 +64,22 @@ export function Traces({ service: fixed }: { service?: string }): JSX.Element {
   );
 }
 
-/** Duration over time: what is slow or failed stands out. A picture of what the table says. */
-function Scatter({ trees, start, end }: { trees: { trace: Trace; of: Tree }[]; start: number; end: number }): JSX.Element {
+/** Duration over time: what is slow or failed stands out. A picture of what the table says; a press opens a trace. */
+function Scatter({ trees }: { trees: { trace: Trace; of: Tree }[] }): JSX.Element {
+  const times = trees.map((r) => r.of.start);
+  const [start, end] = [Math.min(...times), Math.max(...times)];
   const most = Math.max(...trees.map((r) => r.of.duration));
   const least = Math.min(...trees.map((r) => r.of.duration));
   const y = (d: number): number => 84 - ((Math.log(d) - Math.log(least)) / Math.max(0.01, Math.log(most) - Math.log(least))) * 70;
+  const open = (e: TargetedMouseEvent<SVGSVGElement>): void => {
+    const id = (e.target as SVGElement).dataset.trace;
+    if (id) go({ page: "traces", path: [id], extra: {}, tab: "" }, "push");
+  };
   return (
-    <svg class="scatter" viewBox="0 0 1000 96" preserveAspectRatio="none" role="img" aria-label={t("trace.scatter", { count: trees.length, most: duration(most / 1000) })}>
+    <svg class="scatter" viewBox="0 0 1000 96" preserveAspectRatio="none" role="img" aria-label={t("trace.scatter", { count: trees.length, most: duration(most / 1000) })} onClick={open}>
       {trees.map(({ trace, of }) => {
-        const cx = ((of.start / 1e6 - start) / (end - start)) * 1000;
-        return <a key={trace.traceID} href={href({ page: "traces", path: [trace.traceID] })} tabIndex={-1} aria-hidden="true"><line x1={cx} x2={cx} y1={y(of.duration)} y2={y(of.duration) + 0.01} class={of.errors ? "bad-dot" : "dot"} vector-effect="non-scaling-stroke" /></a>;
+        const x = 12 + ((of.start - start) / Math.max(1, end - start)) * 976;
+        return <line key={trace.traceID} data-trace={trace.traceID} x1={x} x2={x} y1={y(of.duration)} y2={y(of.duration) + 0.01} class={of.errors ? "bad-dot" : "dot"} vector-effect="non-scaling-stroke" />;
       })}
     </svg>
   );

@@ -23,13 +23,13 @@ export function NodePanel({ node, model }: { node: Node; model: GraphModel }): J
       <header>
         <p class="eyebrow">{t(`shape.${shapeOf(node)}`)}{node.namespace && !isGroup(node.key) ? ` · ${node.namespace}` : ""}</p>
         <h2>{fullName(node, model.graphType)}</h2>
-        <p class="status-line">{node.health && <HealthSign status={statusOf(node.health)} word />}{node.outOfMesh && <span class="muted">{t("badge.outOfMesh")}</span>}</p>
+        <p class="status-line">{node.health && !node.egress && <HealthSign status={statusOf(node.health)} word />}{node.outOfMesh && <span class="muted">{t("badge.outOfMesh")}</span>}</p>
       </header>
       {node.idle && <p class="callout quiet">{whyIdle(node.idle)}</p>}
       {unmatched.length > 0 && <Unmatching list={unmatched} blackhole={node.egress === "BlackHoleCluster"} />}
       {isGroup(node.key) && <p><button type="button" class="button" onClick={() => openGroup(node.key)}>{t("graph.openNamespace")}</button></p>}
       <Traffic node={node} />
-      {node.health && <section><h3>{t("common.health")}</h3><HealthReasons health={node.health} examples={node.examples} /></section>}
+      {node.health && !node.egress && <section><h3>{t("common.health")}</h3><HealthReasons health={node.health} examples={node.examples} /></section>}
       <Badges node={node} />
       <Neighbours node={node} model={model} />
       {node.kind !== "unknown" && !node.egress && <TrafficCharts selector={selectorOf.node(node)} reporter={reporter} tcp={tcp} />}

@@ -35,7 +35,7 @@ export function Timeline(): JSX.Element {
   const shown = dragged ?? place;
   const shownAt = dragged === null ? at : start + dragged * step;
   return (
-    <div class={`timeline ${v.at === null ? "is-live" : "is-past"}`} role="group" aria-label={t("time.label")}>
+    <section class={`timeline ${v.at === null ? "is-live" : "is-past"}`} aria-label={t("time.label")}>
       <button type="button" class="icon-button" aria-label={t("time.back", { step: spanText(step * 4) })} onClick={() => move(-step * 4)}><Icon name="back" /></button>
       <div class="track">
         <Volume start={start} end={end} />
@@ -54,7 +54,7 @@ export function Timeline(): JSX.Element {
       <select aria-label={t("time.span")} value={v.span} onChange={(e) => go({ span: Number(e.currentTarget.value) })}>
         {spans.map((s) => <option key={s} value={s}>{spanText(s)}</option>)}
       </select>
-    </div>
+    </section>
   );
 }
 

@@ -36,10 +36,9 @@ export function Waterfall({ of }: { of: Tree }): JSX.Element {
           return (
             <div key={id}>
               <div role="treeitem" class={`span-row ${row.error ? "is-bad" : ""}`} tabIndex={i === 0 ? 0 : -1} aria-level={row.depth + 1} aria-expanded={row.children.length ? !closed.has(id) : undefined} aria-selected={open === id}
-                aria-label={`${row.service} ${row.span.operationName}, ${duration(row.span.duration / 1000)}${row.error ? `, ${t("common.errors")}` : ""}`}
                 onKeyDown={(e) => keys(e, row)} onClick={() => setOpen(open === id ? null : id)}>
                 <span class="span-name" style={{ paddingLeft: `${row.depth * 15 + 4}px` }}>
-                  {row.children.length > 0 && <span class={`twist ${closed.has(id) ? "" : "is-open"}`} onClick={(e) => { e.stopPropagation(); fold(row, !closed.has(id)); }}>›</span>}
+                  {row.children.length > 0 && <span aria-hidden="true" class={`twist ${closed.has(id) ? "" : "is-open"}`} onClick={(e) => { e.stopPropagation(); fold(row, !closed.has(id)); }}>›</span>}
                   <i style={{ background: colourOf(row.service, of.services) }} />
                   <strong>{row.service.split(".")[0]}</strong> <span class="muted clip">{row.span.operationName}</span>
                 </span>
