@@ -1,9 +1,10 @@
 //! What the pages of the console ask (`/console/api/*`); `ui/API.md` is the contract.
 //!
-//! Everything here reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
+//! Everything here reads; nothing is changed. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
 mod config;
 mod difference;
+mod findings;
 mod graph;
 mod info;
 mod lists;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
@@ -34,6 +35,7 @@ pub fn routes(source: Source) -> Router {
         .route("/console/api/applications", get(lists::applications))
         .route("/console/api/config", get(config::list))
         .route("/console/api/config/{namespace}/{kind}/{name}", get(config::object))
+        .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
         .route("/console/api/mesh", get(mesh::mesh))
         .with_state(Arc::new(source))

@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
 
 use super::difference::summary;
-use super::{Pairs, Refused, Shared, number, parameter};
+use super::{Pairs, Refused, Shared, findings, number, parameter};
 use crate::jaeger::blocking;
 use crate::store::revisions::{Revision, Verb};
 use crate::world::{KINDS, Kind, World};
@@ -56,7 +56,7 @@ pub(super) async fn list(State(source): Shared, Query(pairs): Pairs) -> Result<J
                 fields.insert("created".to_owned(), created.into());
                 let changed = source.store.revisions().newest(&crate::world::reference(*kind, &object));
                 fields.insert("changed".to_owned(), changed.map_or(created, |r| r.at.div_euclid(1000)).into());
-                fields.insert("findings".to_owned(), json!({"errors": 0, "warnings": 0}));
+                fields.insert("findings".to_owned(), findings::count(&object));
                 fields.insert("managedBy".to_owned(), managed_by(&object).into());
             }
             found.push(item);
@@ -102,10 +102,11 @@ pub(super) async fn object(
         before = Some(revision);
     }
     history.reverse();
+    let written = yaml(&crate::world::bare(&object));
     Ok(Json(json!({
-        "ref": reference(kind, &object), "yaml": yaml(&crate::world::bare(&object)),
+        "ref": reference(kind, &object), "findings": findings::of_text(&written), "yaml": written,
         "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
-        "findings": [], "history": history, "affects": [],
+        "history": history, "affects": [],
     })))
 }
 
@@ -161,4 +162,19 @@ pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str)
         }
     }
     found
+}
+
+/// Errors and warnings of all of a namespace's objects.
+pub(super) fn count_in(world: &World, namespace: &str) -> Value {
+    let (mut errors, mut warnings) = (0, 0);
+    for kind in KINDS.iter().filter(|kind| is_config(kind)) {
+        for object in world.of(kind.group, kind.kind) {
+            if text(&object, "/metadata/namespace") == namespace {
+                let found = findings::count(&object);
+                errors += found["errors"].as_u64().unwrap_or(0);
+                warnings += found["warnings"].as_u64().unwrap_or(0);
+            }
+        }
+    }
+    json!({"errors": errors, "warnings": warnings})
 }

@@ -7,9 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::Serialize;
 use serde_json::{Value, json};
-use varka_telemetry::graph::health::{NodeHealth, Status, Verdict};
 use varka_telemetry::graph::kiali::request::{Path, parse};
-use varka_telemetry::graph::unmatched::{Reason, Unmatched};
 use varka_telemetry::graph::{Edge, Graph, Id, Node, Options, ResponseTime, Throughput};
 
 use super::{Pairs, Refused, Shared, now, number, parameter};
@@ -131,7 +129,6 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
         let found = other.edges.iter().find(|edge| key(other, edge) == *wanted);
         (found.and_then(|edge| edge.response_time), found.and_then(|edge| edge.throughput))
     };
-    let edge_health = |edge: &Edge| edge.health.as_ref().map(|h| health(&h.verdict, h.verdict.status, Value::Null));
     let mut edges = BTreeMap::new();
     for edge in graph.edges.iter() {
         let name = key(graph, edge);
@@ -142,20 +139,26 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
             .map(|(p95, avg)| json!({"avg": avg, "p50": find(p50, &name).0, "p95": p95, "p99": find(p99, &name).0}));
         let throughput =
             edge.throughput.map(|response| json!({"request": request.unwrap_or(0.0), "response": response}));
-        edges.insert(
-            format!("{}>{}>{}", name.0, name.1, name.2),
-            json!({
-                "source": name.0, "target": name.1, "protocol": edge.protocol, "unit": edge.unit, "rates": edge.rates,
-                "responses": edge.responses, "security": edge.security, "responseTimes": times, "throughput": throughput,
-                "health": edge_health(edge), "hidden": edge.hidden,
-                "unmatched": edge.unmatched.iter().map(unmatched).collect::<Vec<_>>(),
-            }),
-        );
+        let mut drawn = value(edge);
+        if let Some(fields) = drawn.as_object_mut() {
+            fields.remove("responseTime");
+            fields.extend([
+                ("source".to_owned(), Value::from(name.0.as_str())),
+                ("target".to_owned(), name.1.as_str().into()),
+                ("responseTimes".to_owned(), times.unwrap_or_default()),
+                ("throughput".to_owned(), throughput.unwrap_or_default()),
+                ("examples".to_owned(), json!([])),
+            ]);
+            for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
+                unmatched["yaml"] = Value::Null;
+            }
+        }
+        edges.insert(format!("{}>{}>{}", name.0, name.1, name.2), drawn);
     }
     let mut nodes = BTreeMap::new();
     for node in graph.nodes.iter() {
         let mut drawn = value(node);
-        drawn["health"] = node.health.as_ref().map_or(Value::Null, |health| node_health(health));
+        drawn["examples"] = json!([]);
         nodes.insert(node.key.clone(), drawn);
     }
     Drawn {
@@ -166,80 +169,4 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
         edges,
         left_out: value(graph.left_out),
     }
-}
-
-pub(super) fn node_health(of: &NodeHealth) -> Value {
-    let mut sum = (0, 0, 0);
-    let mut synced = -1;
-    for workload in &of.workloads {
-        sum.0 += workload.replicas.desired;
-        sum.1 += workload.replicas.current;
-        sum.2 += workload.replicas.available;
-        synced = synced.max(workload.replicas.synced_proxies);
-    }
-    let replicas = match of.workloads.is_empty() {
-        true => Value::Null,
-        false => json!({"desired": sum.0, "current": sum.1, "available": sum.2, "syncedProxies": synced}),
-    };
-    health(&of.verdict, of.status, replicas)
-}
-
-/// In the pages' words.
-fn health(verdict: &Verdict, status: Status, replicas: Value) -> Value {
-    let status = match status {
-        Status::NotApplicable => "na",
-        Status::Healthy => "healthy",
-        Status::NotReady => "notReady",
-        Status::Degraded => "degraded",
-        Status::Failure => "failure",
-    };
-    let reason = verdict.reason.as_ref();
-    let rule = reason.map(|reason| {
-        let tolerance = &reason.tolerance;
-        json!({
-            "code": tolerance.code, "protocol": reason.protocol, "direction": reason.direction,
-            "degraded": tolerance.degraded, "failure": tolerance.failure, "source": "default",
-        })
-    });
-    json!({
-        "status": status, "rule": rule, "total": reason.map_or(0.0, |reason| reason.all),
-        "errors": reason.map_or(0.0, |reason| reason.errors), "significant": !verdict.not_enough_data,
-        "examples": [], "replicas": replicas,
-    })
-}
-
-fn unmatched(of: &Unmatched) -> Value {
-    let fix = match (&of.reason, &of.meant) {
-        (Reason::NothingKnown, _) => "Nothing is known of what was asked for.".to_owned(),
-        (Reason::PublicHost { resource }, Some(meant)) => {
-            format!("{} is a name for clients outside ({resource}). Inside, ask for {}.", of.host, meant.host)
-        }
-        (Reason::PublicHost { resource }, None) => {
-            format!(
-                "{} is a name for clients outside ({resource}). Set the Host header to the service's own name.",
-                of.host
-            )
-        }
-        (Reason::PodAddress { workload }, Some(meant)) => {
-            format!("A pod of {workload} was dialled. Ask for its service, {}.", meant.host)
-        }
-        (Reason::PodAddress { workload }, None) => format!("A pod of {workload} was dialled; no service selects it."),
-        (Reason::PortNotServed { ports }, Some(meant)) => {
-            let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-            format!("{} has no such port; it has {ports}.", meant.host)
-        }
-        (Reason::OtherNamespace, Some(meant)) => {
-            format!("A short name means a service of the client's own namespace. Ask for {}.", meant.host)
-        }
-        (Reason::NotVisible, Some(meant)) => {
-            format!("{} is there, and this client does not see it (exportTo, Sidecar).", meant.host)
-        }
-        (Reason::Similar, Some(meant)) => format!("Nothing is called {}. {} is.", of.host, meant.host),
-        (_, _) => "It is not registered. A ServiceEntry would give it a name in the mesh.".to_owned(),
-    };
-    let mut out = value(of);
-    if let Some(fields) = out.as_object_mut() {
-        fields.insert("fix".to_owned(), fix.into());
-    }
-    out
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{Shared, now};
+use super::{Shared, config, now};
 use crate::world::World;
 
 pub(super) async fn info(State(source): Shared) -> Json<Value> {
@@ -33,10 +33,10 @@ pub(super) async fn info(State(source): Shared) -> Json<Value> {
                 "ambient": label("istio.io/dataplane-mode") == "ambient",
                 "controlPlane": name == "istio-system",
                 "mtls": mtls(world, &name),
-                "health": "na",
+                "health": "NA",
                 "workloads": of(&deployments) + of(&sets),
                 "services": of(&services),
-                "findings": {"errors": 0, "warnings": 0},
+                "findings": config::count_in(world, &name),
             })
         })
         .collect();

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::facts::{app_label, version_label};
 use varka_telemetry::graph::{Graph, GraphType, InOut, Node, Options, RequestedNamespace};
 
-use super::graph::node_health;
 use super::{Pairs, Refused, Shared, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
@@ -60,10 +59,12 @@ fn arriving(node: Option<&Node>) -> (f64, f64) {
 }
 
 fn health_of(node: Option<&Node>) -> Value {
-    let unknown = || json!({"status": "na", "rule": null, "total": 0, "errors": 0, "significant": false, "examples": [], "replicas": null});
-    node.and_then(|node| node.health.as_ref()).map_or_else(unknown, |health| node_health(health))
+    let unknown = || json!({"status": "NA", "verdict": {"status": "NA", "notEnoughData": false, "reason": null}, "workloads": []});
+    let known = node.and_then(|node| node.health.as_ref());
+    known.map_or_else(unknown, |health| serde_json::to_value(health).unwrap_or_else(|_| unknown()))
 }
 
+/// Findings are about what Istio was told; those of the objects are in their own list.
 const NONE: fn() -> Value = || json!({"errors": 0, "warnings": 0});
 
 pub(super) async fn workloads(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {

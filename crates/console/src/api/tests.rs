@@ -56,7 +56,7 @@ async fn the_graph_has_each_request_once_with_how_it_went() {
     );
     let name = |end: &str| graph["nodes"][edges[0][end].as_u64().unwrap() as usize]["workload"].clone();
     assert_eq!((name("source"), name("target")), (json!("web"), json!("was")));
-    assert_eq!(edges[0]["health"]["status"], "healthy");
+    assert_eq!(edges[0]["health"]["verdict"]["status"], "Healthy");
     let (status, refused) = get(&source, "/console/api/graph?at=soon").await;
     assert_eq!((status, refused["code"].as_str()), (400, Some("badRequest")));
 }
@@ -86,6 +86,25 @@ async fn the_past_of_an_object_is_told() {
     assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
     let present = source.world.at(i64::MAX).unwrap().of("networking.istio.io", "VirtualService");
     assert!(present.is_empty());
+}
+
+#[tokio::test]
+async fn a_text_is_checked_as_the_control_plane_checks_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: b}\nspec:\n  hosts: [a]\n  http:\n  - timeout: soon\n    route:\n    - destination: {host: a}\n---\n{";
+    let request = Request::post("/console/api/validate").header("content-type", "application/json");
+    let response =
+        routes(source).oneshot(request.body(Body::from(json!({"yaml": yaml}).to_string())).unwrap()).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    let places: Vec<_> = answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["severity"].as_str().unwrap(), f["line"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(places, [("error", 11), ("error", 7)], "{answer}");
 }
 
 #[tokio::test]
