@@ -175,7 +175,8 @@ fn over_mesh_tls(system: &System) -> Result<()> {
             .lines()
             .filter(|l| l.starts_with("istio_requests_total{") && l.contains("destination_workload=\"server\""))
             .collect();
-        let grpc = |line: &&&str| line.contains("request_protocol=\"grpc\"") && line.contains("grpc_response_status=\"0\"");
+        let grpc =
+            |line: &&&str| line.contains("request_protocol=\"grpc\"") && line.contains("grpc_response_status=\"0\"");
         ensure!(requests.iter().filter(grpc).count() > 0, "{pod} counted no gRPC: {requests:?}");
         let reporter = if pod == "client" { "unknown" } else { "mutual_tls" };
         let policy = format!("connection_security_policy=\"{reporter}\"");
