@@ -100,6 +100,7 @@ def serve_grpc():
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Protocols", kinds),))
     server.add_insecure_port("0.0.0.0:50051")
     server.start()
+    return server
 
 
 async def converse(connection):
@@ -196,7 +197,8 @@ def serve_http():
         threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
 
-serve_grpc()
+# It lives as long as somebody holds it.
+GRPC = serve_grpc()
 threading.Thread(target=serve_http, daemon=True).start()
 print("ready", flush=True)
 asyncio.run(serve_websocket())

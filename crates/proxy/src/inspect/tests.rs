@@ -26,6 +26,13 @@ fn a_long_target_is_http_like_any_other() {
     assert_eq!(detect_http(line.as_bytes()), Some(Some(DetectedHttp::Http11)));
 }
 
+#[test]
+fn a_request_line_without_end_is_not_waited_for() {
+    let line = |length: usize| [&b"GET /"[..], &vec![b'a'; length - 5]].concat();
+    assert_eq!(detect_http(&line(64 * 1024)), None);
+    assert_eq!(detect_http(&line(64 * 1024 + 1)), Some(None));
+}
+
 proptest! {
     #[test]
     fn more_bytes_never_change_a_decision(bytes in prop::collection::vec(any::<u8>(), 1..80), cut in 1usize..80) {

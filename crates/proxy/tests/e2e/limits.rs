@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use varka_engine::ir::{ClusterProtocol, HttpConnectionManager, Listener, Proxy, Terminal};
+use varka_engine::ir::{ClusterProtocol, HttpConnectionManager, Listener, Proxy, RetryOn, Terminal};
 
-use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
+use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound, retry};
 use crate::frames::*;
 use crate::mtls::Mesh;
 use crate::support::{App, Client, Running, until};
@@ -193,6 +193,21 @@ fn a_slow_head_and_an_idle_connection_end() {
     let mut peer = Peer::connect(idle.address("virtualOutbound"));
     assert_eq!(peer.wait("the end", |f| f.kind == GOAWAY).code(), 0);
     while peer.next().is_some() {}
+}
+
+#[test]
+fn a_body_is_kept_for_another_attempt_up_to_64_kib() {
+    let app = App::start();
+    for (bytes, status) in [(64 << 10, "200 OK"), ((64 << 10) + 1, "503 Service Unavailable")] {
+        let was = cluster(WAS, endpoints(&[app.address], None));
+        let again = retry(RetryOn { server_error: true, ..RetryOn::default() }, 1);
+        let sidecar = Running::start(&outbound(was, |action| action.retry = Some(again)), Some(app.address));
+        let first = app.seen.lock().unwrap().len() + 1;
+        let head = "POST / HTTP/1.1\r\nHost: was-service";
+        let mut client = Client::connect(sidecar.address("virtualOutbound"));
+        client.send(format!("{head}\r\ncontent-length: {bytes}\r\nx-fail: {first}\r\n\r\n"));
+        assert_eq!(client.ask(vec![b'x'; bytes]).line, format!("HTTP/1.1 {status}"), "{bytes} bytes");
+    }
 }
 
 #[test]

@@ -51,6 +51,22 @@ fn bad_chunks_are_refused() {
 }
 
 #[test]
+fn size_lines_and_trailers_are_so_long_at_most() {
+    let size = |length: usize| [&b"3;"[..], &vec![b'x'; length - 2]].concat();
+    assert_eq!(decode(Framing::Chunked, &size(4096), 4096), Err(Broken::Closed));
+    assert_eq!(decode(Framing::Chunked, &size(4097), 4097), Err(Broken::Protocol));
+    let trailers = |length: usize| [&b"0\r\nx: "[..], &vec![b'x'; length - 3]].concat();
+    assert_eq!(decode(Framing::Chunked, &trailers(16 * 1024), 1 << 20), Err(Broken::Closed));
+    assert_eq!(decode(Framing::Chunked, &trailers(16 * 1024 + 1), 1 << 20), Err(Broken::Protocol));
+}
+
+#[test]
+fn only_crlf_ends_a_trailer() {
+    assert_eq!(decode(Framing::Chunked, b"0\r\nx: 1\n\r\n", 100), Err(Broken::Protocol));
+    assert_eq!(decode(Framing::Chunked, b"0\r\nx: 1\r\n\n", 100), Err(Broken::Protocol));
+}
+
+#[test]
 fn a_short_body_is_broken() {
     assert_eq!(decode(Framing::Length(5), b"abc", 9), Err(Broken::Closed));
     assert_eq!(decode(Framing::UntilClose, b"abc", 9), Ok((b"abc".to_vec(), false, Vec::new())));
