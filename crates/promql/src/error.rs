@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::{MAX_DEPTH, MAX_QUERY_BYTES, MAX_REGEX_BYTES, MAX_STEPS};
+use crate::limits::{MAX_DEPTH, MAX_LABEL_BYTES, MAX_QUERY_BYTES, MAX_REGEX_BYTES, MAX_STEPS};
 
 /// Why there is no answer, cut by who has to change something.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,9 @@ pub enum Limit {
     /// A pattern.
     #[error("the regular expression takes more than {MAX_REGEX_BYTES} bytes when compiled; write a simpler one")]
     Regex,
+    /// A label that it makes.
+    #[error("a label's value would be longer than {MAX_LABEL_BYTES} bytes; repeat less in it")]
+    LabelBytes,
     /// What is held at once.
     #[error(
         "query processing would load too many samples into memory: more than {0}; select fewer series, a shorter range or a larger step"

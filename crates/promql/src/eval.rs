@@ -97,6 +97,7 @@ pub fn evaluate(expr: &Expr, times: Times, storage: &dyn Storage, options: &Opti
         storage,
         budget: Budget::new(options.limits),
         annotations: RefCell::default(),
+        totals: std::cell::Cell::new(Totals::No),
         lookback: options.lookback.max(1),
         subquery_step: options.subquery_step.max(1),
         bounds,
@@ -134,12 +135,23 @@ fn steps(times: Times) -> Result<Steps, Error> {
     }
 }
 
+/// Whether no more of histograms is asked for than their totals. Then, as in Prometheus, it is found out when samples are read whether
+/// each continues the one before it; so that a sum of those that do and those that do not is warned of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Totals {
+    No,
+    Only,
+    /// Something around asks for more.
+    Never,
+}
+
 pub(crate) struct Evaluator<'q> {
     storage: &'q dyn Storage,
     budget: Budget,
     annotations: RefCell<Annotations>,
     lookback: i64,
     subquery_step: i64,
+    totals: std::cell::Cell<Totals>,
     /// The query's start, end and step.
     bounds: (i64, i64, i64),
     is_range: bool,
@@ -192,10 +204,24 @@ impl Evaluator<'_> {
             Kind::Range(range) => self.select_range(range, steps).map(Value::Matrix),
             Kind::Subquery(subquery) => self.subquery(subquery, steps).map(Value::Matrix),
             Kind::Unary(negative, inner) => self.unary(*negative, inner, steps),
+            Kind::Binary(binary) if matches!(binary.op, Op::TrimUpper | Op::TrimLower) => {
+                self.asking(Totals::Never, || self.binary(binary, expr.span.start, steps))
+            }
             Kind::Binary(binary) => self.binary(binary, expr.span.start, steps),
             Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span.start, steps).map(Value::Vector),
             Kind::Call(function, args) => self.call(function, args, expr.span.start, steps),
         }
+    }
+
+    /// Evaluates something of which totals only, or more than that, is asked for.
+    fn asking<T>(&self, totals: Totals, evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let before = self.totals.get();
+        if before != Totals::Never {
+            self.totals.set(totals);
+        }
+        let result = evaluate();
+        self.totals.set(before);
+        result
     }
 
     /// The values of a part that is a scalar.

@@ -13,6 +13,8 @@ pub const MAX_DEPTH: u32 = 100;
 pub const MAX_STEPS: usize = 11_000;
 /// Bytes that a compiled regular expression may take.
 pub const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Bytes of a label's value that a query makes: `label_replace` within `label_replace` could make it grow without end.
+pub const MAX_LABEL_BYTES: usize = 64 * 1024;
 
 /// What the caller decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::select::Wanted;
 use super::values::{Row, Steps, Value, Values};
-use super::{Evaluator, greater, lesser, mistyped};
+use super::{Evaluator, Totals, greater, lesser, mistyped};
 use crate::ast::{Expr, Kind};
 use crate::date::Date;
 use crate::error::Error;
@@ -20,6 +20,9 @@ impl Evaluator<'_> {
     ) -> Result<Value, Error> {
         match function.body {
             Body::Float(body) => self.map_floats(args, steps, |_, value| body(value)),
+            Body::Histogram(body) if matches!(function.name, "histogram_avg" | "histogram_count" | "histogram_sum") => {
+                self.asking(Totals::Only, || self.map_histograms(args, steps, body))
+            }
             Body::Histogram(body) => self.map_histograms(args, steps, body),
             Body::Date(body) => self.dates(args, steps, body),
             Body::Range(body) => self.range_call(function, body, args, steps).map(Value::Vector),
@@ -116,9 +119,15 @@ impl Evaluator<'_> {
             Special::LabelReplace => self.label_replace(args, steps).map(Value::Vector),
             Special::LabelJoin => self.label_join(args, steps).map(Value::Vector),
             Special::Info => self.info(args, steps).map(Value::Vector),
-            Special::HistogramQuantile => self.histogram_quantile(args, steps).map(Value::Vector),
-            Special::HistogramQuantiles => self.histogram_quantiles(args, steps).map(Value::Vector),
-            Special::HistogramFraction => self.histogram_fraction(args, steps).map(Value::Vector),
+            Special::HistogramQuantile => {
+                self.asking(Totals::Never, || self.histogram_quantile(args, steps)).map(Value::Vector)
+            }
+            Special::HistogramQuantiles => {
+                self.asking(Totals::Never, || self.histogram_quantiles(args, steps)).map(Value::Vector)
+            }
+            Special::HistogramFraction => {
+                self.asking(Totals::Never, || self.histogram_fraction(args, steps)).map(Value::Vector)
+            }
         }
     }
 

@@ -5,10 +5,11 @@ use std::cmp::Ordering;
 use super::values::{Row, Steps, merge_same};
 use super::{Evaluator, mistyped};
 use crate::ast::Expr;
-use crate::error::Error;
+use crate::error::{Error, Limit};
 use crate::format;
 use crate::functions::Special;
 use crate::labels::METRIC_NAME;
+use crate::limits::MAX_LABEL_BYTES;
 use crate::matcher::{self, RegexError};
 
 impl Evaluator<'_> {
@@ -40,7 +41,12 @@ impl Evaluator<'_> {
         let mut rows = self.vector_arg(args, 0, steps)?;
         let mut value = String::new();
         for row in &mut rows {
-            let Some(captures) = regex.captures(row.labels.get(&source)) else { continue };
+            let text = row.labels.get(&source);
+            let Some(captures) = regex.captures(text) else { continue };
+            // Before it is made: each reference can stand for the whole value.
+            check_length(
+                replacement.matches('$').count().saturating_mul(text.len()).saturating_add(replacement.len()),
+            )?;
             value.clear();
             captures.expand(&replacement, &mut value);
             row.labels = row.labels.with(&target, &value);
@@ -57,6 +63,8 @@ impl Evaluator<'_> {
         let mut rows = self.vector_arg(args, 0, steps)?;
         for row in &mut rows {
             let values: Vec<&str> = sources.iter().map(|source| row.labels.get(source)).collect();
+            let separators = separator.len().saturating_mul(values.len());
+            check_length(values.iter().map(|value| value.len()).fold(separators, usize::saturating_add))?;
             row.labels = row.labels.with(&target, &values.join(&separator));
             row.drop_name &= target != METRIC_NAME;
         }
@@ -91,6 +99,10 @@ impl Evaluator<'_> {
         }
         Ok(rows)
     }
+}
+
+fn check_length(bytes: usize) -> Result<(), Error> {
+    if bytes > MAX_LABEL_BYTES { Err(Limit::LabelBytes.into()) } else { Ok(()) }
 }
 
 /// Values in order; what is no number comes last, whichever way.

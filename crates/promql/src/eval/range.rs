@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use super::select::unhinted;
 use super::values::{RangeRow, Row, Steps, Value, Values};
-use super::{Cell, Evaluator, Reference};
+use super::{Cell, Evaluator, Reference, Totals};
 use crate::annotations::Annotations;
 use crate::ast::{Expr, Extension, Kind, Subquery};
 use crate::error::Error;
@@ -71,13 +71,16 @@ struct Call<'a> {
 }
 
 /// Functions whose windows need not be walked through: what they cost does not grow with the range.
-const CONSTANT: [&str; 7] = [
+const CONSTANT: [&str; 10] = [
     "count_over_time",
     "first_over_time",
+    "idelta",
     "increase",
+    "irate",
     "last_over_time",
     "present_over_time",
     "rate",
+    "ts_of_first_over_time",
     "ts_of_last_over_time",
 ];
 const COUNTERS: [&str; 2] = ["rate", "increase"];
@@ -216,7 +219,7 @@ impl Evaluator<'_> {
         let count = usize::try_from((end - start) / interval).unwrap_or(usize::MAX).saturating_add(1);
         let inner = Steps { start, interval, count };
         self.budget.check(count)?;
-        let rows = match self.eval(&subquery.expr, &inner)? {
+        let rows = match self.asking(Totals::Never, || self.eval(&subquery.expr, &inner))? {
             Value::Vector(rows) => rows,
             _ => return Err(super::mistyped()),
         };

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::values::{RangeRow, Row, Steps, Values};
-use super::{Cell, Evaluator, Reference};
+use super::{Cell, Evaluator, Reference, Totals};
 use crate::ast::{Extension, Range, Selector};
 use crate::error::Error;
 use crate::histogram::{Histogram, ResetHint};
@@ -99,11 +99,13 @@ impl Evaluator<'_> {
         let selection = Selection { matchers, start: first, end: last };
         let read = self.storage.select(&selection, &mut |labels, samples| {
             found += 1;
-            failed = self
-                .budget
-                .series(found)
-                .and_then(|()| self.budget.work(samples.len()))
-                .and_then(|()| take(labels, samples));
+            failed = self.budget.series(found).and_then(|()| self.budget.work(samples.len())).and_then(|()| match self
+                .totals
+                .get()
+            {
+                Totals::Only if !samples.histograms.is_empty() => take(labels, &hinted(samples)),
+                _ => take(labels, samples),
+            });
             if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         failed?;
@@ -190,6 +192,21 @@ impl Evaluator<'_> {
             Some(Extension::Smoothed) => (start.saturating_sub(self.lookback), end.saturating_add(self.lookback)),
         }
     }
+}
+
+/// Histograms of which is known whether each continues the one before it.
+fn hinted(samples: &Samples) -> Samples {
+    let mut hinted = samples.clone();
+    for (sample, pair) in hinted.histograms.iter_mut().skip(1).zip(samples.histograms.windows(2)) {
+        if let [before, now] = pair
+            && now.histogram.hint == ResetHint::Unknown
+        {
+            let reset = now.histogram.is_reset_after(&before.histogram);
+            std::sync::Arc::make_mut(&mut sample.histogram).hint =
+                if reset { ResetHint::Reset } else { ResetHint::NotReset };
+        }
+    }
+    hinted
 }
 
 /// A histogram of which is not known whether it continues the one before it.

@@ -225,6 +225,11 @@ fn limits_hold() {
             .contains("looked at more than 1000 samples")
     );
     assert!(limited("max_over_time(vector(1)[10y:1ms])", most).contains("too many samples"));
+    let mut growing = "temperature".to_owned();
+    for _ in 0..20 {
+        growing = format!("label_replace({growing}, \"room\", \"$1$1$1$1\", \"room\", \"(.*)\")");
+    }
+    assert!(limited(&growing, most).contains("longer than 65536 bytes"));
 }
 
 /// A storage that cannot be read.
@@ -352,6 +357,58 @@ fn queries() -> impl Strategy<Value = String> {
     })
 }
 
+/// Words that may make a query, of which the numbers and times are extreme.
+fn words() -> impl Strategy<Value = String> {
+    let words = proptest::collection::vec(
+        prop_oneof![
+            Just("sum("),
+            Just("rate("),
+            Just("topk(3,"),
+            Just("info("),
+            Just("histogram_quantile(0.5,"),
+            Just("clamp("),
+            Just(")"),
+            Just(")"),
+            Just("x"),
+            Just("requests_total"),
+            Just("duration_seconds"),
+            Just("temperature"),
+            Just("[5m]"),
+            Just("[1h:7s]"),
+            Just("[1ms]"),
+            Just("by (job)"),
+            Just("on (job)"),
+            Just("group_left (x)"),
+            Just("offset -9000000000"),
+            Just("@ -9e12"),
+            Just("@ 60"),
+            Just(","),
+            Just("+"),
+            Just("-"),
+            Just("^"),
+            Just("< bool"),
+            Just("/"),
+            Just("</"),
+            Just("1"),
+            Just("NaN"),
+            Just("-Inf"),
+            Just("1e300"),
+            Just("fill(1)"),
+            Just("or"),
+            Just("unless"),
+            Just("smoothed"),
+            Just("anchored"),
+            Just("day_of_year("),
+            Just("quantile_over_time(2,"),
+            Just("label_join("),
+            Just("\"a\""),
+            Just("count_values(\"v\",")
+        ],
+        1..12,
+    );
+    words.prop_map(|words| words.join(" "))
+}
+
 /// A result's samples at one time, in the order of labels.
 fn samples_at(value: &QueryValue, time: i64) -> Vec<(String, String)> {
     let mut samples: Vec<(String, String)> = match value {
@@ -385,6 +442,18 @@ proptest! {
             prop_assert!(instant.is_ok(), "{} at {}: {}", query, time, instant.unwrap_err());
             prop_assert_eq!(samples_at(&instant.unwrap().value, time), samples_at(&answer.value, time), "{} at {}", query, time);
         }
+    }
+
+    #[test]
+    fn no_query_makes_it_panic(
+        query in prop_oneof![words(), queries()],
+        time in prop_oneof![Just(0i64), Just(600_000), Just(-9_000_000_000_000_000), Just(i64::MAX), any::<i64>()],
+    ) {
+        let limits = Limits { samples: 100_000, work: 1_000_000, series: 100 };
+        let options = Options { limits, ..Options::default() };
+        let _ = super::query(&query, Times::Instant(time), &shop(), &options);
+        let times = Times::Range { start: time, end: time.saturating_add(3 * MINUTE), step: MINUTE };
+        let _ = super::query(&query, times, &shop(), &options);
     }
 
     #[test]

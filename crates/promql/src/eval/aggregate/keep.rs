@@ -98,8 +98,15 @@ impl Evaluator<'_> {
             }
         }
         for members in &mut members {
-            members.sort_by(|a, b| by_value(Some(a.0), Some(b.0), op == Aggregator::Topk));
+            // Of equal values, the first ones.
+            let order = |a: &(f64, usize), b: &(f64, usize)| {
+                by_value(Some(a.0), Some(b.0), op == Aggregator::Topk).then(a.1.cmp(&b.1))
+            };
+            if limit > 0 && limit < members.len() {
+                members.select_nth_unstable_by(limit - 1, order);
+            }
             members.truncate(limit);
+            members.sort_by(order);
         }
         members.into_iter().flatten().map(|(_, row)| row).collect()
     }

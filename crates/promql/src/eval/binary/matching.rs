@@ -9,51 +9,52 @@ use crate::ast::{Binary, Cardinality, Matching, Op};
 use crate::error::Error;
 use crate::labels::Labels;
 
-/// The group of matching series that each row belongs to.
-struct Groups {
+/// Rows that match each other.
+#[derive(Default)]
+struct Group {
     left: Vec<usize>,
     right: Vec<usize>,
-    count: usize,
 }
 
-fn groups(matching: &Matching, left: &[Row], right: &[Row]) -> Groups {
+/// The groups that rows fall into. All that is decided is decided within a group, so that evaluation goes through one group after
+/// the other, and through the steps of each.
+fn groups(matching: &Matching, left: &[Row], right: &[Row]) -> Vec<Group> {
     let mut known: HashMap<Labels, usize> = HashMap::new();
-    let mut group_of = |row: &Row| {
-        let next = known.len();
-        *known.entry(row.labels.matching(matching.on, &matching.labels)).or_insert(next)
-    };
-    let left = left.iter().map(&mut group_of).collect();
-    let right = right.iter().map(&mut group_of).collect();
-    Groups { left, right, count: known.len() }
+    let mut groups: Vec<Group> = Vec::new();
+    for (is_left, rows) in [(true, left), (false, right)] {
+        for (index, row) in rows.iter().enumerate() {
+            let place = *known.entry(row.labels.matching(matching.on, &matching.labels)).or_insert_with(|| {
+                groups.push(Group::default());
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(place) {
+                if is_left { group.left.push(index) } else { group.right.push(index) }
+            }
+        }
+    }
+    groups
 }
 
 /// `and`, `or`, `unless`
 pub(super) fn set(binary: &Binary, mut left: Vec<Row>, mut right: Vec<Row>, steps: &Steps) -> Result<Vec<Row>, Error> {
-    let groups = groups(&binary.matching, &left, &right);
-    let mut present = vec![false; groups.count];
-    for step in 0..steps.count {
-        present.fill(false);
-        let (rows, members) = if binary.op == Op::Or { (&left, &groups.left) } else { (&right, &groups.right) };
-        for (row, group) in rows.iter().zip(members) {
-            if row.values.has(step)
-                && let Some(present) = present.get_mut(*group)
-            {
-                *present = true;
-            }
-        }
-        let is_present = |group: &usize| present.get(*group).copied().unwrap_or_default();
-        let (rows, members) = if binary.op == Op::Or { (&mut right, &groups.right) } else { (&mut left, &groups.left) };
-        for (row, group) in rows.iter_mut().zip(members) {
-            if is_present(group) != (binary.op == Op::And) {
+    let is_or = binary.op == Op::Or;
+    for group in groups(&binary.matching, &left, &right) {
+        let (deciding, members) = if is_or { (&left, &group.left) } else { (&right, &group.right) };
+        let deciding: Vec<&Row> = members.iter().filter_map(|row| deciding.get(*row)).collect();
+        let present: Vec<bool> = (0..steps.count).map(|step| deciding.iter().any(|row| row.values.has(step))).collect();
+        let (decided, members) = if is_or { (&mut right, &group.right) } else { (&mut left, &group.left) };
+        for row in members {
+            let Some(row) = decided.get_mut(*row) else { continue };
+            for (step, _) in present.iter().enumerate().filter(|(_, is)| **is != (binary.op == Op::And)) {
                 row.values.clear(step);
             }
         }
     }
-    if binary.op == Op::Or {
+    if is_or {
         left.append(&mut right);
     }
     left.retain(|row| !row.values.is_empty());
-    if binary.op == Op::Or { merge_same(left) } else { Ok(left) }
+    if is_or { merge_same(left) } else { Ok(left) }
 }
 
 /// One operation between matching series.
@@ -61,12 +62,11 @@ struct Operation<'a> {
     binary: &'a Binary,
     /// Where it stands.
     at: usize,
-    /// The labels of results, by the rows that they are made of.
-    places: HashMap<(usize, usize), usize>,
     collector: Collector,
-    /// Groups that have a result at this step.
-    matched: Vec<bool>,
-    /// Where many belong to one: the results at this step.
+    /// Where the results of a group are collected, by the rows that they are made of.
+    places: HashMap<(usize, usize), usize>,
+    /// Whether the group has a result at this step, and where many belong to one, which.
+    matched: bool,
     seen: HashSet<usize>,
 }
 
@@ -83,64 +83,64 @@ impl Evaluator<'_> {
         at: usize,
         steps: &Steps,
     ) -> Result<Vec<Row>, Error> {
-        let matching = &binary.matching;
-        let groups = groups(matching, left, right);
-        let swapped = matching.cardinality == Cardinality::OneToMany;
-        // From here on, the one side is the second.
-        let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let (many_groups, one_groups) =
-            if swapped { (&groups.right, &groups.left) } else { (&groups.left, &groups.right) };
-        // As in Prometheus, `fill_left` stands for the many side even where that is the right one.
-        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
-        let mut operation = Operation {
-            binary,
-            at,
-            places: HashMap::new(),
-            collector: Collector::new(steps.count),
-            matched: vec![false; groups.count],
-            seen: HashSet::new(),
-        };
-        let mut ones: Vec<Option<usize>> = vec![None; groups.count];
-        for step in 0..steps.count {
-            ones.fill(None);
-            operation.matched.fill(false);
-            operation.seen.clear();
-            for (index, (row, group)) in one.iter().zip(one_groups).enumerate() {
-                let Some(place) = ones.get_mut(*group).filter(|_| row.values.has(step)) else { continue };
-                if let Some(other) = place.replace(index) {
-                    return Err(ambiguous(matching, one, index, other, swapped));
-                }
+        let swapped = binary.matching.cardinality == Cardinality::OneToMany;
+        let collector = Collector::new(steps.count);
+        let (places, seen) = (HashMap::new(), HashSet::new());
+        let mut operation = Operation { binary, at, collector, places, matched: false, seen };
+        for group in groups(&binary.matching, left, right) {
+            let left: Vec<(usize, &Row)> = group.left.iter().filter_map(|row| Some((*row, left.get(*row)?))).collect();
+            let right: Vec<(usize, &Row)> =
+                group.right.iter().filter_map(|row| Some((*row, right.get(*row)?))).collect();
+            // From here on, the one side is the second.
+            let (many, one) = if swapped { (right, left) } else { (left, right) };
+            operation.places.clear();
+            for step in 0..steps.count {
+                self.step(&mut operation, step, &many, &one)?;
             }
-            for (index, (row, group)) in many.iter().zip(many_groups).enumerate() {
-                let Some(cell) = row.values.get(step) else { continue };
-                let partner = ones.get(*group).copied().flatten();
-                let found = partner.and_then(|place| Some((place, one.get(place)?)));
-                match (found.and_then(|(place, row)| Some((place, row, row.values.get(step)?))), fill_one) {
-                    (Some((place, partner, other)), _) => {
-                        let labels = (&row.labels, &partner.labels);
-                        self.element(&mut operation, step, *group, (index, place), labels, (&cell, &other))?;
-                    }
-                    (None, Some(fill)) => {
-                        let labels = row.labels.matching(matching.on, &matching.labels);
-                        let (pair, cells) = ((index, FILLED), (&cell, &Cell::Float(fill)));
-                        self.element(&mut operation, step, *group, pair, (&row.labels, &labels), cells)?;
-                    }
-                    (None, None) => {}
-                }
-            }
-            let Some(fill) = fill_many else { continue };
-            for (index, (row, group)) in one.iter().zip(one_groups).enumerate() {
-                let Some(cell) = row.values.get(step) else { continue };
-                if operation.matched.get(*group).copied().unwrap_or_default() {
-                    continue;
-                }
-                let labels = row.labels.matching(matching.on, &matching.labels);
-                let (pair, cells) = ((FILLED, index), (&Cell::Float(fill), &cell));
-                self.element(&mut operation, step, *group, pair, (&labels, &row.labels), cells)?;
-            }
+            self.budget.check(operation.collector.len().saturating_mul(steps.count))?;
         }
         self.budget.hold(operation.collector.len().saturating_mul(steps.count))?;
         Ok(operation.collector.finish())
+    }
+
+    /// One group at one step.
+    fn step(
+        &self,
+        operation: &mut Operation<'_>,
+        step: usize,
+        many: &[(usize, &Row)],
+        one: &[(usize, &Row)],
+    ) -> Result<(), Error> {
+        let matching = &operation.binary.matching;
+        operation.matched = false;
+        operation.seen.clear();
+        let mut present = one.iter().filter_map(|(index, row)| Some((*index, *row, row.values.get(step)?)));
+        let partner = present.next();
+        if let (Some((_, a, _)), Some((_, b, _))) = (&partner, present.next()) {
+            return Err(ambiguous(matching, &a.labels, &b.labels));
+        }
+        for (index, row) in many {
+            let Some(cell) = row.values.get(step) else { continue };
+            // As in Prometheus, `fill_right` stands for the one side even where that is the left one.
+            match (&partner, matching.fill_right) {
+                (Some((place, partner, other)), _) => {
+                    let labels = (&row.labels, &partner.labels);
+                    self.element(operation, step, (*index, *place), labels, (&cell, other))?;
+                }
+                (None, Some(fill)) => {
+                    let labels = row.labels.matching(matching.on, &matching.labels);
+                    let cells = (&cell, &Cell::Float(fill));
+                    self.element(operation, step, (*index, FILLED), (&row.labels, &labels), cells)?;
+                }
+                (None, None) => {}
+            }
+        }
+        if let (Some((place, row, cell)), Some(fill), false) = (&partner, matching.fill_left, operation.matched) {
+            let labels = row.labels.matching(matching.on, &matching.labels);
+            let cells = (&Cell::Float(fill), cell);
+            self.element(operation, step, (FILLED, *place), (&labels, &row.labels), cells)?;
+        }
+        Ok(())
     }
 
     /// The operation on two values, of which the first is of the many side.
@@ -148,7 +148,6 @@ impl Evaluator<'_> {
         &self,
         operation: &mut Operation<'_>,
         step: usize,
-        group: usize,
         pair: (usize, usize),
         labels: (&Labels, &Labels),
         (many, one): (&Cell, &Cell),
@@ -185,7 +184,7 @@ impl Evaluator<'_> {
                 place
             }
         };
-        let matched = operation.matched.get_mut(group).is_some_and(|matched| std::mem::replace(matched, true));
+        let matched = std::mem::replace(&mut operation.matched, true);
         let problem = if binary.matching.cardinality == Cardinality::OneToOne {
             matched.then_some("many-to-one matching must be explicit (group_left/group_right)")
         } else {
@@ -216,11 +215,10 @@ fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
 }
 
 /// Two series of the side of which there may be one.
-fn ambiguous(matching: &Matching, one: &[Row], first: usize, second: usize, swapped: bool) -> Error {
-    let side = if swapped { "left" } else { "right" };
-    let labels = |place: usize| one.get(place).map(|row| row.labels.clone()).unwrap_or_default();
-    let group = labels(first).matching(matching.on, &matching.labels);
-    let mut series = [labels(first).to_string(), labels(second).to_string()];
+fn ambiguous(matching: &Matching, first: &Labels, second: &Labels) -> Error {
+    let side = if matching.cardinality == Cardinality::OneToMany { "left" } else { "right" };
+    let group = first.matching(matching.on, &matching.labels);
+    let mut series = [first.to_string(), second.to_string()];
     series.sort();
     let [a, b] = series;
     Error::evaluation(format!(
