@@ -69,6 +69,7 @@ if [ "$for_what" = test ]; then
   need nft nftables
   need tcpdump tcpdump
   need h2load nghttp2-client
+  need chromium chromium
   need nsenter util-linux
   need setpriv util-linux
   # Debian's own, by its path: the pods see /usr and no other Python that may come first here.
