@@ -1,7 +1,11 @@
 //! A sidecar's memory follows what it uses, not the size of the mesh.
 //!
 //! `make scale` prints what was measured; with a real Envoy that `ENVOY` names, also what that takes.
-#![expect(clippy::print_stderr, clippy::disallowed_methods, reason = "what was measured is told; Envoy is named by the environment")]
+#![expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "what was measured is told; Envoy is named by the environment"
+)]
 
 use std::path::PathBuf;
 
@@ -32,8 +36,14 @@ fn memory_follows_what_is_used() -> Result<()> {
     tell(&format!("{USED} services used of {SMALL}"), small);
     let large = memory(LARGE, USED, &Way::Asks)?;
     tell(&format!("{USED} services used of {LARGE}"), large);
-    ensure!(large.anonymous <= small.anonymous + BAR, "anonymous: {large:?} in the large mesh, {small:?} in the small one");
-    ensure!(large.resident <= small.resident + BAR, "resident: {large:?} in the large mesh, {small:?} in the small one");
+    ensure!(
+        large.anonymous <= small.anonymous + BAR,
+        "anonymous: {large:?} in the large mesh, {small:?} in the small one"
+    );
+    ensure!(
+        large.resident <= small.resident + BAR,
+        "resident: {large:?} in the large mesh, {small:?} in the small one"
+    );
     let told = memory(LARGE, USED, &Way::Told)?;
     tell(&format!("all {LARGE} services pushed"), told);
     ensure!(told.anonymous > small.anonymous + BAR, "the measurement does not see what is pushed: {told:?}");

@@ -124,8 +124,10 @@ pub(crate) enum Engine {
 
 /// `varka proxy`. The rest comes from the environment, under Istio's names.
 #[derive(Debug, Clone, ClapArgs)]
-#[command(after_help = "A sidecar asks the control plane for what its traffic needs, when it needs it. With ON_DEMAND=false in its \
-environment (proxyMetadata: {ON_DEMAND: \"false\"}) everything that its workload may reach is pushed to it instead.")]
+#[command(
+    after_help = "A sidecar asks the control plane for what its traffic needs, when it needs it. With ON_DEMAND=false in its \
+environment (proxyMetadata: {ON_DEMAND: \"false\"}) everything that its workload may reach is pushed to it instead."
+)]
 pub(crate) struct Proxy {
     /// Role.
     #[arg(value_enum, default_value_t = Role::Sidecar)]

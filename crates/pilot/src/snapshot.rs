@@ -23,6 +23,7 @@ use varka_engine::ir::Str;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
+use crate::scope::{ScopeKey, Scopes, Seen};
 use crate::{findings, gateway_api, unsupported};
 
 pub use keys::KeySource;
@@ -185,6 +186,8 @@ pub struct Snapshot {
     /// What compiling says of objects, known before anybody asks for what they are compiled into.
     findings: Arc<Problems>,
     key_sets: Arc<BTreeMap<KeySource, Result<Str, Str>>>,
+    /// What proxies see of this, made when it is first looked at.
+    scopes: Arc<Scopes>,
 }
 
 /// Collects the first objects of a [`Snapshot`].
@@ -270,6 +273,7 @@ impl Snapshot {
             problems: Arc::default(),
             findings: Arc::default(),
             key_sets: Arc::default(),
+            scopes: Arc::default(),
         }
     }
 
@@ -317,6 +321,9 @@ impl Snapshot {
             }
         }
         keys.extend(next.derive(&mut stale));
+        if keys.iter().any(|key| Scopes::depends_on(key.kind)) {
+            next.scopes = Arc::default();
+        }
         for (subject, found) in findings::of_changed(&next, &keys) {
             note(&mut next.findings, subject, found);
         }
@@ -326,7 +333,8 @@ impl Snapshot {
     fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
         let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
         let mut also = self.index_keys(kind, &namespace, &name);
-        let before = self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
+        let before =
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
         let into = if self.is_hidden(&namespace) { &mut self.hidden } else { &mut self.stores };
         let found = match into.upsert(kind, raw) {
             Ok(unknown) => {
@@ -342,7 +350,10 @@ impl Snapshot {
             self.index_slice(&namespace, &name, &also);
         }
         let mut now = self.index_keys(kind, &namespace, &name);
-        if same_ports(before.as_deref(), self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some())) {
+        if same_ports(
+            before.as_deref(),
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some()),
+        ) {
             // What is said of an address that was there and is there is its Service's affair alone.
             let held: BTreeSet<ReadKey> = now.iter().cloned().collect();
             let stayed: BTreeSet<ReadKey> = also.iter().filter(|key| held.contains(*key)).cloned().collect();
@@ -496,6 +507,10 @@ impl Snapshot {
     /// What the Gateway API's objects mean.
     pub(crate) fn gateway_api(&self) -> &gateway_api::Model {
         &self.gateway_api
+    }
+
+    pub(crate) fn seen_by(&self, who: ScopeKey, make: impl FnOnce() -> Seen) -> Arc<Seen> {
+        self.scopes.get(who, make)
     }
 
     pub(crate) fn destination_rules(&self) -> &DestinationRules {

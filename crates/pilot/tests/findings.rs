@@ -129,7 +129,8 @@ fn everything_is_told_without_anybody_asking() {
         assert!(codes.contains(&wanted), "{wanted:?} is not among {codes:#?}");
     }
     // Of rules for clients that nobody is yet, too, and of delegates.
-    let places: BTreeSet<_> = told.iter().filter(|d| d.resource.ends_with("x/routes")).map(|d| d.path.as_str()).collect();
+    let places: BTreeSet<_> =
+        told.iter().filter(|d| d.resource.ends_with("x/routes")).map(|d| d.path.as_str()).collect();
     assert!(places.contains("spec.http[5]") && places.contains("spec.http[6]"), "{places:?}");
 }
 

@@ -260,9 +260,11 @@ impl Holder<'_> {
             |name: &Str| name.split_once('/').filter(|(t, _)| *t == table).map(|(_, authority)| Str::from(authority));
         let absent = self.held.absent.iter().filter(|(kind, _)| *kind == ResourceType::VirtualHost);
         let absent = absent.filter_map(|(_, name)| Some((of(name)?, Answer::default())));
-        let found = self.held.virtual_hosts.iter().filter_map(|(name, h)| {
-            Some((of(name)?, Answer { host: Some(Arc::clone(h)), ..Answer::default() }))
-        });
+        let found = self
+            .held
+            .virtual_hosts
+            .iter()
+            .filter_map(|(name, h)| Some((of(name)?, Answer { host: Some(Arc::clone(h)), ..Answer::default() })));
         absent.chain(found).collect()
     }
 

@@ -1,7 +1,11 @@
 //! What one changed endpoint costs in a mesh of some size: a message to each proxy that uses it, and nothing to any other.
 //!
 //! `SCALE=SERVICES,PROXIES` makes the mesh as large as that; what it cost is printed (`make scale`).
-#![expect(clippy::print_stderr, clippy::disallowed_methods, reason = "a measurement is told, and its size is asked for")]
+#![expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a measurement is told, and its size is asked for"
+)]
 
 use std::io;
 use std::pin::Pin;
@@ -72,7 +76,9 @@ impl Asking {
         let counter = Arc::clone(&read);
         let connector = tower::service_fn(move |_: http::Uri| {
             let read = Arc::clone(&counter);
-            async move { io::Result::Ok(hyper_util::rt::TokioIo::new(Counted { io: TcpStream::connect(address).await?, read })) }
+            async move {
+                io::Result::Ok(hyper_util::rt::TokioIo::new(Counted { io: TcpStream::connect(address).await?, read }))
+            }
         });
         let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", address.port())).unwrap();
         let channel = endpoint.tls_config(tls).unwrap().connect_with_connector(connector).await.unwrap();
@@ -87,7 +93,10 @@ impl Asking {
 
     /// Asks for all that a request to a service takes.
     async fn use_service(&self, number: usize) {
-        let wanted = [(ResourceType::VirtualHost, format!("8080/{}", name(number))), (ResourceType::Cluster, cluster(number))];
+        let wanted = [
+            (ResourceType::VirtualHost, format!("8080/{}.blog-system.svc.cluster.local", name(number))),
+            (ResourceType::Cluster, cluster(number)),
+        ];
         for (kind, name) in wanted {
             let answer = within(&name, self.names.want(kind, name.as_str().into())).await;
             assert_eq!(answer, Ok(Answer::Present), "{name}");
@@ -137,7 +146,8 @@ async fn a_changed_endpoint_is_told_to_those_who_use_it() {
     let objects = (0..services).flat_map(|n| [service(&name(n), 8080), slice(&name(n), "10.244.0.7", 8080)]);
     stream::iter(objects).for_each_concurrent(8, |object| world.put(object)).await;
     // A control plane of its own, on threads that are told apart.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("plane").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("plane").enable_all().build();
     let runtime = runtime.unwrap();
     let client = world.client.clone();
     let (addresses, _stop, _running) = runtime.spawn(async move { plane(&client).await }).await.unwrap();

@@ -91,13 +91,15 @@ fn whatever_the_order_the_same_is_known() {
 #[test]
 fn an_address_is_told_of_when_it_comes_goes_or_has_other_ports() {
     let slice = |endpoints: &str, port: u16| {
-        let text = SLICE.replace("endpoints: []", &format!("endpoints: [{endpoints}]\nports: [{{name: http, port: {port}}}]"));
+        let text =
+            SLICE.replace("endpoints: []", &format!("endpoints: [{endpoints}]\nports: [{{name: http, port: {port}}}]"));
         read(&text).into_iter().map(Change::Upsert)
     };
     let (one, two) = ("{addresses: [10.0.0.1]}", "{addresses: [10.0.0.2]}");
     let told = |snapshot: &Snapshot, endpoints: &str, port| {
         let (next, keys) = snapshot.apply(slice(endpoints, port));
-        let addresses: BTreeSet<_> = keys[0].also.iter().filter(|k| matches!(k, ReadKey::Address(_))).cloned().collect();
+        let addresses: BTreeSet<_> =
+            keys[0].also.iter().filter(|k| matches!(k, ReadKey::Address(_))).cloned().collect();
         (next, addresses)
     };
     let key = |last| ReadKey::Address([10, 0, 0, last].into());
