@@ -18,8 +18,8 @@ use crate::conformance::envoy::{STATE, isolate};
 
 const NAMESPACE: &str = "shop";
 const PORT: u16 = 8080;
-/// Who listens in the lab, in the pod that has no part in the mesh of these measurements.
-const APPLICATION: &str = "10.77.0.21";
+/// Who listens in the lab, in the pod that has no sidecar.
+const APPLICATION: &str = "10.77.0.50";
 /// Requests to each service.
 const REQUESTS: usize = 20;
 /// A large mesh takes its time to be written, and to be pushed to who wants it all.

@@ -1,33 +1,25 @@
 //! One compilation: what it is for, what it has looked at, what it has to say.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use varka_api::istio::MeshConfig;
+use varka_api::istio::{MeshConfig, Sidecar};
 use varka_api::{Object, Resource};
-use varka_engine::host::RouteIndex;
 use varka_engine::ir::Str;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ReadKey, ReadSet};
 use crate::registry::{Registry, Service, Target};
-use crate::scope::Scope;
+use crate::scope::{Scope, Seen};
 use crate::snapshot::{KeySource, Kind, Snapshot, Store};
 use crate::{ProxyEngine, ProxyKey, ProxyKind};
 
 /// What compilations for one proxy from one snapshot have in common: made when the first of them needs it.
-///
-/// It is as large as what the proxy sees of the mesh, and so not to be kept between changes.
 #[derive(Default)]
 pub struct Common {
-    scope: OnceCell<(Scope, ReadSet)>,
+    scope: OnceCell<(Arc<Seen>, ReadSet)>,
     targets: OnceCell<(Vec<Target>, ReadSet)>,
-    tables: RefCell<HashMap<u16, Table>>,
 }
-
-/// A route table that virtual hosts are looked up in, and what making it read and found.
-type Table = (Arc<RouteIndex>, ReadSet, Vec<Diagnostic>);
 
 impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,7 +57,8 @@ impl<'a> Ctx<'a> {
 
     /// One that sees no service: for what is said of an object by itself.
     pub(crate) fn apart(snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
-        let common = Common { scope: OnceCell::from((Scope::default(), ReadSet::default())), ..Common::default() };
+        let common =
+            Common { scope: OnceCell::from((Arc::<Seen>::default(), ReadSet::default())), ..Common::default() };
         Self::with(snapshot, proxy, Shared::Own(common))
     }
 
@@ -161,29 +154,21 @@ impl<'a> Ctx<'a> {
 
     /// What this proxy sees.
     pub(crate) fn scope(&self) -> &Scope {
-        let (scope, reads) = self.common().scope.get_or_init(|| {
+        let (seen, reads) = self.common().scope.get_or_init(|| {
             let ctx = Ctx::new(self.snapshot, self.proxy);
-            let scope = Scope::of(&ctx);
-            (scope, ctx.finish().0)
+            let sidecar = crate::scope::select_sidecar(&ctx);
+            let name = |o: &Arc<Object<Sidecar>>| (s(&o.metadata.namespace), s(&o.metadata.name));
+            let seen = self.snapshot.seen_by((self.proxy.namespace.clone(), sidecar.as_ref().map(name)), || {
+                let ctx = Ctx::new(self.snapshot, self.proxy);
+                let scope = Scope::of(&ctx, sidecar);
+                (scope, ctx.finish().0)
+            });
+            let mut reads = ctx.finish().0;
+            reads.merge(&seen.1);
+            (seen, reads)
         });
         self.note(0, reads);
-        scope
-    }
-
-    /// The route table of a port, for virtual hosts to be looked up in.
-    pub(crate) fn table(&self, port: u16, make: impl FnOnce(&Ctx<'_>) -> RouteIndex) -> Arc<RouteIndex> {
-        let known = self.common().tables.borrow().get(&port).cloned();
-        let (table, reads, diagnostics) = known.unwrap_or_else(|| {
-            let ctx = Ctx::one_of(self.common(), self.snapshot, self.proxy);
-            let table = Arc::new(make(&ctx));
-            let (reads, diagnostics) = ctx.finish();
-            let made = (table, reads, diagnostics);
-            self.common().tables.borrow_mut().insert(port, made.clone());
-            made
-        });
-        self.reads.borrow_mut().merge(&reads);
-        self.diagnostics.borrow_mut().extend(diagnostics);
-        table
+        &seen.0
     }
 
     /// Merged servers of the gateways that select this proxy.

@@ -1,6 +1,7 @@
 //! Routes: from VirtualServices and services to virtual hosts.
 
 mod actions;
+mod asked;
 mod defaults;
 mod domains;
 mod headers;

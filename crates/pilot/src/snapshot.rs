@@ -24,6 +24,7 @@ use varka_engine::ir::Str;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
+use crate::scope::{ScopeKey, Scopes, Seen};
 use crate::{findings, gateway_api, unsupported};
 
 pub use keys::KeySource;
@@ -187,6 +188,8 @@ pub struct Snapshot {
     /// What compiling says of objects, known before anybody asks for what they are compiled into.
     findings: Arc<Problems>,
     key_sets: Arc<BTreeMap<KeySource, Result<Str, Str>>>,
+    /// What proxies see of this, made when it is first looked at.
+    scopes: Arc<Scopes>,
 }
 
 /// Collects the first objects of a [`Snapshot`].
@@ -273,6 +276,7 @@ impl Snapshot {
             problems: Arc::default(),
             findings: Arc::default(),
             key_sets: Arc::default(),
+            scopes: Arc::default(),
         }
     }
 
@@ -320,6 +324,9 @@ impl Snapshot {
             }
         }
         keys.extend(next.derive(&mut stale));
+        if keys.iter().any(|key| Scopes::depends_on(key.kind)) {
+            next.scopes = Arc::default();
+        }
         for (subject, found) in findings::of_changed(&next, &keys) {
             note(&mut next.findings, subject, found);
         }
@@ -505,6 +512,10 @@ impl Snapshot {
     /// What the Gateway API's objects mean.
     pub(crate) fn gateway_api(&self) -> &gateway_api::Model {
         &self.gateway_api
+    }
+
+    pub(crate) fn seen_by(&self, who: ScopeKey, make: impl FnOnce() -> Seen) -> Arc<Seen> {
+        self.scopes.get(who, make)
     }
 
     pub(crate) fn destination_rules(&self) -> &DestinationRules {

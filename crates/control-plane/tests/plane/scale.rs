@@ -93,8 +93,10 @@ impl Asking {
 
     /// Asks for all that a request to a service takes.
     async fn use_service(&self, number: usize) {
-        let wanted =
-            [(ResourceType::VirtualHost, format!("8080/{}", name(number))), (ResourceType::Cluster, cluster(number))];
+        let wanted = [
+            (ResourceType::VirtualHost, format!("8080/{}.blog-system.svc.cluster.local", name(number))),
+            (ResourceType::Cluster, cluster(number)),
+        ];
         for (kind, name) in wanted {
             let answer = within(&name, self.names.want(kind, name.as_str().into())).await;
             assert_eq!(answer, Ok(Answer::Present), "{name}");

@@ -73,7 +73,7 @@ struct Memory {
 
 /// The application, in all pods.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Application(Arc<Mutex<Memory>>);
+pub(crate) struct Application(Arc<Mutex<Memory>>);
 
 /// What is answered.
 struct Plan {
