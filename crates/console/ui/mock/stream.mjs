@@ -2,6 +2,7 @@
 import { graphOf } from "./graph.mjs";
 import { graphOptions } from "./server.mjs";
 import { examples } from "./tracing.mjs";
+import { info } from "./lists.mjs";
 import { lines } from "./logs.mjs";
 
 export function stream(context, streams, query, request, response) {
@@ -10,6 +11,7 @@ export function stream(context, streams, query, request, response) {
   response.write("retry: 1000\n\n");
   let id = Number(request.headers["last-event-id"] ?? 0);
   let before = null;
+  const known = new Map();
   let logged = Math.floor(context.now());
   const emit = (event, data) => response.write(`id: ${++id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
   const step = () => {
@@ -20,6 +22,9 @@ export function stream(context, streams, query, request, response) {
       // What it had is not kept by this server: after a break it sends everything anew.
       emit("graph", patch(before, now, options));
       before = now;
+    }
+    if (topics.has("health")) {
+      for (const n of info(context).namespaces) if (known.get(n.name) !== n.health) { known.set(n.name, n.health); emit("health", { kind: "namespace", namespace: n.name, name: n.name, status: n.health }); }
     }
     if (topics.has("logs")) {
       for (const line of lines(context.world, query.get("namespace"), query.get("workload"), logged, at)) emit("logs", line);

@@ -125,6 +125,7 @@ export const en = {
   "graph.openNamespace": "Open namespace",
   "graph.empty": "No traffic in this window.",
   "graph.empty.hint": "Send a request, choose a longer window, or show idle nodes.",
+  "graph.trace": "The way of trace",
   "graph.leftOut": "{count} series could not be used",
   "graph.reducedMotion": "Your system asks for reduced motion: the animation is off.",
 

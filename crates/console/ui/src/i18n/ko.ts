@@ -129,6 +129,7 @@ export const ko: Catalogue = {
   "graph.leftOut": "사용할 수 없는 시계열 {count}개",
   "graph.reducedMotion": "시스템이 움직임 줄이기를 요청하므로 애니메이션을 껐습니다.",
 
+  "graph.trace": "트레이스의 경로",
   "tone.mtls": "메시 안, mTLS, 정상",
   "tone.plain": "평문 또는 메시 밖",
   "tone.tcp": "mTLS 위의 TCP",

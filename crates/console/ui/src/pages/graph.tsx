@@ -1,6 +1,7 @@
 // The traffic graph: who talks to whom, how much, how well, and how it is secured.
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
+import { jaeger } from "../api/jaeger.ts";
 import { t } from "../i18n/index.ts";
 import { aggregate, LIMIT } from "../graph/aggregate.ts";
 import { contextOf, type Expr, FindError, matchesEdge, matchesNode, parse } from "../graph/find.ts";
@@ -11,7 +12,10 @@ import { Toolbar } from "../graph/toolbar.tsx";
 import { closeGroup, GraphView } from "../graph/view.tsx";
 import { Panel } from "../panel/panel.tsx";
 import { graph, graphError, useGraph } from "../state/graph.ts";
-import { go, view } from "../state/store.ts";
+import { useLoad } from "../state/load.ts";
+import { go, href, view } from "../state/store.ts";
+import { tree } from "../trace/model.ts";
+import { edgesOf } from "../trace/overlay.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
 
 export function GraphPage(): JSX.Element {
@@ -27,7 +31,9 @@ export function GraphPage(): JSX.Element {
     const summed = aggregate(visible, new Set(v.opened), v.show.all);
     return hide.expr ? without(summed, hide.expr) : summed;
   }, [model, v.show.idle, v.show.all, opened, hide.expr]);
-  const marks = useMemo((): Marks => ({ selected: v.selected || null, ...found(shown, find.expr), trace: null }), [shown, find.expr, v.selected]);
+  const traced = v.extra.trace ?? "";
+  const { data: trace } = useLoad(`overlay/${traced}`, (signal) => (traced ? jaeger.trace(traced, signal) : Promise.resolve(null)));
+  const marks = useMemo((): Marks => ({ selected: v.selected || null, ...found(shown, find.expr), trace: trace && shown ? edgesOf(tree(trace), shown) : null }), [shown, find.expr, v.selected, trace]);
   return (
     <div class="page graph-page">
       <h1 class="sr">{t("graph.title")}</h1>
@@ -37,6 +43,7 @@ export function GraphPage(): JSX.Element {
         <div class="graph-main">
           {graphError.value && !model && <Problem error={graphError.value} />}
           {!model && !graphError.value && <Waiting />}
+          {traced && <div class="notice"><span>{t("graph.trace")}</span> <a class="mono" href={href({ page: "traces", path: [traced] })}>{traced.slice(-12)}</a> <button type="button" class="chip" onClick={() => go({ extra: {} })}>{t("common.close")} ×</button></div>}
           {shown && model && <Notice model={model} shown={shown} />}
           {shown && shown.nodes.size === 0 && <Empty title={t("graph.empty")} hint={t("graph.empty.hint")} />}
           {shown && shown.nodes.size > 0 && (v.as === "graph" ? <GraphView model={shown} marks={marks} /> : <GraphTable model={shown} marks={marks} />)}

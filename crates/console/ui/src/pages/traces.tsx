@@ -101,7 +101,7 @@ function One({ id }: { id: string }): JSX.Element {
         <span>{momentText(of.start / 1e6)}</span><span><strong>{duration(of.duration / 1000)}</strong></span><span>{t("trace.spans", { count: of.rows.length })}</span>
         {of.errors > 0 && <span class="bad">{t("trace.errorSpans", { count: of.errors })}</span>}
         <a href={href({ page: "explain", extra: { trace: id } })}>{t("panel.explain")}</a>
-        <a href={href({ page: "graph", at: Math.round(of.start / 1e6) })}>{t("trace.graphThen")}</a>
+        <a href={href({ page: "graph", at: Math.round(of.start / 1e6), extra: { trace: id } })}>{t("trace.graphThen")}</a>
       </p>
       <section class="card"><Waterfall of={of} /><p class="muted small key"><i class="critical-key" />{t("trace.critical")}</p></section>
       <section><h2 class="section-title">{t("trace.hops")}</h2><Hops of={of} /></section>

@@ -1,6 +1,7 @@
 // The head of every page: which namespaces, over which window, in which light and language.
 import type { JSX } from "preact";
-import { connection } from "../api/stream.ts";
+import { useEffect } from "preact/hooks";
+import { connection, subscribe } from "../api/stream.ts";
 import { type Language, language, setLanguage, t } from "../i18n/index.ts";
 import { HealthSign } from "../parts/health.tsx";
 import { Popover } from "../parts/popover.tsx";
@@ -8,7 +9,16 @@ import { span } from "../state/format.ts";
 import { go, info, theme, type Theme, view } from "../state/store.ts";
 import { windows } from "../state/url.ts";
 
+/** States of namespaces follow the stream. */
+function useHealth(): void {
+  useEffect(() => subscribe("health", {}, (event) => {
+    const it = info.peek();
+    if (event.kind === "namespace" && it) info.value = { ...it, namespaces: it.namespaces.map((n) => (n.name === event.name ? { ...n, health: event.status } : n)) };
+  }), []);
+}
+
 export function Top(): JSX.Element {
+  useHealth();
   const v = view.value;
   const it = info.value;
   return (

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Span, Trace } from "../../src/api/jaeger.ts";
+import { edgesOf } from "../../src/trace/overlay.ts";
+import { edge, model, node } from "./fixtures.ts";
 import { compare, criticalPath, hops, tree } from "../../src/trace/model.ts";
 
 const span = (id: string, parent: string | null, start: number, duration: number, more: Partial<Span> = {}): Span => ({
@@ -53,4 +55,13 @@ test("two traces: the largest difference first, calls that only one has", () => 
   assert.equal(list[0].operation, "db");
   assert.equal(list[0].delta, 880);
   assert.equal(list.find((d) => d.operation === "new")!.a, null);
+});
+
+test("the way of a trace through the graph, also through the service between", () => {
+  const t: Trace = {
+    traceID: "t", processes: { p: { serviceName: "web.ns", tags: [] }, q: { serviceName: "was.ns", tags: [] } },
+    spans: [span("a", null, 0, 100), span("b", "a", 10, 80, { processID: "q" })],
+  };
+  const m = model([node("web"), node("was"), node("svc", { kind: "service", workload: "", app: "", service: "was-service" }), node("other")], [edge("web", "svc"), edge("svc", "was"), edge("web", "was", { protocol: "grpc" }), edge("web", "other"), edge("other", "was")]);
+  assert.deepEqual([...edgesOf(tree(t), m)].sort(), ["svc>was>http", "web>svc>http", "web>was>grpc"]);
 });
