@@ -39,6 +39,7 @@ mod state;
 mod status;
 mod tcp;
 mod tls;
+pub mod wire;
 mod worker;
 
 pub use bootstrap::{

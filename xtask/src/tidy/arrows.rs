@@ -4,7 +4,7 @@
 use super::metadata::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("api", &[]),
     ("identity", &[]),
     ("proto", &[]),
@@ -22,6 +22,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("control-plane", &["api", "pilot", "analyze", "xds", "identity", "proto", "telemetry"]),
     ("console", &["api", "engine", "pilot", "analyze", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
+    // Whatever reads foreign bytes.
+    ("fuzz", &["apiserver", "control-plane", "kubelet", "proxy"]),
     ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "xds", "control-plane", "sys"]),
 ];
 
