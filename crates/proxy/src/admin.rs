@@ -8,7 +8,7 @@ mod clusters;
 mod dump;
 mod listeners;
 mod logging;
-mod query;
+pub(crate) mod query;
 mod server;
 mod stats;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! TLS is told by its record header, and the ClientHello gives server name and ALPN; HTTP is told by its request line or
 //! preface, as Envoy's inspectors do. Server-first protocols send nothing: the listener says on which ports not to wait.
 
-mod client_hello;
-mod proxy_protocol;
+pub(crate) mod client_hello;
+pub(crate) mod proxy_protocol;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use varka_engine::facts::DetectedHttp;
 use varka_engine::ir::ConnectionFilters;
 
-pub(crate) use client_hello::{ClientHello, Parsed};
+pub use client_hello::{ClientHello, Parsed};
 
 use crate::net::Socket;
 
@@ -129,7 +129,7 @@ fn is_token(b: u8) -> bool {
 
 /// HTTP by its preface or request line. Outer `None`: cannot be told yet.
 #[expect(clippy::option_option, reason = "undecided and decided-not-HTTP differ")]
-pub(crate) fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
+pub fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
     if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
         return (bytes.len() >= PREFACE.len()).then_some(Some(DetectedHttp::H2c));
     }

@@ -41,6 +41,7 @@ mod state;
 mod status;
 mod tcp;
 mod tls;
+pub mod wire;
 mod worker;
 mod workloads;
 

@@ -12,7 +12,7 @@ const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Where in a body the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub enum Decoder {
     /// So many bytes are left.
     Length(u64),
     /// Before a chunk-size line.
@@ -30,7 +30,8 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// Before the first byte of a body.
+    pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::None => Self::Done,
             Framing::Length(n) => Self::Length(n),
@@ -39,12 +40,13 @@ impl Decoder {
         }
     }
 
-    pub(super) fn is_done(self) -> bool {
+    /// Whether the end was given out.
+    pub fn is_done(self) -> bool {
         self == Self::Done
     }
 
     /// The next frame in `buf`; `None`: more bytes are needed.
-    pub(super) fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, Broken> {
+    pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, Broken> {
         loop {
             match *self {
                 Self::Done => return Ok(Some(Frame::End)),
@@ -89,7 +91,7 @@ impl Decoder {
     }
 
     /// The connection ended: is that the end of the body?
-    pub(super) fn eof(&mut self) -> Result<Frame, Broken> {
+    pub fn eof(&mut self) -> Result<Frame, Broken> {
         match self {
             Self::UntilClose | Self::Done => {
                 *self = Self::Done;
@@ -117,7 +119,9 @@ fn chunk_size(buf: &mut BytesMut) -> Result<Option<u64>, Broken> {
     let line = line.strip_suffix(b"\r\n").ok_or(Broken::Protocol)?;
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let (size, extension) = line.split_at_checked(digits).ok_or(Broken::Protocol)?;
-    let extension_ok = match extension.trim_ascii_start() {
+    // Space and tab may stand there, and no other white space: a bare CR is a line end to some parsers.
+    let space = extension.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let extension_ok = match extension.get(space..).unwrap_or_default() {
         [] => true,
         [b';', rest @ ..] => rest.iter().all(|b| *b == b'\t' || (0x20..0x7f).contains(b) || *b >= 0x80),
         _ => false,
@@ -147,7 +151,9 @@ fn trailers(buf: &mut BytesMut) -> Result<bool, Broken> {
             let lines = buf.split_to(end + 4);
             let mut room = [httparse::EMPTY_HEADER; 32];
             match httparse::parse_headers(&lines, &mut room) {
-                Ok(httparse::Status::Complete(_)) => Ok(true),
+                // An empty line that ends in a bare LF is the end for some parsers and none for others: what follows would be a
+                // message to them.
+                Ok(httparse::Status::Complete((length, _))) if length == lines.len() => Ok(true),
                 _ => Err(Broken::Protocol),
             }
         }
@@ -156,7 +162,7 @@ fn trailers(buf: &mut BytesMut) -> Result<bool, Broken> {
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoder {
+pub(crate) enum Encoder {
     /// So many bytes are still to be written.
     Length(u64),
     /// In chunks.
@@ -169,7 +175,7 @@ pub(super) enum Encoder {
 
 impl Encoder {
     /// Queues a frame. A body longer than its announced length is cut and reported.
-    pub(super) fn encode(&mut self, frame: Frame, out: &mut OutBuf) -> Result<(), Broken> {
+    pub(crate) fn encode(&mut self, frame: Frame, out: &mut OutBuf) -> Result<(), Broken> {
         match (frame, *self) {
             (Frame::Data(data), Self::Length(left)) => {
                 let n = data.len() as u64;

@@ -9,7 +9,7 @@ use crate::http::message::{Ascii, Framing, RequestHead, ResponseHead};
 
 /// What a peer's head may be at most.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Bytes of a head.
     pub bytes: usize,
     /// Header lines.
@@ -27,7 +27,7 @@ impl Default for Limits {
 
 /// Why a request head is refused; the connection ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadError {
+pub enum HeadError {
     /// It is not HTTP/1.
     Codec,
     /// It has both Content-Length and Transfer-Encoding.
@@ -54,7 +54,7 @@ pub(crate) enum HeadError {
 
 impl HeadError {
     /// Status of the answer.
-    pub(crate) fn status(self) -> u16 {
+    pub fn status(self) -> u16 {
         match self {
             Self::Codec
             | Self::LengthAndChunked
@@ -70,7 +70,7 @@ impl HeadError {
     }
 
     /// Envoy's response code details.
-    pub(crate) fn details(self) -> &'static str {
+    pub fn details(self) -> &'static str {
         match self {
             Self::Codec => "http1.codec_error",
             Self::LengthAndChunked => "http1.content_length_and_chunked_not_allowed",
@@ -89,7 +89,7 @@ impl HeadError {
 
 /// What a head says about the rest of its message and connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// How the body ends.
     pub framing: Framing,
     /// Whether another message may follow on the connection.
@@ -152,7 +152,7 @@ fn head_len(buf: &[u8], from: &mut usize) -> Option<usize> {
 }
 
 /// Takes a request head off the front of `buf`. `None`: more bytes are needed.
-pub(crate) fn request(
+pub fn request(
     buf: &mut BytesMut,
     scanned: &mut usize,
     limits: &Limits,
@@ -224,6 +224,9 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
         return Err(HeadError::Target);
     }
     if head.method == Method::CONNECT {
+        if !is_authority(target.as_str().as_bytes()) {
+            return Err(HeadError::Codec);
+        }
         head.authority = target;
     } else if path || of_server {
         head.path = target;
@@ -231,6 +234,12 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
         absolute_form(target.as_str(), head)?;
     }
     Ok(())
+}
+
+/// What Host and the authority of a target may hold, in whatever form they come: no other parser then finds a path in it. `user@` is
+/// refused although the grammar has it: what reads as the host would not be it.
+fn is_authority(text: &[u8]) -> bool {
+    text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b))
 }
 
 /// `GET http://host/path`: the authority in the target wins over Host.
@@ -241,7 +250,7 @@ fn absolute_form(target: &str, head: &mut RequestHead) -> Result<(), HeadError> 
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).ok_or(HeadError::Codec)?;
-    if authority.is_empty() || authority.contains('@') {
+    if authority.is_empty() || !is_authority(authority.as_bytes()) {
         return Err(HeadError::Codec);
     }
     head.authority = authority.into();
@@ -397,9 +406,7 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
         return Err(HeadError::Connection);
     }
     if let Some(host) = &control.host {
-        // `user@` is refused although the grammar has it: what reads as the host would not be it.
-        let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
-        if !host.iter().all(good) {
+        if !is_authority(host) {
             return Err(HeadError::Authority);
         }
         if head.authority.as_str().is_empty() {
@@ -417,7 +424,7 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
 }
 
 /// Takes a response head off the front of `buf`. `None`: more bytes are needed. `no_body`: it answers HEAD.
-pub(crate) fn response(
+pub fn response(
     buf: &mut BytesMut,
     scanned: &mut usize,
     limits: &Limits,

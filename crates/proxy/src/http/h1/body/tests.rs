@@ -43,9 +43,20 @@ fn trailers_of_http2_are_not_written() {
 
 #[test]
 fn bad_chunks_are_refused() {
-    for wire in
-        [&b"g\r\n"[..], b"3\nabc\r\n", b"3\r\nabcX\r\n", b"-1\r\n", b"ffffffffffffffff\r\n", b"3 x\r\nabc\r\n", b"\r\n"]
-    {
+    let smuggled: [&[u8]; 2] =
+        [b"0\r\n\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n", b"0\r\na: b\n\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n"];
+    let chunks = [
+        &b"g\r\n"[..],
+        b"3\nabc\r\n",
+        b"3\r\nabcX\r\n",
+        b"-1\r\n",
+        b"ffffffffffffffff\r\n",
+        b"3 x\r\nabc\r\n",
+        b"3\r\r\nabc\r\n",
+        b"3\x0c\r\nabc\r\n",
+        b"\r\n",
+    ];
+    for wire in chunks.into_iter().chain(smuggled) {
         assert_eq!(decode(Framing::Chunked, wire, 64), Err(Broken::Protocol), "{}", String::from_utf8_lossy(wire));
     }
 }

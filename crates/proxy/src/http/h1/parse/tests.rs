@@ -28,7 +28,9 @@ fn the_target_wins_over_host() {
 
 #[test]
 fn refused_shapes() {
-    let cases: [(&[u8], HeadError); 21] = [
+    let cases: [(&[u8], HeadError); 23] = [
+        (b"GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
+        (b"CONNECT a@b:443 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
         (
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             HeadError::LengthAndChunked,
