@@ -84,7 +84,10 @@ fn numbers(system: &System) -> Result<()> {
     let kiali = ask(system, "/kiali/api/namespaces/graph?namespaces=blog-system&graphType=workload&duration=600s")?;
     let kiali: Value = serde_json::from_str(&system.sh(&kiali)?)?;
     ensure!(kiali["elements"]["edges"].as_array().is_some_and(|edges| edges.len() >= 3), "{kiali}");
-    let sum = ask(system, "/api/v1/query?query=sum(istio_requests_total%7Breporter%3D%22source%22,destination_workload%3D%22was%22%7D)")?;
+    let sum = ask(
+        system,
+        "/api/v1/query?query=sum(istio_requests_total%7Breporter%3D%22source%22,destination_workload%3D%22was%22%7D)",
+    )?;
     let sum: Value = serde_json::from_str(&system.sh(&sum)?)?;
     ensure!(sum["data"]["result"][0]["value"][1] == REQUESTS.to_string(), "{sum}");
     Ok(())
@@ -98,7 +101,8 @@ fn traces(system: &System) -> Result<()> {
         let spans = trace["spans"].as_array().into_iter().flatten();
         let statement = |span: &Value| {
             let tags = span["tags"].as_array().into_iter().flatten();
-            let said: Vec<&Value> = tags.filter(|t| t["key"] == "db.query.text" || t["key"] == "varka.parent").collect();
+            let said: Vec<&Value> =
+                tags.filter(|t| t["key"] == "db.query.text" || t["key"] == "varka.parent").collect();
             said.len() == 2 && said.iter().any(|t| t["value"].as_str().is_some_and(|v| v.contains("FROM posts")))
         };
         services == 3 && spans.clone().count() >= 5 && spans.into_iter().any(statement)
@@ -138,7 +142,8 @@ fn browser(system: &System) -> Result<()> {
     let edge = |source: &str, target: &str| {
         let edges = seen["graph"]["edges"].as_array();
         let ends = |end: &Value, name: &str| end.as_str().is_some_and(|key| key.ends_with(&format!("_{name}")));
-        let mut found = edges.into_iter().flatten().filter(|e| ends(&e["source"], source) && ends(&e["target"], target));
+        let mut found =
+            edges.into_iter().flatten().filter(|e| ends(&e["source"], source) && ends(&e["target"], target));
         found.next().map(|edge| (edge["tone"].clone(), edge["mtls"].as_f64().unwrap_or(0.0) > 0.0))
     };
     for (source, target, tone, secured) in [
