@@ -5,11 +5,12 @@
 
 mod authorization;
 mod definitions;
-mod envoy;
+pub(crate) mod envoy;
 mod gateway_api;
 mod ingress;
 mod interception;
 mod istio_metrics;
+mod kiali;
 mod kubernetes;
 mod mesh;
 mod prometheus;
@@ -17,6 +18,8 @@ mod sidecar_routes;
 mod simulation;
 mod validation;
 mod workload_policies;
+
+pub use envoy::differential;
 
 use std::fmt;
 use std::path::Path;
@@ -83,8 +86,8 @@ const TABLES: [(&str, Option<Runner>); 22] = [
     // A directory of what Istio's proxy must show.
     ("istio-metrics", Some(istio_metrics::run)),
     ("jaeger/queries", None),
-    ("kiali/cases", None),
-    ("kiali/health", None),
+    ("kiali/cases", Some(kiali::run)),
+    ("kiali/health", Some(kiali::health)),
     ("kubernetes/json-merge-patch", Some(kubernetes::json_merge_patch)),
     ("kubernetes/json-patch", Some(kubernetes::json_patch)),
     ("kubernetes/ssa", Some(kubernetes::server_side_apply)),

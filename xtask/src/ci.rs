@@ -1,6 +1,6 @@
 //! What continuous integration runs, step by step, up to the first that fails.
 
-use crate::tidy;
+use crate::{fuzz, tidy};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::Command;
@@ -23,6 +23,12 @@ pub(crate) fn run(repository: &Path) -> Result<()> {
         eprintln!("==> conformance: left out, there is no directory {tables}");
     }
     Ok(())
+}
+
+/// What takes too long for every change: all of the above, then each fuzz target for some minutes.
+pub(crate) fn nightly(repository: &Path) -> Result<()> {
+    run(repository)?;
+    step("fuzz", || fuzz::run(repository, fuzz::MINUTES, &[]))
 }
 
 fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {

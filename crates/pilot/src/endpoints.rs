@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use varka_api::Object;
 use varka_api::istio::{Labels, LocalityLb, ServiceEntry, WorkloadEntry};
 use varka_api::kube::{Pod, TopologyZone};
-use varka_api::{Object, ObjectMeta};
 use varka_engine::ir::{ClusterLoadAssignment, Endpoint, HealthStatus, Locality, LocalityEndpoints, Str};
 
 use crate::context::{Ctx, s};
@@ -16,6 +16,7 @@ use crate::policy::Mode;
 use crate::reads::ReadKey;
 use crate::registry::{Port, Resolution, Service, Source, TargetPort};
 use crate::snapshot::Kind;
+use crate::workload;
 
 /// One endpoint.
 #[derive(Debug, Clone)]
@@ -106,18 +107,38 @@ fn workload_entries(
         let instance = of_entry(&entry.spec, labels, number, &entry.metadata.name, &entry.metadata.namespace);
         if instance.address.is_some() {
             found.push(instance);
-        } else {
+        }
+    }
+    found
+}
+
+/// Whether a WorkloadEntry's address is one, and not a name.
+pub(crate) fn has_address(entry: &WorkloadEntry) -> bool {
+    entry.address.parse::<IpAddr>().is_ok()
+}
+
+/// Says which Services select a WorkloadEntry in vain, for want of an address.
+pub(crate) fn check_entry(ctx: &Ctx<'_>, entry: &Entry) {
+    if has_address(&entry.spec) {
+        return;
+    }
+    let mut labels = entry.metadata.labels.clone();
+    labels.extend(entry.spec.labels.clone());
+    let namespace = entry.metadata.namespace.as_str();
+    for service in ctx.namespace(Kind::Service, &ctx.snapshot.stores.services, namespace) {
+        let selector = &service.spec.selector;
+        let has_endpoints = service.spec.r#type != "ExternalName" && service.spec.cluster_ip != "None";
+        if !selector.is_empty() && has_endpoints && contains(&labels, selector) {
             ctx.report(
                 Severity::Warning,
                 "workload-without-address",
                 entry,
                 "spec.address",
                 format!("`{}` is not an IP address, which endpoints of a Service must have", entry.spec.address),
-                format!("it is no endpoint of Service {}/{}", service.namespace, service.name),
+                format!("it is no endpoint of Service {namespace}/{}", service.metadata.name),
             );
         }
     }
-    found
 }
 
 type Entry = Arc<Object<WorkloadEntry>>;
@@ -189,20 +210,13 @@ fn of_pod(ctx: &Ctx<'_>, pod: &Object<Pod>) -> Instance {
         service_account: s(account),
         locality: node.map(|n| TopologyZone::of(&n.metadata.labels)).unwrap_or_default(),
         weight: 1,
-        workload: s(workload_name(&pod.metadata)),
+        workload: s(workload::owner(&pod.metadata).0),
         meshed: is_meshed(&pod.metadata.labels),
     }
 }
 
 fn is_meshed(labels: &Labels) -> bool {
     labels.get("security.istio.io/tlsMode").is_some_and(|m| m == "istio")
-}
-
-/// The Deployment behind a ReplicaSet, the CronJob behind a Job, else the controller, else the pod.
-fn workload_name(meta: &ObjectMeta) -> &str {
-    let Some(owner) = meta.owner_references.iter().find(|o| o.controller == Some(true)) else { return &meta.name };
-    let hash = meta.labels.get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
-    hash.and_then(|h| owner.name.strip_suffix(h.as_str())?.strip_suffix('-')).unwrap_or(&owner.name)
 }
 
 fn external(ctx: &Ctx<'_>, service: &Service, entry: &Object<ServiceEntry>, port: &Port) -> Vec<Instance> {
@@ -296,10 +310,7 @@ impl TopologyKey {
 
 fn endpoint(ctx: &Ctx<'_>, service: &Service, i: &Instance) -> Endpoint {
     let disabled = i.meshed && ctx.peer_mode(&i.namespace, &i.labels, Some(i.port)) == Mode::Disable;
-    let get = |keys: &[&str]| keys.iter().find_map(|k| i.labels.get(*k)).map(String::as_str);
-    let canonical = get(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]).unwrap_or(&i.workload);
-    let revision =
-        get(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]).unwrap_or("latest");
+    let (canonical, revision) = workload::canonical(&i.labels, &i.workload);
     let workload = (!i.workload.is_empty())
         .then(|| s(format!("{};{};{canonical};{revision};{}", i.workload, i.namespace, ctx.proxy.cluster_id)));
     Endpoint {

@@ -4,7 +4,7 @@
 use super::metadata::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("api", &[]),
     ("identity", &[]),
     ("promql", &[]),
@@ -21,8 +21,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("kubelet", &["api", "sys", "telemetry"]),
     ("controllers", &["api", "telemetry"]),
     ("control-plane", &["api", "pilot", "analyze", "xds", "identity", "proto", "telemetry"]),
-    ("console", &["api", "engine", "pilot", "analyze", "promql", "telemetry"]),
+    ("console", &["api", "engine", "pilot", "analyze", "promql", "proto", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
+    // Whatever reads foreign bytes.
+    ("fuzz", &["apiserver", "control-plane", "kubelet", "proxy"]),
     ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "promql", "xds", "control-plane", "sys"]),
 ];
 

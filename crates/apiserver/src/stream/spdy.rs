@@ -18,51 +18,86 @@ pub(super) const FIN: u8 = 1;
 
 /// What a peer sent.
 #[derive(Debug, PartialEq)]
-pub(super) enum Frame {
-    SynStream { stream: u32, headers: Vec<(String, String)>, fin: bool },
-    Data { stream: u32, data: Bytes, fin: bool },
-    Reset { stream: u32 },
+pub enum Frame {
+    /// A stream opens.
+    SynStream {
+        /// Which.
+        stream: u32,
+        /// What it is for.
+        headers: Vec<(String, String)>,
+        /// Nothing more comes on it.
+        fin: bool,
+    },
+    /// Bytes of a stream.
+    Data {
+        /// Which.
+        stream: u32,
+        /// The bytes.
+        data: Bytes,
+        /// Nothing more comes on it.
+        fin: bool,
+    },
+    /// A stream ends at once.
+    Reset {
+        /// Which.
+        stream: u32,
+    },
+    /// To be sent back.
     Ping(Bytes),
+    /// The peer opens no more streams.
     GoAway,
+    /// Nothing that matters here.
     Other,
 }
 
 /// What breaks the connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SpdyError {
+pub enum SpdyError {
+    /// Longer than is taken.
     #[error("a frame of {0} bytes; at most {MAX_FRAME} are taken")]
     FrameTooLong(usize),
+    /// It ends within a field.
     #[error("a frame is cut short")]
     Truncated,
+    /// Another version.
     #[error("not SPDY/3")]
     Version,
+    /// What cannot be decompressed.
     #[error("a header block cannot be decompressed or is longer than {MAX_HEADERS} bytes")]
     Headers,
+    /// The compressor failed.
     #[error("zlib: {0}")]
     Compress(#[from] flate2::CompressError),
 }
 
 /// Both directions of one connection.
-pub(super) struct Codec {
+pub struct Codec {
     inflate: Decompress,
     deflate: Compress,
     buffer: BytesMut,
 }
 
 impl Codec {
-    pub(super) fn new() -> Result<Self, SpdyError> {
+    /// A connection that has just begun.
+    ///
+    /// # Errors
+    /// The compressor does not take its dictionary.
+    pub fn new() -> Result<Self, SpdyError> {
         let mut deflate = Compress::new(Compression::default(), true);
         deflate.set_dictionary(DICTIONARY)?;
         Ok(Self { inflate: Decompress::new(true), deflate, buffer: BytesMut::new() })
     }
 
     /// Adds bytes that came.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    ///
+    /// # Errors
+    /// What was sent is not SPDY, or more than is taken.
+    pub fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
         let Some(mut head) = self.buffer.get(..HEAD) else { return Ok(None) };
         let (first, second) = (head.get_u32(), head.get_u32());
         let length = (second & 0x00ff_ffff) as usize;
@@ -129,7 +164,10 @@ impl Codec {
     }
 
     /// A SYN_REPLY without headers.
-    pub(super) fn reply(&mut self, stream: u32) -> Result<Bytes, SpdyError> {
+    ///
+    /// # Errors
+    /// The compressor fails.
+    pub fn reply(&mut self, stream: u32) -> Result<Bytes, SpdyError> {
         let mut block = Vec::with_capacity(64);
         self.deflate.compress_vec(&0u32.to_be_bytes(), &mut block, FlushCompress::Sync)?;
         let mut body = BytesMut::with_capacity(4 + block.len());

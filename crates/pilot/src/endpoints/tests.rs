@@ -37,7 +37,7 @@ fn found(objects: &str, port: u16) -> (Vec<Instance>, Vec<&'static str>) {
     let ctx = Ctx::new(&snapshot, &proxy);
     let service = ctx.registry().by_host("db.shop.svc.cluster.local")[0].clone();
     let found = instances(&ctx, &service, service.port(port).unwrap());
-    (found, ctx.finish().1.iter().map(|d| d.code).collect())
+    (found, snapshot.problems().map(|d| d.code).collect())
 }
 
 #[test]

@@ -379,7 +379,7 @@ async fn exchange_heads(
         if down.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        f.deadlines.poll(cx).map(|which| Err(which.into()))
+        f.deadlines.poll_moving(cx, sending.bytes).map(|which| Err(which.into()))
     })
     .await
 }
@@ -470,6 +470,10 @@ async fn respond(
                 Poll::Ready(_) => there_done = true,
                 Poll::Pending => {}
             }
+        }
+        if there.ended && !tunnel {
+            // An answer that began before its request was whole: the route's time runs from here as well.
+            f.deadlines.request_complete();
         }
         match poll_direction(&mut upstream, down, &mut back, cx) {
             Poll::Ready(Ok(())) if tunnel && !there_done => {}

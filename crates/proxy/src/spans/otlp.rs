@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use varka_proto::otlp::{
-    AnyValue, ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Span as PbSpan, Status,
+    ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Span as PbSpan, Status,
 };
 use varka_telemetry::trace::{Span, SpanKind};
 
@@ -12,14 +12,10 @@ const ERROR: i32 = 2;
 
 /// A report of these spans. `service`: whose they are.
 pub(super) fn encode(spans: &[Span], service: &str) -> Vec<u8> {
-    let resource = Resource { attributes: vec![attribute("service.name", service)] };
-    let scope = ScopeSpans { spans: spans.iter().map(message).collect() };
+    let resource = Resource { attributes: vec![KeyValue::text("service.name", service)] };
+    let scope = ScopeSpans { scope: None, spans: spans.iter().map(message).collect() };
     let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans: vec![scope] }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
-}
-
-fn attribute(key: &str, value: &str) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { string_value: Some(value.to_owned()) }) }
 }
 
 fn message(span: &Span) -> PbSpan {
@@ -36,7 +32,8 @@ fn message(span: &Span) -> PbSpan {
         },
         start_time_unix_nano: start,
         end_time_unix_nano: end,
-        attributes: span.tags.iter().map(|(key, value)| attribute(key, value)).collect(),
-        status: span.error.then_some(Status { code: ERROR }),
+        attributes: span.tags.iter().map(|(key, value)| KeyValue::text(key.as_ref(), value.as_str())).collect(),
+        status: span.error.then(|| Status { code: ERROR, ..Status::default() }),
+        ..PbSpan::default()
     }
 }

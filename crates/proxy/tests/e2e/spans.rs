@@ -100,7 +100,7 @@ fn otlp_spans(bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<(String, Span)> 
     for body in bodies {
         let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
         for of in request.resource_spans {
-            let service = of.resource.unwrap().attributes[0].value.clone().unwrap().string_value.unwrap();
+            let service = of.resource.unwrap().attributes[0].value.clone().unwrap().as_text().unwrap().to_owned();
             found.extend(of.scope_spans.into_iter().flat_map(|s| s.spans).map(|s| (service.clone(), s)));
         }
     }
@@ -109,7 +109,7 @@ fn otlp_spans(bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<(String, Span)> 
 
 fn attribute<'s>(span: &'s Span, key: &str) -> &'s str {
     let found = span.attributes.iter().find(|a| a.key == key).and_then(|a| a.value.as_ref());
-    found.and_then(|v| v.string_value.as_deref()).unwrap_or("")
+    found.and_then(|v| v.as_text()).unwrap_or("")
 }
 
 /// Client's and server's span of one request.

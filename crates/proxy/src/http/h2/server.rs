@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{COOKIE, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 
 use super::{Inbound, Outbound, forbid_connection_headers};
@@ -18,6 +18,27 @@ pub(crate) struct ServerStream {
     inbound: Inbound,
     respond: SendResponse<Bytes>,
     outbound: Option<Outbound>,
+}
+
+/// Why a request is not served although h2 found nothing wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// More fields than allowed.
+    TooManyFields,
+    /// It says a thing twice, or what must not be said (RFC 9113 8.1.1, 8.3.1).
+    Message,
+}
+
+/// What is wrong with a head. `most`: fields that it may have, pseudo-headers among them, as Envoy counts.
+pub(crate) fn malformed(request: &Request<RecvStream>, most: usize) -> Option<Malformed> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let pseudo = [uri.scheme().is_some(), uri.authority().is_some(), uri.path_and_query().is_some()];
+    if headers.len() + 1 + pseudo.into_iter().filter(|is| *is).count() > most {
+        return Some(Malformed::TooManyFields);
+    }
+    let user = uri.authority().is_some_and(|a| a.as_str().contains('@'));
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    (user || lengths > 1).then_some(Malformed::Message)
 }
 
 impl ServerStream {

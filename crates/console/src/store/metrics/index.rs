@@ -1,0 +1,132 @@
+//! Which series there are, and which have a label.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use varka_promql::{Label, Labels};
+
+use super::Series;
+
+/// As they are written in the file: each name and value behind its length.
+pub(super) fn to_bytes(labels: &Labels) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in labels.iter().flat_map(|label| [&label.name, &label.value]) {
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes
+}
+
+/// `None`: these bytes are no labels.
+pub(super) fn from_bytes(mut bytes: &[u8]) -> Option<Labels> {
+    let mut take = || -> Option<Arc<str>> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length).try_into().ok()?)?;
+        bytes = rest;
+        std::str::from_utf8(text).ok().map(Arc::from)
+    };
+    let mut pairs = Vec::new();
+    while let Some(name) = take() {
+        pairs.push((name, take()?));
+    }
+    bytes.is_empty().then(|| pairs.into_iter().collect())
+}
+
+/// The series that have a label, by its value.
+type Values = BTreeMap<Arc<str>, Vec<Arc<Series>>>;
+
+/// Series by their labels.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    all: HashMap<Labels, Arc<Series>>,
+    by_label: HashMap<Arc<str>, Values>,
+    /// Not in the file yet.
+    new: Vec<Arc<Series>>,
+    next: u64,
+}
+
+impl Index {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// A number that no series has or had.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn get(&self, labels: &Labels) -> Option<&Arc<Series>> {
+        self.all.get(labels)
+    }
+
+    pub(super) fn insert(&mut self, series: Arc<Series>) {
+        for Label { name, value } in series.labels.iter() {
+            let values = self.by_label.entry(Arc::clone(name)).or_default();
+            values.entry(Arc::clone(value)).or_default().push(Arc::clone(&series));
+        }
+        self.next = self.next.max(series.id + 1);
+        self.new.push(Arc::clone(&series));
+        self.all.insert(series.labels.clone(), series);
+    }
+
+    /// The series that are not in the file.
+    pub(super) fn unwritten(&self) -> &[Arc<Series>] {
+        &self.new
+    }
+
+    /// The first so many of them are now.
+    pub(super) fn written(&mut self, count: usize) {
+        self.new.drain(..count.min(self.new.len()));
+    }
+
+    pub(super) fn remove(&mut self, gone: &[Arc<Series>]) {
+        let ids: HashSet<u64> = gone.iter().map(|series| series.id).collect();
+        for series in gone {
+            self.all.remove(&series.labels);
+            for Label { name, value } in series.labels.iter() {
+                let Some(values) = self.by_label.get_mut(name) else { continue };
+                if let Some(list) = values.get_mut(value) {
+                    list.retain(|series| !ids.contains(&series.id));
+                    if list.is_empty() {
+                        values.remove(value);
+                    }
+                }
+                if values.is_empty() {
+                    self.by_label.remove(name);
+                }
+            }
+        }
+    }
+
+    /// The series that have all these labels.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        equal: &'a [(&'a str, &'a str)],
+    ) -> Box<dyn Iterator<Item = &'a Arc<Series>> + 'a> {
+        let lists = equal.iter().map(|(name, value)| self.by_label.get(*name).and_then(|values| values.get(*value)));
+        // The shortest list is gone through; a label that nobody has ends it.
+        match lists.collect::<Option<Vec<_>>>() {
+            None => Box::new(std::iter::empty()),
+            Some(lists) => match lists.into_iter().min_by_key(|list| list.len()) {
+                None => Box::new(self.all.values()),
+                Some(shortest) => Box::new(
+                    shortest
+                        .iter()
+                        .filter(|series| equal.iter().all(|(name, value)| series.labels.get(name) == *value)),
+                ),
+            },
+        }
+    }
+
+    /// Every name of a label, or every value of one, sorted.
+    pub(super) fn values(&self, name: Option<&str>) -> Vec<Arc<str>> {
+        match name {
+            Some(name) => self.by_label.get(name).into_iter().flat_map(BTreeMap::keys).cloned().collect(),
+            None => {
+                let mut names: Vec<_> = self.by_label.keys().cloned().collect();
+                names.sort();
+                names
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+// The mock server by hand: `npm run mock -- --port 8080 --scenario story|errors|passthrough|canary|large`.
+import { parseArgs } from "node:util";
+import { serve } from "./server.mjs";
+
+const { values } = parseArgs({ options: { port: { type: "string", default: "8080" }, scenario: { type: "string", default: "story" }, "read-only": { type: "boolean", default: false } } });
+const server = await serve({ port: Number(values.port), scenario: values.scenario, readOnly: values["read-only"] });
+console.log(`${server.url}/console/`);

@@ -1,0 +1,64 @@
+// The one stream of events: everything that is live comes through it. The browser connects again by itself and says which
+// event it had last; the server goes on from there, or sends everything anew.
+import { signal } from "@preact/signals";
+import { PREFIX, url } from "./client.ts";
+import type { Change, GraphPatch, HealthEvent, LogLine } from "./types.ts";
+
+export interface Events { graph: GraphPatch; health: HealthEvent; changes: Change; logs: LogLine }
+export const connection = signal<"connecting" | "live" | "lost">("connecting");
+
+type Listener<K extends keyof Events> = (event: Events[K]) => void;
+type Params = Record<string, string | number | boolean>;
+
+let source: EventSource | null = null;
+let address = "";
+const wanted = new Map<string, Params>();
+const listeners = new Map<keyof Events, Set<(event: never) => void>>();
+let pending = false;
+
+/** Asks for a topic until the answer is called. Several topics share one connection. */
+export function subscribe<K extends keyof Events>(topic: K, params: Params, listener: Listener<K>): () => void {
+  wanted.set(topic, params);
+  const set = listeners.get(topic) ?? new Set();
+  listeners.set(topic, set);
+  set.add(listener as (event: never) => void);
+  reconnect();
+  return () => {
+    set.delete(listener as (event: never) => void);
+    if (set.size === 0) { wanted.delete(topic); reconnect(); }
+  };
+}
+
+/** After what is being done now, so that several changes make one connection. */
+function reconnect(): void {
+  if (pending) return;
+  pending = true;
+  queueMicrotask(() => {
+    pending = false;
+    const params = Object.assign({}, ...wanted.values()) as Params;
+    const next = wanted.size ? url(`${PREFIX}/stream`, { topics: [...wanted.keys()].sort().join(","), ...params }) : "";
+    if (next === address) return;
+    address = next;
+    source?.close();
+    source = null;
+    if (next) open(next);
+  });
+}
+
+function open(at: string): void {
+  connection.value = "connecting";
+  const made = new EventSource(at);
+  source = made;
+  made.onopen = () => (connection.value = "live");
+  made.onerror = () => {
+    connection.value = "lost";
+    // A refusal ends an EventSource for good; then we try again ourselves.
+    if (made.readyState === EventSource.CLOSED) setTimeout(() => { if (source === made && address === at) open(at); }, 3000);
+  };
+  for (const topic of ["graph", "health", "changes", "logs"] as const) {
+    made.addEventListener(topic, (event) => {
+      const data = JSON.parse((event as MessageEvent<string>).data) as never;
+      for (const listener of listeners.get(topic) ?? []) listener(data);
+    });
+  }
+}

@@ -1,0 +1,33 @@
+// The editor and the difference in the page.
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import type { Finding } from "../api/types.ts";
+import type { Open } from "./codemirror.ts";
+
+export function Editor({ text, label, readOnly, onChange, check, onReady }: {
+  text: string; label: string; readOnly: boolean; onChange: (text: string) => void; check: (text: string) => Promise<Finding[]>; onReady?: (open: Open) => void;
+}): JSX.Element {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    let open: Open | null = null;
+    let gone = false;
+    void import("./codemirror.ts").then(({ edit }) => {
+      if (gone || !host.current) return;
+      open = edit(host.current, { text, label, readOnly, onChange, check });
+      onReady?.(open);
+    });
+    return () => { gone = true; open?.destroy(); };
+  }, []);
+  return <div ref={host} class="editor" />;
+}
+
+export function Difference({ before, after, label }: { before: string; after: string; label: string }): JSX.Element {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    let stop = (): void => undefined;
+    let gone = false;
+    void import("./codemirror.ts").then(({ difference }) => { if (!gone && host.current) stop = difference(host.current, before, after, label); });
+    return () => { gone = true; stop(); };
+  }, [before, after]);
+  return <div ref={host} class="diff" />;
+}

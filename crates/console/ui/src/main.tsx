@@ -1,0 +1,10 @@
+// Starts the page.
+import { render } from "preact";
+import { preferredLanguage, setLanguage } from "./i18n/index.ts";
+import { App } from "./shell/app.tsx";
+import { start, startTheme } from "./state/store.ts";
+
+startTheme();
+start();
+await setLanguage(preferredLanguage());
+render(<App />, document.getElementById("app")!);

@@ -1,0 +1,143 @@
+// Istio's configuration: the list, and one object with its editor, its checks and its history.
+import type { JSX } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { api } from "../api/client.ts";
+import type { Finding, ObjectDetail } from "../api/types.ts";
+import { Apply } from "../editor/apply.tsx";
+import type { Open } from "../editor/codemirror.ts";
+import { Difference, Editor } from "../editor/editor.tsx";
+import { t } from "../i18n/index.ts";
+import { Counts, Findings } from "../parts/findings.tsx";
+import { Problem, Waiting } from "../parts/states.tsx";
+import { Table } from "../parts/table.tsx";
+import { Tabs } from "../parts/tabs.tsx";
+import { moment as momentText, span } from "../state/format.ts";
+import { useLoad } from "../state/load.ts";
+import { go, href, info, moment, view } from "../state/store.ts";
+import { useItems } from "./list.tsx";
+import { templates } from "../editor/templates.ts";
+
+export default function ConfigPage(): JSX.Element {
+  const [namespace, kind, name] = view.value.path;
+  if (namespace === "new") return <New />;
+  if (name) return <One key={`${namespace}/${kind}/${name}`} namespace={namespace} kind={kind} name={name} />;
+  return <Objects />;
+}
+
+function Objects(): JSX.Element {
+  const items = useItems("config", api.config);
+  return (
+    <div class="page">
+      <div class="page-head"><h1>{t("nav.config")}</h1><span class="grow" /><a class="button" href={href({ page: "config", path: ["new"] })}>{t("config.new")}</a></div>
+      {items.error && !items.data && <Problem error={items.error} again={items.again} />}
+      {!items.data && !items.error && <Waiting />}
+      {items.data && <Table caption={t("nav.config")} rows={items.data} id={(c) => `${c.namespace}/${c.kind}/${c.name}`} sort="findings" descending filter={(c) => `${c.kind} ${c.name} ${c.namespace} ${c.managedBy}`}
+        onOpen={(c) => go({ page: "config", path: [c.namespace, c.kind, c.name] }, "push")} columns={[
+          { id: "name", title: t("common.name"), row: true, value: (c) => c.name, cell: (c) => c.name },
+          { id: "kind", title: t("common.kind"), value: (c) => c.kind, cell: (c) => c.kind },
+          { id: "namespace", title: t("common.namespace"), value: (c) => c.namespace, cell: (c) => c.namespace },
+          { id: "findings", title: t("common.findings"), value: (c) => c.findings.errors * 1000 + c.findings.warnings, cell: (c) => <Counts count={c.findings} /> },
+          { id: "managed", title: t("config.managedBy"), value: (c) => c.managedBy, cell: (c) => (c.managedBy ? <span class="chip">{c.managedBy}</span> : <span class="muted">–</span>) },
+          { id: "changed", title: t("common.changed"), number: true, value: (c) => c.changed, cell: (c) => <span title={momentText(c.changed)}>{t("common.ago", { span: span(moment.value - c.changed) })}</span> },
+        ]} />}
+    </div>
+  );
+}
+
+function One({ namespace, kind, name }: { namespace: string; kind: string; name: string }): JSX.Element {
+  const at = view.value.at;
+  const { data, error, again } = useLoad(`${namespace}/${kind}/${name}/${at}`, () => api.object({ namespace, kind, name }, at));
+  const tab = view.value.tab || "yaml";
+  return (
+    <div class="page">
+      <div class="page-head"><h1><a class="crumb" href={href({ page: "config" })}>{t("nav.config")}</a> <span class="muted" aria-hidden="true">/</span> {name}</h1><span class="muted">{kind} · {namespace}</span>{data?.managedBy && <span class="chip">{t("config.managedBy")}: {data.managedBy}</span>}</div>
+      {error && !data && <Problem error={error} again={again} />}
+      {!data && !error && <Waiting />}
+      {data && (
+        <Tabs label={name} open={tab} onOpen={(id) => go({ tab: id === "yaml" ? "" : id })} tabs={[{ id: "yaml", title: "YAML" }, { id: "history", title: t("config.history", { count: data.history.length }) }]}>
+          {tab === "yaml" ? <Edit key={`${data.resourceVersion}/${at}`} it={data} past={at !== null} onApplied={again} /> : <History it={data} />}
+        </Tabs>
+      )}
+    </div>
+  );
+}
+
+function Edit({ it, past, onApplied }: { it: ObjectDetail; past: boolean; onApplied: () => void }): JSX.Element {
+  const [text, set] = useState(view.peek().extra.restore ?? it.yaml);
+  return <Work initial={text} text={text} onText={set} original={it.yaml} resourceVersion={it.resourceVersion} findings={it.findings} readOnly={past} affects={it.affects} onApplied={onApplied} />;
+}
+
+function Work({ initial, text, onText, original, resourceVersion, findings: first, readOnly, affects, onApplied }: {
+  initial: string; text: string; onText: (t: string) => void; original: string; resourceVersion: string | null; findings: Finding[]; readOnly: boolean;
+  affects: { namespace: string; name: string }[]; onApplied: () => void;
+}): JSX.Element {
+  const [findings, found] = useState(first);
+  const [review, look] = useState(false);
+  const editor = useRef<Open | null>(null);
+  const check = async (yaml: string): Promise<Finding[]> => {
+    if (!yaml.trim()) { found([]); return []; }
+    try {
+      const { findings: list } = await api.validate(yaml);
+      found(list);
+      return list;
+    } catch { return []; }
+  };
+  const changed = text !== original;
+  return (
+    <div class="config-work">
+      <div class="editor-box">
+        <div hidden={review} class="editor-hold"><Editor text={initial} label="YAML" readOnly={readOnly} onChange={onText} check={check} onReady={(open) => { editor.current = open; const line = Number(view.peek().extra.line); if (line > 0) open.goTo(line); }} /></div>
+        {review && <Apply yaml={text} resourceVersion={resourceVersion} onApplied={onApplied} />}
+        <p class="actions">
+          {!review && <button type="button" class="button primary" disabled={!changed || readOnly} onClick={() => look(true)}>{t("apply.review")}</button>}
+          {review && <button type="button" class="button" onClick={() => look(false)}>{t("config.backToEditor")}</button>}
+          {readOnly && <span class="muted small">{t("config.past")}</span>}
+          {!readOnly && info.value?.readOnly && <span class="muted small">{t("top.readOnly.why")}</span>}
+        </p>
+      </div>
+      <aside class="config-side" aria-label={t("common.findings")}>
+        <section><h2>{t("common.findings")}</h2><div aria-live="polite"><Findings list={findings} onGo={(line) => editor.current?.goTo(line)} /></div></section>
+        {affects.length > 0 && <section><h2>{t("config.affects")}</h2><ul class="plain">{affects.map((w) => <li key={w.namespace + w.name}><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a> <span class="muted">{w.namespace}</span></li>)}</ul></section>}
+      </aside>
+    </div>
+  );
+}
+
+function History({ it }: { it: ObjectDetail }): JSX.Element {
+  const [open, set] = useState(it.history[0]?.resourceVersion ?? "");
+  const i = Math.max(0, it.history.findIndex((r) => r.resourceVersion === open));
+  const revision = it.history[i];
+  if (!revision) return <p class="muted">{t("common.nothing")}</p>;
+  return (
+    <div class="config-work history">
+      <ol class="revisions">
+        {it.history.map((r) => (
+          <li key={r.resourceVersion}><button type="button" aria-pressed={r.resourceVersion === revision.resourceVersion} onClick={() => set(r.resourceVersion)}><strong>{momentText(r.at)}</strong><span>{r.summary}</span><span class="muted small">{r.by}</span></button></li>
+        ))}
+      </ol>
+      <div class="editor-box">
+        <Difference before={it.history[i + 1]?.yaml ?? ""} after={revision.yaml} label={t("apply.difference", { name: it.ref.name })} />
+        <p class="actions">
+          {i > 0 && <button type="button" class="button" onClick={() => go({ tab: "", extra: { restore: revision.yaml } }, "push")}>{t("config.restore")}</button>}
+          <button type="button" class="button" onClick={() => go({ at: Math.round(revision.at) }, "push")}>{t("config.lookThen")}</button>
+        </p>
+      </div>
+    </div>
+  );
+}
+
+function New(): JSX.Element {
+  const kinds = Object.keys(templates);
+  const given = view.value.extra.yaml;
+  const [kind, choose] = useState(kinds[0]);
+  const namespace = view.value.namespaces[0] ?? info.value?.namespaces[0]?.name ?? "default";
+  const [text, set] = useState(given ?? templates[kind](namespace));
+  return (
+    <div class="page">
+      <div class="page-head"><h1><a class="crumb" href={href({ page: "config" })}>{t("nav.config")}</a> <span class="muted" aria-hidden="true">/</span> {t("config.new")}</h1>
+        {!given && <select aria-label={t("common.kind")} value={kind} onChange={(e) => { choose(e.currentTarget.value); set(templates[e.currentTarget.value](namespace)); }}>{kinds.map((k) => <option key={k}>{k}</option>)}</select>}
+      </div>
+      <Work key={given ?? kind} initial={text} text={text} onText={set} original="" resourceVersion={null} findings={[]} readOnly={false} affects={[]} onApplied={() => undefined} />
+    </div>
+  );
+}

@@ -1,0 +1,22 @@
+// Beside the graph: what is selected, or the whole graph where nothing is.
+import type { JSX } from "preact";
+import { t } from "../i18n/index.ts";
+import type { GraphModel } from "../graph/model.ts";
+import { go, view } from "../state/store.ts";
+import { Icon } from "../parts/icons.tsx";
+import { EdgePanel } from "./edge.tsx";
+import { MeshPanel } from "./mesh.tsx";
+import { NodePanel } from "./node.tsx";
+
+export function Panel({ model }: { model: GraphModel }): JSX.Element {
+  const { selected } = view.value;
+  const node = model.nodes.get(selected);
+  const edge = model.edges.get(selected);
+  return (
+    <aside id="panel" class="panel" tabIndex={-1} aria-label={t("panel.label")}
+      onKeyDown={(e) => { if (e.key === "Escape") { go({ selected: "" }); document.querySelector<HTMLElement>(".graph-host")?.focus(); } }}>
+      {(node || edge) && <button type="button" class="icon-button panel-close" aria-label={t("common.close")} onClick={() => go({ selected: "" })}><Icon name="close" /></button>}
+      {node ? <NodePanel node={node} model={model} /> : edge ? <EdgePanel edge={edge} model={model} /> : <MeshPanel model={model} />}
+    </aside>
+  );
+}

@@ -1,0 +1,20 @@
+// What stands where there is nothing yet, nothing at all, or something went wrong.
+import type { JSX } from "preact";
+import { Failed } from "../api/client.ts";
+import { t } from "../i18n/index.ts";
+
+export const Waiting = (): JSX.Element => <p class="waiting" role="status">{t("common.loading")}</p>;
+
+export function Empty({ title, hint }: { title: string; hint?: string }): JSX.Element {
+  return <div class="empty"><p>{title}</p>{hint && <p class="muted">{hint}</p>}</div>;
+}
+
+export function Problem({ error, again }: { error: Error; again?: () => void }): JSX.Element {
+  return (
+    <div class="problem" role="alert">
+      <p>{error.message}</p>
+      {error instanceof Failed && error.body.hint && <p class="muted">{error.body.hint}</p>}
+      {again && <button type="button" class="button" onClick={again}>{t("common.retry")}</button>}
+    </div>
+  );
+}

@@ -1,0 +1,89 @@
+// What the whole page knows: where it is, what the server is, which time it looks at.
+import { computed, effect, signal } from "@preact/signals";
+import { api } from "../api/client.ts";
+import type { Info } from "../api/types.ts";
+import { defaults, format, parse, type View } from "./url.ts";
+
+export const view = signal<View>(defaults());
+export const info = signal<Info | null>(null);
+export const infoError = signal<Error | null>(null);
+/** The server's clock minus ours, in milliseconds. */
+const offset = signal(0);
+/** Ticks once a second while somebody looks. */
+export const tick = signal(0);
+
+/** Now, by the server's clock, in whole seconds. */
+export const now = (): number => Math.floor((Date.now() + offset.peek()) / 1000);
+export const liveNow = computed(() => (tick.value, Math.floor((Date.now() + offset.value) / 1000)));
+/** The moment that is looked at. */
+export const moment = computed(() => view.value.at ?? liveNow.value);
+export const namespaces = computed(() => view.value.namespaces.join(","));
+
+/** Goes to another view. A step that one would want to take back makes an entry of the history. */
+export function go(change: Partial<View>, how: "push" | "replace" = "replace"): void {
+  const next = { ...view.peek(), ...change };
+  const address = format(next);
+  if (address === location.pathname + location.search) { view.value = next; return; }
+  history[how === "push" ? "pushState" : "replaceState"](null, "", address);
+  view.value = next;
+}
+
+/** The address of another view of the same time and namespaces: for links, so that they can be opened beside. */
+export function href(change: Partial<View>): string {
+  const v = view.value;
+  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, type: v.type, ...change });
+}
+
+/** Follows a link of our own without loading the page again. */
+export function follow(event: MouseEvent): void {
+  const link = (event.target as Element).closest?.("a");
+  if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || link.target) return;
+  const to = new URL(link.href);
+  if (to.origin !== location.origin || !to.pathname.startsWith("/console/") || link.hasAttribute("download")) return;
+  // A place on this very page is the browser's.
+  if (to.hash && to.pathname === location.pathname) return;
+  event.preventDefault();
+  history.pushState(null, "", to.pathname + to.search);
+  read();
+  document.getElementById("content")?.scrollTo(0, 0);
+}
+
+function read(): void {
+  view.value = parse(location.pathname, location.search);
+}
+
+export function start(): void {
+  read();
+  addEventListener("popstate", read);
+  setInterval(() => { if (!document.hidden) tick.value++; }, 1000);
+  void learn();
+}
+
+async function learn(): Promise<void> {
+  try {
+    const got = await api.info();
+    offset.value = got.now - Date.now();
+    info.value = got;
+    infoError.value = null;
+  } catch (error) {
+    infoError.value = error as Error;
+    setTimeout(() => void learn(), 3000);
+  }
+}
+
+export type Theme = "auto" | "light" | "dark";
+export const theme = signal<Theme>("auto");
+
+export function startTheme(): void {
+  try { theme.value = (localStorage.getItem("theme") as Theme | null) ?? "auto"; } catch { /* private mode */ }
+  effect(() => {
+    const chosen = theme.value;
+    if (chosen === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = chosen;
+    try { localStorage.setItem("theme", chosen); } catch { /* private mode */ }
+  });
+}
+
+/** Key of a node of the graph, as the server makes it (`telemetry::graph::key`). */
+export const nodeKey = (prefix: "wl" | "svc" | "app" | "vapp", namespace: string, name: string): string =>
+  `${prefix}_${info.value?.cluster ?? ""}_${namespace}_${name}`;

@@ -1,0 +1,157 @@
+// The graph page against the mock: what is drawn, in which tones, with which numbers; time; find and hide; the panel; the keyboard.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browse, graph, node } from "./harness.mjs";
+
+let it;
+before(async () => { it = await browse({ reducedMotion: "reduce" }); });
+after(async () => {
+  assert.deepEqual(it.problems, [], "no script failed");
+  assert.deepEqual([...it.hosts], [new URL(it.mock.url).host], "nothing was asked of another host");
+  await it.close();
+});
+const open = async (path) => { await it.page.goto(it.mock.url + path); return graph(it.page); };
+const ago = (minutes) => it.mock.context.world.start - minutes * 60;
+const edge = (g, from, to, shape) => g.edges.find((e) => e.source === node(g, from, shape?.[0]).key && e.target === node(g, to, shape?.[1]).key);
+const select = (path) => `${path}${path.includes("?") ? "&" : "?"}`;
+
+test("ingress -> web -> was -> mysql: black, green with mTLS, black; boxes for namespaces", async () => {
+  const g = await open(`/console/graph?at=${ago(20)}&ns=blog-system`);
+  assert.equal(g.renderer, "webgl2");
+  assert.equal(edge(g, "ingress-nginx", "web-service").tone, "plain");
+  assert.equal(edge(g, "web-service", "web").tone, "plain");
+  assert.equal(edge(g, "web", "was-service").tone, "mtls");
+  assert.equal(edge(g, "web", "was-service").mtls, 1);
+  assert.equal(edge(g, "was", "mysql", ["square", "diamond"]).tone, "plain");
+  assert.equal(node(g, "was").tone, "mtls");
+  assert.equal(node(g, "mysql", "square").tone, "plain", "outside the mesh");
+  assert.deepEqual(g.boxes.sort(), ["blog-system", "ingress-nginx", "platform"]);
+  const said = await it.page.evaluate(async (url) => (await fetch(url)).json(), `/console/api/graph?graphType=versionedApp&namespaces=blog-system&duration=600&injectServiceNodes=true&at=${ago(20)}`);
+  const of = said.edges.find((e) => said.nodes[e.source].app === "web" && said.nodes[e.target].service === "was-service");
+  assert.equal(edge(g, "web", "was-service").rate, of.rates.total, "the number is the server's");
+});
+
+test("the four graph types", async () => {
+  for (const [type, name, shape] of [["app", "was", "square"], ["workload", "was", "circle"], ["service", "was-service", "diamond"], ["versionedApp", "was", "square"]]) {
+    const g = await open(`/console/graph?at=${ago(20)}&type=${type}`);
+    assert.ok(node(g, name, shape), `${type}: ${g.nodes.map((n) => `${n.name} ${n.shape}`)}`);
+  }
+});
+
+test("503s are red, and the panel says by which rule, from how many, with the worst requests", async () => {
+  const g = await open(`/console/graph?at=${ago(10)}`);
+  const bad = edge(g, "was-service", "was");
+  assert.equal(bad.tone, "failure");
+  await it.page.goto(`${it.mock.url}${select(`/console/graph?at=${ago(10)}`)}sel=${encodeURIComponent(bad.id)}`);
+  const panel = it.page.locator("#panel");
+  await panel.getByText("Why this colour").waitFor();
+  const text = await panel.innerText();
+  assert.match(text, /Failure/);
+  assert.match(text, /HTTP 5XX, inbound: degraded from any error, failure from 10 %/);
+  assert.match(text, /requests failed \(22 %\)/);
+  assert.match(text, /Enough requests to be sure/);
+  assert.equal(await panel.locator(".examples li").count(), 3);
+  assert.match(await panel.locator(".examples a").first().getAttribute("href"), /\/console\/traces\/5eedb106/);
+});
+
+test("PassthroughCluster says why, what was meant, and the mend", async () => {
+  const g = await open(`/console/graph?at=${ago(40)}`);
+  const hole = node(g, "PassthroughCluster");
+  assert.equal(hole.shape, "octagon");
+  assert.equal(hole.tone, "degraded");
+  assert.equal(edge(g, "web", "PassthroughCluster").tone, "plain");
+  await it.page.goto(`${it.mock.url}${select(`/console/graph?at=${ago(40)}`)}sel=${hole.key}`);
+  const panel = it.page.locator("#panel");
+  await panel.getByText("No service was found for this traffic").waitFor();
+  const text = await panel.innerText();
+  assert.match(text, /blog\.jiminhome\.shop/);
+  assert.match(text, /10\.96\.114\.27:8080/);
+  assert.match(text, /Service was-service\.blog-system/);
+  assert.match(text, /proxy_set_header Host was-service/);
+});
+
+test("time: the slider goes to the past and back to live, and nodes stay where they were", async () => {
+  const live = await open("/console/graph");
+  const was = node(live, "was");
+  const slider = it.page.locator(".timeline input[type=range]");
+  await slider.focus();
+  // Forty of sixty minutes back: 160 of 240 steps.
+  await slider.fill("80");
+  await it.page.waitForFunction(() => new URLSearchParams(location.search).has("at"));
+  await it.page.waitForFunction(() => window.__graph?.nodes.some((n) => n.name === "PassthroughCluster"));
+  const past = await graph(it.page);
+  assert.equal(node(past, "was").worldX, was.worldX);
+  assert.equal(node(past, "was").worldY, was.worldY);
+  await it.page.getByRole("button", { name: "Go live" }).click();
+  await it.page.waitForFunction(() => !window.__graph?.nodes.some((n) => n.name === "PassthroughCluster"));
+  assert.equal(await it.page.evaluate(() => new URLSearchParams(location.search).has("at")), false);
+});
+
+test("live numbers move, and go on after the stream was broken", async () => {
+  const first = await open("/console/graph");
+  const id = first.edges[0].id;
+  const moved = (was) => it.page.waitForFunction(([id, was]) => window.__graph?.edges.find((e) => e.id === id)?.rate !== was, [id, was]);
+  await moved(first.edges[0].rate);
+  it.mock.dropStreams();
+  const before_ = await it.page.evaluate((id) => window.__graph.edges.find((e) => e.id === id).rate, id);
+  await moved(before_);
+});
+
+test("find marks and dims, hide takes away, and what is wrong is said", async () => {
+  const at = ago(20);
+  let g = await open(`/console/graph?at=${at}&find=${encodeURIComponent("app = was or rt > 100000")}`);
+  assert.equal(node(g, "was").found, true);
+  assert.equal(node(g, "web").dim, true);
+  g = await open(`/console/graph?at=${at}&hide=${encodeURIComponent("om")}`);
+  assert.equal(node(g, "mysql", "square"), undefined);
+  assert.ok(node(g, "web"));
+  await it.page.getByLabel("Find", { exact: true }).fill("colour = red");
+  await it.page.getByRole("alert").filter({ hasText: "“colour” is not known" }).waitFor();
+});
+
+test("idle nodes are shown when asked for, with the reason", async () => {
+  const g = await open(`/console/graph?at=${ago(20)}&show=idle`);
+  const report = node(g, "report");
+  assert.equal(report.tone, "idle");
+  await it.page.goto(`${it.mock.url}/console/graph?at=${ago(20)}&show=idle&sel=${report.key}`);
+  await it.page.locator("#panel").getByText("Scaled to zero").waitFor();
+});
+
+test("the keyboard alone: into the graph, along an edge, into the panel and out again", async () => {
+  await open(`/console/graph?at=${ago(20)}`);
+  await it.page.locator(".graph-host").focus();
+  const selected = () => it.page.evaluate(() => new URLSearchParams(location.search).get("sel"));
+  await it.page.keyboard.press("ArrowRight");
+  assert.match(await selected(), /ingress/);
+  await it.page.keyboard.press("ArrowRight");
+  assert.match(await selected(), /web-service/);
+  await it.page.keyboard.press("ArrowRight");
+  assert.match(await selected(), /blog-system_web$/);
+  await it.page.keyboard.press("ArrowLeft");
+  assert.match(await selected(), /web-service/);
+  await it.page.keyboard.press("Enter");
+  assert.equal(await it.page.evaluate(() => document.activeElement.id), "panel");
+  await it.page.keyboard.press("Escape");
+  assert.equal(await selected(), null);
+});
+
+test("the table says what the picture says, and is walked with the arrows", async () => {
+  await it.page.goto(`${it.mock.url}/console/graph?at=${ago(10)}&as=table`);
+  const row = it.page.locator("tbody tr").filter({ hasText: "was-service" }).filter({ hasText: "was v1" });
+  await row.waitFor();
+  assert.match(await row.innerText(), /HTTP[\s\S]*rps[\s\S]*22 %[\s\S]*100 %/);
+  await it.page.locator("tbody tr").first().focus();
+  await it.page.keyboard.press("ArrowDown");
+  assert.equal(await it.page.evaluate(() => document.activeElement.dataset.row), "1");
+  await it.page.keyboard.press("Enter");
+  await it.page.locator("#panel .numbers").waitFor();
+});
+
+test("without WebGL the same is drawn on a plain canvas", async () => {
+  const g = await open(`/console/graph?at=${ago(20)}&renderer=2d`);
+  assert.equal(g.renderer, "canvas2d");
+  await it.page.waitForFunction(() => {
+    const canvas = document.querySelector(".graph-host canvas");
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v, i) => i % 4 === 3 && v > 200);
+  });
+});

@@ -1,0 +1,178 @@
+// The other pages against the mock: lists, configuration, logs, traces, explain, mesh, wizards; read-only; Korean; dark.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browse } from "./harness.mjs";
+
+let it;
+before(async () => { it = await browse({ reducedMotion: "reduce" }); });
+after(async () => { assert.deepEqual(it.problems, [], "no script failed"); await it.close(); });
+const open = (path) => it.page.goto(it.mock.url + path);
+const ago = (minutes) => it.mock.context.world.start - minutes * 60;
+
+test("lists: sorted, filtered, opened", async () => {
+  await open(`/console/workloads?at=${ago(10)}`);
+  const rows = it.page.locator("tbody tr");
+  await rows.first().waitFor();
+  assert.equal(await rows.count(), 8);
+  assert.match(await rows.first().innerText(), /Failure/, "the worst comes first");
+  await it.page.getByLabel("Filter").fill("mysql");
+  await it.page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  await rows.first().click();
+  await it.page.waitForURL(/workloads\/blog-system\/mysql/);
+  await it.page.getByRole("heading", { name: "mysql" }).waitFor();
+});
+
+test("configuration of a past moment is what it was then", async () => {
+  await open(`/console/config/blog-system/VirtualService/web-vsvc?at=${ago(20)}`);
+  await it.page.locator(".cm-content").waitFor();
+  assert.match(await it.page.locator(".cm-content").innerText(), /weight: 100\n[\s\S]*weight: 0/);
+  await it.page.getByText("You are looking at the past").waitFor();
+});
+
+test("YAML: checked as it is typed, compared before it is applied, applied, and in the history", async () => {
+  await open("/console/config/blog-system/PeerAuthentication/default");
+  const content = it.page.locator(".cm-content");
+  await content.waitFor();
+  const type = async (text) => { await content.click(); await it.page.keyboard.press("Control+a"); await it.page.keyboard.insertText(text); };
+  const yaml = (mode) => `apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: default\n  namespace: blog-system\nspec:\n  mtls:\n    mode: ${mode}\n`;
+  await type(yaml("SOMETIMES"));
+  const findings = it.page.getByLabel("Findings");
+  await findings.getByText("SOMETIMES is no mode of mTLS.").waitFor();
+  assert.equal(await it.page.locator(".cm-lint-marker-error").count(), 1);
+  await type("a: [\n");
+  await it.page.locator(".cm-lint-marker-error").waitFor();
+  await type(yaml("STRICT"));
+  await findings.getByText("Nothing found.").waitFor();
+  const written = () => it.mock.context.config.object("blog-system", "PeerAuthentication", "default", Date.now() / 1000).yaml;
+  await it.page.getByRole("button", { name: "Review changes" }).first().click();
+  await it.page.locator(".apply").getByRole("button", { name: "Review changes" }).click();
+  await it.page.locator(".diff .cm-deletedChunk").waitFor();
+  assert.match(await it.page.locator(".diff .cm-deletedChunk").innerText(), /PERMISSIVE/);
+  assert.match(await it.page.locator(".diff .cm-changedLine").innerText(), /STRICT/);
+  assert.match(written(), /PERMISSIVE/, "a dry run writes nothing");
+  await it.page.getByRole("button", { name: "Apply", exact: true }).click();
+  await it.page.getByRole("tab", { name: "History (2)" }).waitFor();
+  assert.match(written(), /STRICT/);
+  await it.page.getByRole("tab", { name: "History (2)" }).click();
+  await it.page.getByText("edited in the console").waitFor();
+});
+
+test("logs: application and sidecar beside each other, in the order of time, by a filter", async () => {
+  await open(`/console/logs/blog-system/web?at=${ago(10)}`);
+  const rows = it.page.locator(".log-line");
+  await rows.first().waitFor();
+  const times = await it.page.locator(".log-line .when").allInnerTexts();
+  assert.deepEqual(times, [...times].sort().reverse());
+  const sides = await rows.evaluateAll((all) => [all.filter((r) => r.children[1].textContent).length, all.filter((r) => r.children[2].textContent).length]);
+  assert.ok(sides[0] > 10 && sides[1] > 10, String(sides));
+  await it.page.getByLabel("Only errors").check();
+  await it.page.waitForFunction(() => [...document.querySelectorAll(".log-line")].every((r) => r.classList.contains("is-bad")) && document.querySelector(".log-line"));
+  assert.ok(await it.page.locator(".log-line .flag").filter({ hasText: "UO" }).count() > 0);
+});
+
+test("a trace: waterfall with its critical path, hop by hop; the slow one is mysql's", async () => {
+  await open(`/console/traces?service=was.blog-system&min=1s&at=${ago(20)}`);
+  const rows = it.page.locator("tbody tr");
+  await rows.first().waitFor();
+  for (const text of await rows.allInnerTexts()) assert.match(text, /\d s/);
+  await rows.first().locator("a").first().click();
+  const items = it.page.getByRole("treeitem");
+  await items.first().waitFor();
+  const count = await items.count();
+  assert.ok(count >= 5, String(count));
+  assert.ok(await it.page.locator(".span-line .critical").count() > 3);
+  assert.match(await it.page.locator("tbody tr").first().innerText(), /mysql[\s\S]*9\d %/);
+  await items.first().focus();
+  await it.page.keyboard.press("ArrowDown");
+  await it.page.keyboard.press("Enter");
+  await it.page.locator(".span-detail").getByText("upstream_cluster").waitFor();
+  await items.first().focus();
+  await it.page.keyboard.press("ArrowLeft");
+  await it.page.waitForFunction(() => document.querySelectorAll("[role=treeitem]").length === 1);
+});
+
+test("two traces are compared", async () => {
+  await open(`/console/traces?service=was.blog-system&at=${ago(20)}`);
+  const boxes = it.page.locator("tbody input[type=checkbox]");
+  await boxes.first().waitFor();
+  await boxes.nth(0).check();
+  await boxes.nth(1).check();
+  await it.page.getByRole("button", { name: "Compare (2 of 2 chosen)" }).click();
+  await it.page.getByRole("heading", { name: /Two traces compared/ }).waitFor();
+  assert.ok(await it.page.locator("tbody tr").count() >= 4);
+});
+
+test("explain says which step went wrong and what lost", async () => {
+  await open("/console/explain?from=blog-system/web&to=blog.jiminhome.shop&path=/api/posts");
+  await it.page.getByText(/Passed through to/).waitFor();
+  assert.equal(await it.page.locator(".steps .is-bad").count() > 0, true);
+  await it.page.getByText("2 others were there").click();
+  await it.page.getByText(/its domains are was-service/).waitFor();
+});
+
+test("the mesh page: certificates that expire, a proxy that refused", async () => {
+  await open("/console/mesh");
+  await it.page.getByText("RDS 9000").waitFor();
+  const proxies = it.page.locator("table").nth(1).locator("tbody tr");
+  assert.match(await proxies.first().innerText(), /Rejected/);
+});
+
+test("a wizard makes YAML that changes with the slider, warns, and shows what it would change", async () => {
+  await open("/console/services/blog-system/web-service?tab=wizards");
+  const slider = it.page.getByLabel("Weight of v2");
+  await slider.fill("30");
+  await it.page.locator(".yaml").filter({ hasText: "weight: 30" }).waitFor();
+  assert.match(await it.page.locator(".yaml").innerText(), /weight: 70[\s\S]*weight: 30/);
+  await it.page.getByText("web-vsvc routes this service already").waitFor();
+  await it.page.getByRole("button", { name: "Review changes" }).click();
+  await it.page.locator(".diff").first().waitFor();
+  assert.equal(await it.page.locator(".diff").count(), 2);
+  await it.page.getByText("What it would have done").waitFor();
+  await it.page.getByRole("button", { name: "Authorization from traffic" }).click();
+  await it.page.getByText("it has no identity, cannot be named").waitFor();
+});
+
+test("Korean: chosen, kept, and announced to readers of the page", async () => {
+  await open("/console/graph");
+  await it.page.getByLabel("Language", { exact: true }).selectOption("ko");
+  await it.page.getByRole("link", { name: "트레이스" }).waitFor();
+  assert.equal(await it.page.evaluate(() => document.documentElement.lang), "ko");
+  assert.match(await it.page.title(), /그래프/);
+  await it.page.reload();
+  await it.page.getByRole("button", { name: "버전별 앱" }).waitFor();
+  await it.page.getByLabel("언어").selectOption("en");
+});
+
+test("dark and light, by choice and by the system", async () => {
+  await open("/console/overview");
+  await it.page.getByRole("heading", { name: "Overview" }).waitFor();
+  const ground = () => it.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  await it.page.getByLabel("Theme").selectOption("dark");
+  const dark = await ground();
+  assert.notEqual(dark, light);
+  await it.page.getByLabel("Theme").selectOption("auto");
+  await it.page.emulateMedia({ colorScheme: "dark" });
+  assert.equal(await ground(), dark);
+  await it.page.emulateMedia({ colorScheme: "light" });
+});
+
+test("back and forward go through views", async () => {
+  await open("/console/graph");
+  await it.page.getByRole("button", { name: "Workload", exact: true }).click();
+  await it.page.getByRole("link", { name: "Mesh" }).click();
+  await it.page.waitForURL(/\/console\/mesh/);
+  await it.page.goBack();
+  await it.page.waitForURL(/type=workload/);
+  assert.equal(await it.page.getByRole("button", { name: "Workload", exact: true }).getAttribute("aria-pressed"), "true");
+});
+
+test("read-only: everything can be seen, nothing applied", async () => {
+  it.mock.context.readOnly = true;
+  await open("/console/services/blog-system/web-service?tab=wizards");
+  await it.page.getByLabel("Weight of v2").fill("20");
+  await it.page.getByRole("button", { name: "Review changes" }).click();
+  await it.page.locator(".diff").first().waitFor();
+  assert.equal(await it.page.getByRole("button", { name: "Apply", exact: true }).isDisabled(), true);
+  it.mock.context.readOnly = false;
+});

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { layout, type LayoutInput, monotone, spacing } from "../../src/graph/layout.ts";
+import { type Memory, place } from "../../src/graph/stable.ts";
+
+const chain = (...keys: string[]): [string, string][] => keys.slice(1).map((k, i) => [keys[i], k]);
+const input = (nodes: Record<string, string>, edges: [string, string][]): LayoutInput => ({ nodes: Object.entries(nodes).map(([key, group]) => ({ key, group })), edges });
+const blog = input({ ingress: "edge", web: "blog", was: "blog", mysql: "blog" }, chain("ingress", "web", "was", "mysql"));
+
+test("a chain is a straight line from left to right", () => {
+  const { nodes } = layout(blog);
+  const xs = ["ingress", "web", "was", "mysql"].map((k) => nodes[k].x);
+  assert.deepEqual([...xs].sort((a, b) => a - b), xs);
+  assert.equal(new Set(xs).size, 4);
+  for (const k of ["web", "was", "mysql"]) assert.ok(Math.abs(nodes[k].y - nodes.ingress.y) < 0.01, k);
+});
+
+test("the same graph gives the same picture", () => {
+  assert.deepEqual(layout(blog), layout(blog));
+});
+
+test("no two nodes stand in one place, and boxes of namespaces do not overlap", () => {
+  const nodes: Record<string, string> = {};
+  const edges: [string, string][] = [];
+  for (let i = 0; i < 60; i++) { nodes[`n${i}`] = `g${i % 5}`; if (i > 2) edges.push([`n${Math.floor(i / 3)}`, `n${i}`]); }
+  const l = layout(input(nodes, edges));
+  const points = Object.values(l.nodes);
+  for (let i = 0; i < points.length; i++) for (let j = 0; j < i; j++) {
+    assert.ok(Math.abs(points[i].x - points[j].x) >= spacing.x * 0.9 || Math.abs(points[i].y - points[j].y) >= spacing.y * 0.45, `${i} on ${j}`);
+  }
+  for (const a of l.boxes) for (const b of l.boxes) {
+    if (a === b) continue;
+    assert.ok(a.x + a.width <= b.x + 0.01 || b.x + b.width <= a.x + 0.01 || a.y + a.height <= b.y + 0.01 || b.y + b.height <= a.y + 0.01, `${a.group} over ${b.group}`);
+  }
+});
+
+test("cycles and self-calls are laid out", () => {
+  const { nodes } = layout(input({ a: "g", b: "g", c: "g" }, [["a", "b"], ["b", "c"], ["c", "a"], ["b", "b"]]));
+  assert.ok(Object.values(nodes).every((p) => Number.isFinite(p.x) && Number.isFinite(p.y)));
+  assert.ok(nodes.a.x < nodes.b.x && nodes.b.x < nodes.c.x);
+});
+
+test("an edge over a rank makes room for itself", () => {
+  const l = layout(input({ a: "g", b: "g", c: "g" }, [["a", "b"], ["b", "c"], ["a", "c"]]));
+  const middle = (l.nodes.a.y + l.nodes.c.y) / 2 + l.bows[2];
+  assert.ok(Math.abs(middle - l.nodes.b.y) > 20, `passes ${middle} at ${l.nodes.b.y}`);
+});
+
+test("nothing at all, and nodes without edges", () => {
+  assert.deepEqual(layout({ nodes: [], edges: [] }).nodes, {});
+  const { nodes } = layout(input({ a: "g", b: "g" }, []));
+  assert.notDeepEqual(nodes.a, nodes.b);
+});
+
+test("two thousand nodes in forty namespaces: every one has a place, in a picture that is not a tower", () => {
+  const nodes: Record<string, string> = {};
+  const edges: [string, string][] = [];
+  for (let i = 0; i < 2000; i++) { nodes[`n${i}`] = `g${Math.floor(i / 50)}`; if (i % 50 > 4) edges.push([`n${i - 1 - (i % 4)}`, `n${i}`]); }
+  const l = layout(input(nodes, edges));
+  assert.equal(Object.keys(l.nodes).length, 2000);
+  const xs = Object.values(l.nodes).map((p) => p.x);
+  const ys = Object.values(l.nodes).map((p) => p.y);
+  const ratio = (Math.max(...xs) - Math.min(...xs)) / (Math.max(...ys) - Math.min(...ys));
+  assert.ok(ratio > 0.8 && ratio < 4, String(ratio));
+});
+
+test("pool adjacent violators", () => {
+  assert.deepEqual(monotone([1, 2, 3], [1, 1, 1]), [1, 2, 3]);
+  assert.deepEqual(monotone([3, 1], [1, 1]), [2, 2]);
+  assert.deepEqual(monotone([3, 1], [3, 1]), [2.5, 2.5]);
+  assert.deepEqual(monotone([], []), []);
+});
+
+test("nodes keep their places when others come and go", () => {
+  const memory: Memory = new Map();
+  const groups = new Map([["ingress", "edge"], ["web", "blog"], ["was", "blog"], ["mysql", "blog"], ["cache", "blog"]]);
+  const first = place(layout(blog), memory, groups);
+  assert.equal(first.kept, false);
+  const more = input({ ingress: "edge", web: "blog", was: "blog", mysql: "blog", cache: "blog" }, [...chain("ingress", "web", "was", "mysql"), ["was", "cache"]]);
+  const second = place(layout(more), memory, groups);
+  assert.equal(second.kept, true);
+  for (const k of ["ingress", "web", "was", "mysql"]) assert.deepEqual(second.points.get(k), first.points.get(k), k);
+  const cache = second.points.get("cache")!;
+  assert.ok([...second.points].every(([k, p]) => k === "cache" || Math.abs(p.x - cache.x) > spacing.x * 0.4 || Math.abs(p.y - cache.y) > spacing.y * 0.7));
+  // It goes, and comes back to where it was.
+  place(layout(blog), memory, groups);
+  assert.deepEqual(place(layout(more), memory, groups).points.get("cache"), cache);
+});
+
+test("another picture is laid out anew", () => {
+  const memory: Memory = new Map();
+  place(layout(blog), memory, new Map());
+  const other = place(layout(input({ x: "g", y: "g", web: "g" }, [["x", "y"]])), memory, new Map());
+  assert.equal(other.kept, false);
+});

@@ -1,0 +1,24 @@
+//! What is no HTTP: an echo that says which endpoint it comes from, and a greeting before the client has said anything.
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest message that is echoed.
+const MAX_MESSAGE: u64 = 65536;
+
+/// Answers once, when the client has said all it has to say.
+pub(super) async fn echo(mut stream: TcpStream) -> Result<()> {
+    let instance = stream.local_addr()?.ip();
+    let mut message = Vec::new();
+    (&mut stream).take(MAX_MESSAGE).read_to_end(&mut message).await?;
+    stream.write_all(format!("{instance} {} ", message.len()).as_bytes()).await?;
+    stream.write_all(&message).await?;
+    Ok(stream.shutdown().await?)
+}
+
+/// Speaks first, then echoes.
+pub(super) async fn greet(mut stream: TcpStream) -> Result<()> {
+    stream.write_all(b"greetings from ").await?;
+    echo(stream).await
+}
