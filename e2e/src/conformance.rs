@@ -1,7 +1,7 @@
 //! Tables of other projects' tests, run against the product's pure functions.
 //!
-//! A table is a JSON file; its name is its path below the directory without the extension. A table whose feature is not built is
-//! skipped whole, with its count, and never counted as passed.
+//! A table is a JSON file, or a file of Prometheus' test language; its name is its path below the directory without the extension. A
+//! table whose feature is not built is skipped whole, with its count, and never counted as passed.
 
 mod authorization;
 mod definitions;
@@ -13,6 +13,7 @@ mod istio_metrics;
 mod kiali;
 mod kubernetes;
 mod mesh;
+mod prometheus;
 mod sidecar_routes;
 mod simulation;
 mod validation;
@@ -66,8 +67,8 @@ impl fmt::Display for Report {
 /// Cases, the directory of the table, and what is counted.
 type Runner = fn(&Value, &Path, &mut Report);
 
-/// Every table that is known; `None`: its feature is not built.
-const TABLES: [(&str, Option<Runner>); 28] = [
+/// Every table that is known, but for Prometheus', which are found by their files; `None`: its feature is not built.
+const TABLES: [(&str, Option<Runner>); 22] = [
     ("argo/argo-diff", None),
     ("argo/health", None),
     ("argo/rollouts-istio", None),
@@ -91,12 +92,6 @@ const TABLES: [(&str, Option<Runner>); 28] = [
     ("kubernetes/json-patch", Some(kubernetes::json_patch)),
     ("kubernetes/ssa", Some(kubernetes::server_side_apply)),
     ("kubernetes/strategic-merge", Some(kubernetes::strategic_merge)),
-    ("prometheus/aggregators", None),
-    ("prometheus/functions", None),
-    ("prometheus/histograms", None),
-    ("prometheus/literals", None),
-    ("prometheus/operators", None),
-    ("prometheus/selectors", None),
 ];
 
 /// Runs every known table that lies in `dir`.
@@ -125,6 +120,7 @@ pub fn run(dir: &Path, only: Option<&str>) -> Result<Vec<Report>> {
         }
         reports.push(report);
     }
+    reports.extend(prometheus::run(dir, only)?);
     Ok(reports)
 }
 

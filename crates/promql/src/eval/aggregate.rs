@@ -82,7 +82,7 @@ impl Evaluator<'_> {
         if !aggregate.without {
             grouping.grouping.push(label.to_owned());
         }
-        let mut collector = Collector::new(steps.count);
+        let mut collector = Collector::new(steps.count, &self.budget);
         let mut counts: HashMap<usize, f64> = HashMap::new();
         for step in 0..steps.count {
             self.budget.work(rows.len())?;
@@ -94,11 +94,7 @@ impl Evaluator<'_> {
                     Some(Cell::Float(value)) => format::plain(value),
                     Some(Cell::Histogram(histogram)) => histogram.to_string(),
                 };
-                let known = collector.len();
-                let place = collector.place(&group_labels(&grouping, &row.labels.with(label, &value)), false);
-                if place == known {
-                    self.budget.hold(steps.count)?;
-                }
+                let place = collector.place(&group_labels(&grouping, &row.labels.with(label, &value)), false)?;
                 let count = counts.entry(place).or_insert_with(|| {
                     order.push(place);
                     0.0

@@ -90,20 +90,25 @@ impl Question for Fraction {
 
 /// Where the results for a histogram are collected, by the value of the label that tells them apart.
 #[derive(Default)]
-struct Places(Vec<(Option<u64>, usize)>);
+struct Places(HashMap<Option<u64>, usize>);
 
 impl Places {
-    fn of(&mut self, collector: &mut Collector, labels: &Labels, label: Option<(&str, f64)>) -> usize {
+    fn of(
+        &mut self,
+        collector: &mut Collector<'_>,
+        labels: &Labels,
+        label: Option<(&str, f64)>,
+    ) -> Result<usize, Error> {
         let key = label.map(|(_, value)| value.to_bits());
-        if let Some((_, place)) = self.0.iter().find(|(known, _)| *known == key) {
-            return *place;
+        if let Some(place) = self.0.get(&key) {
+            return Ok(*place);
         }
         let place = match label {
-            None => collector.place(labels, true),
-            Some((name, value)) => collector.place(&labels.with(name, &format::open_metrics(value)), true),
+            None => collector.place(labels, true)?,
+            Some((name, value)) => collector.place(&labels.with(name, &format::open_metrics(value)), true)?,
         };
-        self.0.push((key, place));
-        place
+        self.0.insert(key, place);
+        Ok(place)
     }
 }
 
@@ -155,12 +160,11 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, Error> {
         let at = arg.map_or(0, |arg| arg.bare().span.start);
         let groups = self.groups(rows, at);
-        let mut collector = Collector::new(steps.count);
+        let mut collector = Collector::new(steps.count, &self.budget);
         let mut buckets = Vec::new();
         for group in &groups {
             let metric = group.labels.metric_name();
             let mut places = Places::default();
-            self.budget.hold(questions.len().saturating_mul(steps.count))?;
             for step in 0..steps.count {
                 let classic = group.buckets.iter().filter_map(|(bound, row)| {
                     Some(Bucket { bound: *bound, count: rows.get(*row)?.values.float(step)? })
@@ -178,7 +182,7 @@ impl Evaluator<'_> {
                     for question in questions {
                         let estimate = question.of_native(step, histogram);
                         self.note_skew(estimate.skew, at, metric);
-                        let place = places.of(&mut collector, &group.labels, question.label(step));
+                        let place = places.of(&mut collector, &group.labels, question.label(step))?;
                         collector.set(place, step, Cell::Float(estimate.value))?;
                     }
                 }
@@ -192,7 +196,7 @@ impl Evaluator<'_> {
                         let forced = Forced { first: time, last: time, lowest, highest, difference, samples: 1 };
                         self.annotate(|annotations| annotations.forced_monotonicity(at, metric, forced));
                     }
-                    let place = places.of(&mut collector, &group.labels, question.label(step));
+                    let place = places.of(&mut collector, &group.labels, question.label(step))?;
                     collector.set(place, step, Cell::Float(value))?;
                 }
             }

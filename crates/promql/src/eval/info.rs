@@ -35,7 +35,7 @@ impl Evaluator<'_> {
         for info in &infos {
             by_owner.entry(info.labels.only(&IDENTIFYING)).or_default().push(info);
         }
-        let mut collector = Collector::new(steps.count);
+        let mut collector = Collector::new(steps.count, &self.budget);
         for row in &rows {
             let own = if ignored.contains(&row.labels) { None } else { by_owner.get(&row.labels.only(&IDENTIFYING)) };
             self.budget.work(steps.count.saturating_mul(own.map_or(1, |infos| infos.len() + 1)))?;
@@ -48,12 +48,11 @@ impl Evaluator<'_> {
                     enriched(&row.labels, &latest(infos, step)?, &wish)?
                 };
                 if let Some(labels) = labels {
-                    let place = collector.place(&labels, row.drop_name);
+                    let place = collector.place(&labels, row.drop_name)?;
                     collector.set(place, step, cell)?;
                 }
             }
         }
-        self.budget.hold(collector.len().saturating_mul(steps.count))?;
         Ok(collector.finish())
     }
 

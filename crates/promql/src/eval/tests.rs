@@ -131,6 +131,74 @@ fn instant_queries() {
 }
 
 #[test]
+fn functions_and_modifiers() {
+    let queries: &[(&str, &[&str])] = &[
+        (
+            "increase(requests_total{job=\"web\", instance=\"a\"}[150s] anchored)",
+            &["{instance=\"a\", job=\"web\"} 180"],
+        ),
+        (
+            "increase(requests_total{job=\"web\", instance=\"a\"}[150s] smoothed)",
+            &["{instance=\"a\", job=\"web\"} 150"],
+        ),
+        ("sum(requests_total{job=\"web\"} smoothed @ 90)", &["{} 270"]),
+        ("histogram_fraction(0, 0.1, latency_bucket)", &["{job=\"web\"} 0.5"]),
+        (
+            "histogram_quantiles(latency_bucket, \"q\", 0.5, 0.7)",
+            &["{job=\"web\", q=\"0.5\"} 0.1", "{job=\"web\", q=\"0.7\"} 0.3"],
+        ),
+        ("histogram_count(duration_seconds </ 1)", &["{job=\"web\"} 21"]),
+        (
+            "target_info * on (instance, job) group_right (version) requests_total",
+            &["{instance=\"a\", job=\"web\", version=\"7\"} 1200"],
+        ),
+        ("count(limit_ratio(0.5, requests_total) or limit_ratio(-0.5, requests_total))", &["{} 4"]),
+        ("count(limit_ratio(0.5, requests_total) and limit_ratio(-0.5, requests_total))", &[]),
+        (
+            "predict_linear(requests_total{job=\"web\", instance=\"a\"}[10m], 60)",
+            &["{instance=\"a\", job=\"web\"} 1260"],
+        ),
+        ("sum(deriv(requests_total[10m]))", &["{} 10"]),
+        ("avg_over_time(requests_total{job=\"web\", instance=\"b\"}[5m])", &["{instance=\"b\", job=\"web\"} 2160"]),
+        ("idelta(temperature{room=\"a\"}[5m] @ 120)", &["{room=\"a\"} -2"]),
+        ("changes(temperature{room=\"b\"}[10m] @ 180)", &["{room=\"b\"} 2"]),
+        ("stddev(requests_total{instance=\"a\"})", &["{} 1200"]),
+        ("ts_of_max_over_time(temperature{room=\"a\"}[10m] @ 180)", &["{room=\"a\"} 60"]),
+        (
+            "label_join(sum by (job, instance) (requests_total{job=\"web\"}), \"both\", \"-\", \"job\", \"instance\")",
+            &[
+                "{both=\"web-a\", instance=\"a\", job=\"web\"} 1200",
+                "{both=\"web-b\", instance=\"b\", job=\"web\"} 2400",
+            ],
+        ),
+        ("clamp(temperature @ 0, 19, 100)", &["{room=\"a\"} 20", "{room=\"b\"} 19"]),
+        (
+            "sort_by_label_desc(sum by (instance) (requests_total), \"instance\")",
+            &["{instance=\"b\"} 7200", "{instance=\"a\"} 4800"],
+        ),
+        ("sum_over_time(duration_seconds[2m])", &["{job=\"web\"} {count:164, sum:246, (0.5,1]:41, (1,2]:123}"]),
+    ];
+    for (query, expected) in queries {
+        assert_eq!(lines(query, Times::Instant(20 * MINUTE)), *expected, "{query}");
+    }
+}
+
+#[test]
+fn where_a_start_is_known_the_counter_was_zero_then() {
+    let mut memory = Memory::default();
+    let sample = |minute: i64, value: f64| FloatSample { time: minute * MINUTE, start: MINUTE / 2, value };
+    let samples = Samples { floats: vec![sample(1, 30.0), sample(2, 90.0)], histograms: Vec::new() };
+    memory.append(labels("x_total", &[]), samples);
+    let value = |query: &str| match super::query(query, Times::Instant(2 * MINUTE), &memory, &Options::default()) {
+        Ok(Answer { value: QueryValue::Vector(samples), .. }) => samples.into_iter().map(|s| s.value).next(),
+        other => panic!("{other:?}"),
+    };
+    // One per second, for the one and a half minutes since the start, and not extrapolated before it.
+    assert_eq!(value("increase(x_total[2m])"), Some(SampleValue::Float(90.0)));
+    assert_eq!(value("start_timestamp(x_total)"), Some(SampleValue::Float(30.0)));
+}
+
+#[test]
 fn range_queries() {
     let times = Times::Range { start: 0, end: 4 * MINUTE, step: 2 * MINUTE };
     let queries: &[(&str, &[&str])] = &[

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::histogram::Histogram;
 use crate::labels::Labels;
+use crate::limits::Budget;
 use crate::storage::{STALE, Samples, is_stale};
 
 /// The times at which something is evaluated, in milliseconds.
@@ -240,26 +241,31 @@ pub(crate) fn merge_same(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
 }
 
 /// Rows of results, found by their labels.
-pub(crate) struct Collector {
+pub(crate) struct Collector<'b> {
     places: HashMap<Labels, usize>,
     rows: Vec<Row>,
     steps: usize,
+    budget: &'b Budget,
 }
 
-impl Collector {
-    pub(crate) fn new(steps: usize) -> Self {
-        Self { places: HashMap::new(), rows: Vec::new(), steps }
+impl<'b> Collector<'b> {
+    pub(crate) fn new(steps: usize, budget: &'b Budget) -> Self {
+        Self { places: HashMap::new(), rows: Vec::new(), steps, budget }
     }
 
     /// The row with such labels, made if there is none.
-    pub(crate) fn place(&mut self, labels: &Labels, drop_name: bool) -> usize {
+    ///
+    /// # Errors
+    /// When that would be too much.
+    pub(crate) fn place(&mut self, labels: &Labels, drop_name: bool) -> Result<usize, Error> {
         if let Some(place) = self.places.get(labels) {
-            return *place;
+            return Ok(*place);
         }
+        self.budget.hold(self.steps)?;
         let place = self.rows.len();
         self.places.insert(labels.clone(), place);
         self.rows.push(Row { labels: labels.clone(), drop_name, values: Values::none(self.steps) });
-        place
+        Ok(place)
     }
 
     /// Sets a value.
@@ -273,10 +279,6 @@ impl Collector {
         }
         row.values.set(step, cell);
         Ok(())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
     }
 
     pub(crate) fn finish(mut self) -> Vec<Row> {

@@ -43,7 +43,8 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vec<Row>, Error> {
         let groups = groups(aggregate, rows);
-        self.budget.hold(groups.labels.len().saturating_mul(steps.count))?;
+        // What is kept of a group at a step takes about as much as four values.
+        self.budget.hold(groups.labels.len().saturating_mul(steps.count).saturating_mul(4))?;
         let spot = Spot { aggregate, at: aggregate.expr.bare().span.start };
         let mut states: Vec<Vec<State>> =
             groups.labels.iter().map(|_| (0..steps.count).map(|_| State::Nothing).collect()).collect();

@@ -62,7 +62,7 @@ struct Operation<'a> {
     binary: &'a Binary,
     /// Where it stands.
     at: usize,
-    collector: Collector,
+    collector: Collector<'a>,
     /// Where the results of a group are collected, by the rows that they are made of.
     places: HashMap<(usize, usize), usize>,
     /// Whether the group has a result at this step, and where many belong to one, which.
@@ -84,7 +84,7 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vec<Row>, Error> {
         let swapped = binary.matching.cardinality == Cardinality::OneToMany;
-        let collector = Collector::new(steps.count);
+        let collector = Collector::new(steps.count, &self.budget);
         let (places, seen) = (HashMap::new(), HashSet::new());
         let mut operation = Operation { binary, at, collector, places, matched: false, seen };
         for group in groups(&binary.matching, left, right) {
@@ -97,9 +97,7 @@ impl Evaluator<'_> {
             for step in 0..steps.count {
                 self.step(&mut operation, step, &many, &one)?;
             }
-            self.budget.check(operation.collector.len().saturating_mul(steps.count))?;
         }
-        self.budget.hold(operation.collector.len().saturating_mul(steps.count))?;
         Ok(operation.collector.finish())
     }
 
@@ -179,7 +177,7 @@ impl Evaluator<'_> {
             Some(place) => *place,
             None => {
                 let labels = result_labels(binary, labels.0, labels.1);
-                let place = operation.collector.place(&labels, binary.returns_bool);
+                let place = operation.collector.place(&labels, binary.returns_bool)?;
                 operation.places.insert(pair, place);
                 place
             }
