@@ -229,7 +229,7 @@ pub(crate) fn port_forward(data: &[u8]) {
         for piece in pieces(data, sizes) {
             codec.feed(piece);
             loop {
-                match codec.next() {
+                match codec.next_frame() {
                     Ok(Some(frame)) => frames.push(frame),
                     Ok(None) => break,
                     Err(error) => return (frames, Some(error.to_string())),
