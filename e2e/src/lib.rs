@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+pub mod scale;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

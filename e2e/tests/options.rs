@@ -48,6 +48,8 @@ fn circuit_breaking(system: &System) -> Result<()> {
     system.until("kubectl get events -n blog-system -o jsonpath='{.items[*].message}'", LIMIT, |t| {
         t.contains("subset `canary` has no labels")
     })?;
+    // A sidecar has a cluster once its workload has used it.
+    system.sh("kubectl exec -n blog-system deploy/was -c was -- curl -sS -m 5 http://web-service/")?;
     let clusters = "kubectl exec -n blog-system deploy/was -c istio-proxy -- curl -s localhost:15000/clusters";
     system.until(clusters, LIMIT, |t| {
         t.contains("outbound|80||web-service.blog-system.svc.cluster.local::default_priority::max_connections::100")

@@ -1,10 +1,12 @@
 //! Checks of the workspace that cargo has no command for.
 //!
 //! `cargo xtask tidy` holds the sources to the rules of CONTRIBUTING.md; `cargo xtask ci` runs what continuous integration
-//! runs. Nothing here is part of the product.
+//! runs, `cargo xtask nightly` what it runs at night; `cargo xtask fuzz` looks for inputs that a parser does not hold against.
+//! Nothing here is part of the product.
 #![forbid(unsafe_code)]
 
 mod ci;
+mod fuzz;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -21,13 +23,21 @@ fn main() -> ExitCode {
     }
 }
 
+const USAGE: &str = "usage: cargo xtask tidy | ci | nightly | fuzz [--minutes N] [TARGET...]";
+
 fn run() -> Result<()> {
     let repository = repository()?;
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("tidy"), None) => tidy::run(&repository),
-        (Some("ci"), None) => ci::run(&repository),
-        _ => bail!("usage: cargo xtask tidy | ci"),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["tidy"] => tidy::run(&repository),
+        ["ci"] => ci::run(&repository),
+        ["nightly"] => ci::nightly(&repository),
+        ["fuzz", "--minutes", minutes, targets @ ..] => {
+            fuzz::run(&repository, minutes.parse().context("--minutes takes a whole number")?, targets)
+        }
+        ["fuzz", targets @ ..] => fuzz::run(&repository, fuzz::MINUTES, targets),
+        _ => bail!(USAGE),
     }
 }
 

@@ -23,6 +23,7 @@ pub mod patch;
 mod pki;
 mod registry;
 mod request;
+pub mod requests;
 mod respond;
 pub mod schema;
 mod selector;

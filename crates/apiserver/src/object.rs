@@ -106,6 +106,20 @@ pub(crate) fn finalizers(value: &Value) -> impl Iterator<Item = &str> {
     list_at(value, &["metadata", "finalizers"]).iter().filter_map(Value::as_str)
 }
 
+/// Most levels of lists and objects in an object. What is stored is read back by a parser that takes 128, and who owns the fields is
+/// written a few levels below the object's own.
+pub(crate) const DEEPEST: usize = 100;
+
+/// Whether a value has more than so many levels of lists and objects.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |child: &Value| levels == 0 || is_deeper(child, levels - 1);
+    match value {
+        Value::Object(map) => levels == 0 || map.values().any(below),
+        Value::Array(list) => levels == 0 || list.iter().any(below),
+        _ => false,
+    }
+}
+
 /// Puts `apiVersion`, `kind` and `metadata` first and leaves the order of the rest.
 pub(crate) fn in_order(value: Value) -> Value {
     let Value::Object(mut map) = value else { return value };

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Target {
+pub enum Target {
     /// `/healthz`, `/livez`, `/readyz`.
     Health,
     /// `/version`.
@@ -31,17 +31,23 @@ pub(crate) enum Target {
 
 /// A path that names objects.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Path {
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) namespace: String,
-    pub(crate) plural: String,
-    pub(crate) name: String,
-    pub(crate) subresource: String,
+pub struct Path {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Version of the group.
+    pub version: String,
+    /// Empty for all namespaces, and for what lives outside of them.
+    pub namespace: String,
+    /// The kind, as paths name it (`pods`).
+    pub plural: String,
+    /// Empty for all objects.
+    pub name: String,
+    /// `status`, `log`, ...; empty for the object itself.
+    pub subresource: String,
 }
 
 /// Takes a path apart.
-pub(crate) fn target(path: &str) -> Target {
+pub fn target(path: &str) -> Target {
     let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(decode).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
@@ -107,10 +113,11 @@ fn decode(text: &str) -> String {
 
 /// The query of a request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(crate) fn parse(query: &str) -> Self {
+    /// Takes a query apart; what cannot be decoded stays as it is.
+    pub fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter(|p| !p.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
@@ -119,20 +126,22 @@ impl Query {
     }
 
     /// The first value of that name, empty if there is none.
-    pub(crate) fn get(&self, name: &str) -> &str {
+    pub fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
     }
 
     /// All values of that name.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    pub(crate) fn flag(&self, name: &str) -> bool {
+    /// Whether it is `true` or `1`.
+    pub fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1")
     }
 
-    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+    /// The first value of that name as a number.
+    pub fn number(&self, name: &str) -> Option<i64> {
         self.get(name).parse().ok()
     }
 }

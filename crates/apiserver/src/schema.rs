@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) mod convert;
 pub(crate) mod openapi;
 pub(crate) mod strict;
-pub(crate) mod structural;
+pub mod structural;
 pub(crate) mod table;
 
 /// Names a struct of a [`Types`].

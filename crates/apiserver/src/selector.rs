@@ -5,11 +5,12 @@
 
 use serde_json::Value;
 
+use crate::admission::validation::{is_label_value, is_qualified};
 use crate::object::{at, list_at, str_at};
 
 /// A conjunction of requirements on labels and fields. Empty matches everything.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Selector {
+pub struct Selector {
     labels: Vec<Requirement>,
     fields: Vec<(Vec<String>, bool, String)>,
 }
@@ -32,11 +33,11 @@ enum Operator {
 /// A selector that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("unable to parse requirement: {0}")]
-pub(crate) struct SelectorError(String);
+pub struct SelectorError(String);
 
 impl Selector {
     /// Reads the `labelSelector` and `fieldSelector` parameters.
-    pub(crate) fn parse(labels: &str, fields: &str) -> Result<Self, SelectorError> {
+    pub fn parse(labels: &str, fields: &str) -> Result<Self, SelectorError> {
         let mut selector =
             Self { labels: split(labels).into_iter().map(requirement).collect::<Result<_, _>>()?, fields: Vec::new() };
         for term in fields.split(',').filter(|t| !t.trim().is_empty()) {
@@ -53,7 +54,7 @@ impl Selector {
     }
 
     /// Reads a `LabelSelector` object.
-    pub(crate) fn from_object(selector: &Value) -> Self {
+    pub fn from_object(selector: &Value) -> Self {
         let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
         let mut labels: Vec<Requirement> = equal
             .map(|(key, value)| Requirement {
@@ -76,19 +77,19 @@ impl Selector {
     }
 
     /// Whether an object satisfies all requirements.
-    pub(crate) fn matches(&self, object: &Value) -> bool {
+    pub fn matches(&self, object: &Value) -> bool {
         let labels = at(object, &["metadata", "labels"]);
         self.labels.iter().all(|r| r.holds(labels.and_then(|l| l.get(&r.key)).and_then(Value::as_str)))
             && self.fields.iter().all(|(path, negated, wanted)| (text_at(object, path) == *wanted) != *negated)
     }
 
     /// Whether it matches everything.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// The selector as text, as a Scale's status has it.
-    pub(crate) fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let terms: Vec<String> = self.labels.iter().map(Requirement::to_text).collect();
         terms.join(",")
     }
@@ -163,8 +164,11 @@ fn requirement(term: &str) -> Result<Requirement, SelectorError> {
     } else {
         make(term, Operator::Exists, Vec::new())
     };
-    if parsed.key.is_empty() || parsed.key.contains(char::is_whitespace) {
-        return Err(SelectorError(format!("found '{term}', expected: identifier")));
+    if !is_qualified(&parsed.key) {
+        return Err(SelectorError(format!("'{term}': \"{}\" is not a label key", parsed.key)));
+    }
+    if let Some(value) = parsed.values.iter().find(|value| !value.is_empty() && !is_label_value(value)) {
+        return Err(SelectorError(format!("'{term}': \"{value}\" is not a label value")));
     }
     Ok(parsed)
 }
@@ -185,6 +189,10 @@ mod tests {
         assert!(!is("", "spec.nodeName!=n"));
         assert!(Selector::parse("a in b", "").is_err());
         assert!(Selector::parse("", "spec").is_err());
+        // What no label can be is refused: it would select nothing, or as text something else.
+        for labels in ["a!==b", "a>1", "a in (b=c)", "a=(b", "!a!", "a in ((b,c))", "-a", "a=b c"] {
+            assert!(Selector::parse(labels, "").is_err(), "{labels}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::status::Status;
 
 pub(crate) mod exec;
 pub(crate) mod forward;
-mod spdy;
+pub(crate) mod spdy;
 
 /// A WebSocket to a client.
 pub(crate) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;

@@ -9,7 +9,7 @@ use crate::registry::{PrinterColumn, Resource};
 use crate::verbs::render::View;
 
 mod cells;
-mod path;
+pub(crate) mod path;
 
 /// A column's title, type and priority; those of priority 1 show with `-o wide`.
 struct Column<'a> {

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use crate::auth::reviews::Review;
+use crate::object::{self, DEEPEST};
 use crate::registry::Resource;
 use crate::request;
 use crate::schema::{StructId, Types};
@@ -31,6 +32,14 @@ impl Expected<'_> {
 
 /// Reads a body.
 pub(crate) fn parse(media_type: &str, body: &[u8], expected: &Expected<'_>) -> Result<Value, Status> {
+    let value = read(media_type, body, expected)?;
+    if object::is_deeper(&value, DEEPEST) {
+        return Err(Status::bad_request(format!("the body of the request is nested deeper than {DEEPEST} levels")));
+    }
+    Ok(value)
+}
+
+fn read(media_type: &str, body: &[u8], expected: &Expected<'_>) -> Result<Value, Status> {
     match media_type {
         "" | "application/json" | "application/merge-patch+json" => serde_json::from_slice(body)
             .map_err(|e| Status::bad_request(format!("the body of the request is not JSON: {e}"))),
@@ -61,4 +70,24 @@ fn yaml(body: &[u8]) -> Result<Value, Status> {
 pub(crate) fn review(review: &Review, headers: &HeaderMap, body: &[u8]) -> Result<Value, Status> {
     let value = parse(request::media_type(headers), body, &Expected::Type(review.fields))?;
     if value.is_object() { Ok(value) } else { Err(Status::bad_request("the body of the request is not an object")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is taken is stored as JSON, and would be lost if it could not be read back.
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_in_every_form() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for media_type in ["application/json", "application/yaml"] {
+            assert!(parse(media_type, nested(DEEPEST).as_bytes(), &Expected::Any).is_ok(), "{media_type}");
+            for levels in [DEEPEST + 1, 127, 1000, 100_000] {
+                let refused = parse(media_type, nested(levels).as_bytes(), &Expected::Any);
+                assert!(refused.is_err(), "{media_type}: {levels} levels");
+            }
+        }
+        let flow = (0..120).map(|level| format!("{}a:\n", " ".repeat(level))).collect::<String>();
+        assert!(parse("application/yaml", flow.as_bytes(), &Expected::Any).is_err());
+    }
 }

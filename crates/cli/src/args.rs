@@ -30,6 +30,8 @@ pub(crate) enum Command {
     ProxyInit(ProxyInit),
     /// The control plane: configuration, certificates and injection. Runs in a pod.
     ControlPlane(ControlPlane),
+    /// Metrics, traces and the graph of the mesh: what keeps them and answers for them. Runs in a pod.
+    Console(Console),
 }
 
 /// `varka up`.
@@ -104,6 +106,29 @@ pub(crate) struct Shell {
     pub(crate) command: Vec<String>,
 }
 
+/// `varka console`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Console {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Address on which to listen. Whoever reaches it may ask everything and send spans.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) listen: std::net::IpAddr,
+    /// Nothing older than so many hours is kept.
+    #[arg(long, value_name = "HOURS", default_value_t = 168)]
+    pub(crate) keep_hours: u32,
+    /// Megabytes that the store may take: two fifths for metrics, two for traces, one for log lines.
+    #[arg(long, value_name = "MB", default_value_t = 1280)]
+    pub(crate) keep_megabytes: u32,
+    /// Name of the cluster, as the proxies know it.
+    #[arg(long, default_value = "Kubernetes")]
+    pub(crate) cluster: String,
+    /// Domain of the cluster's names.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) domain: String,
+}
+
 /// Role of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
@@ -124,6 +149,10 @@ pub(crate) enum Engine {
 
 /// `varka proxy`. The rest comes from the environment, under Istio's names.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(
+    after_help = "A sidecar asks the control plane for what its traffic needs, when it needs it. With ON_DEMAND=false in its \
+environment (proxyMetadata: {ON_DEMAND: \"false\"}) everything that its workload may reach is pushed to it instead."
+)]
 pub(crate) struct Proxy {
     /// Role.
     #[arg(value_enum, default_value_t = Role::Sidecar)]

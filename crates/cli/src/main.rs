@@ -46,5 +46,6 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),
         args::Command::ControlPlane(a) => mesh::control_plane(a),
+        args::Command::Console(a) => mesh::console(a),
     }
 }

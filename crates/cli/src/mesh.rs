@@ -1,13 +1,17 @@
-//! The subcommands that run in pods: `proxy`, `proxy-init` and `control-plane`.
+//! The subcommands that run in pods: `proxy`, `proxy-init`, `control-plane` and `console`.
 
+use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use varka_console::serve::{Config, Ports};
+use varka_console::store::Limits;
 use varka_proxy::Bootstrap;
 use varka_sys::nft::{self, SidecarRules};
 
-use crate::args::{self, ControlPlane, Proxy, ProxyInit};
+use crate::args::{self, Console, ControlPlane, Proxy, ProxyInit};
 
 /// `varka proxy`.
 pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
@@ -81,21 +85,49 @@ pub(crate) fn control_plane(args: ControlPlane) -> anyhow::Result<ExitCode> {
     log_to_stderr("info");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
-        let client = kube::Client::try_default()
-            .await
-            .context("no Kubernetes API: neither a pod's service account nor a kubeconfig was found")?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let (client, shutdown) = (client().await?, told_to_end()?);
         let mut config = varka_control_plane::Config::new(client, &args.root_namespace, &args.trust_domain);
         config.gateway_service_type = args.gateway_service_type;
         varka_control_plane::run(config, shutdown).await?;
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// `varka console`.
+pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
+    install_crypto();
+    log_to_stderr("info");
+    let fifth = u64::from(args.keep_megabytes) * 1024 * 1024 / 5;
+    let limits = Limits {
+        age: Duration::from_secs(u64::from(args.keep_hours) * 3600),
+        metrics: 2 * fifth,
+        spans: 2 * fifth,
+        logs: fifth,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async move {
+        let (client, shutdown) = (client().await?, told_to_end()?);
+        let Console { data: directory, listen: address, cluster, domain, .. } = args;
+        let config = Config { directory, limits, address, ports: Ports::default(), cluster, domain };
+        varka_console::serve::run(client, config, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn client() -> anyhow::Result<kube::Client> {
+    let found = kube::Client::try_default().await;
+    found.context("no Kubernetes API: neither a pod's service account nor a kubeconfig was found")
+}
+
+/// Ends with SIGTERM or SIGINT.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }
 

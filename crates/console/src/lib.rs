@@ -5,5 +5,14 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod facts;
+pub mod graph;
+pub mod ingest;
 pub mod jaeger;
+pub mod pages;
+pub mod prometheus;
+pub mod rates;
+pub mod serve;
 pub mod store;
+pub mod world;

@@ -1,4 +1,4 @@
-//! Metrics, spans and log lines in one file, bounded by age and size.
+//! Metrics, spans, log lines and the objects of the past in one file, bounded by age and size.
 //!
 //! What is taken in is in memory at once, answers queries at once, and is written a few times a second by one thread, which is
 //! alone in writing. A crash loses at most the last seconds; an orderly end loses nothing. Whoever brings something is never
@@ -8,6 +8,7 @@ mod disk;
 mod keeper;
 pub mod logs;
 pub mod metrics;
+pub mod revisions;
 pub mod spans;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use keeper::Keeper;
 pub use keeper::{Count, Counts, Limits};
 use logs::Logs;
 use metrics::Metrics;
+use revisions::Revisions;
 use spans::Spans;
 
 /// Why the store cannot be used, or did not answer.
@@ -42,6 +44,7 @@ pub enum Error {
 pub struct Store {
     parts: Arc<Parts>,
     _keeper: Arc<Keeper>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,7 @@ struct Parts {
     metrics: Metrics,
     spans: Spans,
     logs: Logs,
+    revisions: Revisions,
 }
 
 impl Store {
@@ -62,9 +66,10 @@ impl Store {
             metrics: Metrics::open(Arc::clone(&disk))?,
             spans: Spans::open(Arc::clone(&disk))?,
             logs: Logs::open(Arc::clone(&disk))?,
+            revisions: Revisions::open(Arc::clone(&disk))?,
         });
         let keeper = Arc::new(Keeper::start(disk, Arc::clone(&parts), limits));
-        Ok(Self { parts, _keeper: keeper })
+        Ok(Self { parts, _keeper: keeper, limits })
     }
 
     /// Samples.
@@ -80,6 +85,24 @@ impl Store {
     /// Lines.
     pub fn logs(&self) -> &Logs {
         &self.parts.logs
+    }
+
+    /// Objects of the past.
+    pub fn revisions(&self) -> &Revisions {
+        &self.parts.revisions
+    }
+
+    /// When the oldest of what is kept began; `None`: nothing is, or it cannot be read.
+    pub fn oldest(&self) -> Option<Millis> {
+        let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
+        extents.into_iter().filter_map(|extent| extent.ok()?.1).min()
+    }
+
+    /// Bytes that are kept, and how many may be.
+    pub fn size(&self) -> (u64, u64) {
+        let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
+        let bytes = extents.into_iter().filter_map(|extent| Some(extent.ok()?.0)).sum();
+        (bytes, self.limits.metrics + self.limits.spans + self.limits.logs)
     }
 
     /// What was taken in, dropped and thrown away since the start.
@@ -101,4 +124,4 @@ pub type Millis = i64;
 pub const WRITTEN_AFTER: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

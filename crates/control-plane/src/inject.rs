@@ -110,8 +110,8 @@ pub enum Refusal {
         /// What it must be.
         expected: &'static str,
     },
-    /// The object has no `spec`.
-    #[error("the object is not a pod: it has no spec")]
+    /// The object has no `spec`, or metadata that are something else than an object.
+    #[error("the object is not a pod: it has no spec, or its metadata is no object")]
     NotAPod,
 }
 
@@ -143,6 +143,10 @@ enum Template {
 /// [`Refusal`] for values that cannot be obeyed.
 pub fn inject(pod: &Value, namespace: &str, options: &Options) -> Result<Injection, Refusal> {
     let spec = pod.get("spec").and_then(Value::as_object).ok_or(Refusal::NotAPod)?;
+    let no_metadata = pod.get("metadata").is_none_or(Value::is_null);
+    if !no_metadata && !pod.get("metadata").is_some_and(Value::is_object) {
+        return Err(Refusal::NotAPod);
+    }
     if let Some(skip) = skip(pod, namespace) {
         return Ok(Injection::Skip(skip));
     }
@@ -211,7 +215,7 @@ pub fn inject(pod: &Value, namespace: &str, options: &Options) -> Result<Injecti
         operations.push(add(&["spec", "containers"], Value::Array(containers)));
     }
     operations.push(add(&["spec", "volumes"], Value::Array(all_volumes)));
-    if pod.get("metadata").is_none() {
+    if no_metadata {
         operations.insert(0, add(&["metadata"], Value::Object(Map::new())));
     }
     Ok(Injection::Patch { patch: Patch(operations), warnings })

@@ -30,3 +30,4 @@ pub use config::Config;
 pub use error::Error;
 pub use ingress_status::IngressGateway;
 pub use plane::{Addresses, ControlPlane, run};
+pub use xds::node::{NodeError, proxy as proxy_of_node};

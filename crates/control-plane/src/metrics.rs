@@ -57,7 +57,7 @@ impl Histogram {
 }
 
 /// Resource types by the short names of Istio's labels; the order of [`Metrics::pushes`] and [`Metrics::rejects`].
-pub(crate) const TYPES: [&str; 6] = ["lds", "rds", "cds", "eds", "sds", "vhds"];
+pub(crate) const TYPES: [&str; 7] = ["lds", "rds", "cds", "eds", "sds", "vhds", "wds"];
 
 /// All numbers.
 #[derive(Debug, Default)]

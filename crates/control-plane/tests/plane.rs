@@ -1,6 +1,9 @@
 //! The whole control plane against the real API server, in one process: what people write reaches a proxy, and only what it touches.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "plane/scale.rs"]
+mod scale;
+
 use std::time::Duration;
 
 use base64::Engine;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ir::{RouteConfiguration, Str, VirtualHost};
+use crate::recency::LastUse;
 use crate::trace::Trace;
 
 #[cfg(test)]
@@ -25,15 +26,24 @@ pub struct RouteIndex {
     /// Virtual hosts of the answers, numbered on after those of the table.
     asked: Vec<Arc<VirtualHost>>,
     /// Authorities that were asked for; `None`: there is no virtual host, and what the table itself has applies.
-    answered: HashMap<Str, Option<usize>>,
+    answered: HashMap<Str, (Option<usize>, LastUse)>,
     exact: HashMap<Str, usize>,
     suffixes: Wildcards,
     prefixes: Wildcards,
     any: Option<usize>,
 }
 
-/// What the control plane has said about authorities of one table, in lower case; `None`: there is no virtual host.
-pub type Answers = HashMap<Str, Option<Arc<VirtualHost>>>;
+/// What the control plane has said about authorities of one table, in lower case.
+pub type Answers = HashMap<Str, Answer>;
+
+/// What it has said about one.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// `None`: there is no virtual host.
+    pub host: Option<Arc<VirtualHost>>,
+    /// Noted whenever the answer decides.
+    pub last_use: LastUse,
+}
 
 /// Wildcard domains by the length of what is fixed, longest first.
 #[derive(Debug, Clone, Default)]
@@ -81,9 +91,9 @@ impl RouteIndex {
                 index.insert(&domain.to_ascii_lowercase(), at);
             }
         }
-        for (authority, host) in &answers {
-            let at = host.as_ref().map(|host| index.insert_asked(host));
-            index.answered.insert(Arc::clone(authority), at);
+        for (authority, answer) in &answers {
+            let at = answer.host.as_ref().map(|host| index.insert_asked(host));
+            index.answered.insert(Arc::clone(authority), (at, answer.last_use.clone()));
         }
         index.answers = answers;
         index
@@ -156,8 +166,12 @@ impl RouteIndex {
         if let Some(at) = self.exact.get(&*host) {
             return Some(*at);
         }
-        if on_demand && let Some(at) = *self.answered.get(&*host)? {
-            return Some(at);
+        if on_demand {
+            let (at, last_use) = self.answered.get(&*host)?;
+            last_use.note();
+            if at.is_some() {
+                return *at;
+            }
         }
         self.suffixes
             .find(&host, |h, n| h.get(h.len().checked_sub(n)?..))

@@ -14,6 +14,7 @@ mod matching;
 mod route;
 mod telemetry;
 mod tls;
+mod workload;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use telemetry::{
     TracingProvider,
 };
 pub use tls::{CertificatePins, DownstreamTls, SYSTEM_ROOTS, Secret, SecretKind, TlsVersion, UpstreamTls};
+pub use workload::{Workload, WorkloadType};
 
 /// A name shared by many resources; cheap to clone.
 pub type Str = Arc<str>;
@@ -91,6 +93,8 @@ pub enum Resource {
     Secret(Arc<Secret>),
     /// VHDS: `ROUTE/AUTHORITY`, and the virtual host that requests for this authority get.
     VirtualHost(Str, Arc<VirtualHost>),
+    /// `NETWORK/ADDRESS` that was asked for, and whose it is. No part of a configuration: it changes no traffic.
+    Workload(Str, Arc<Workload>),
 }
 
 /// Which discovery service carries a resource.
@@ -108,6 +112,8 @@ pub enum ResourceType {
     Secret,
     /// VHDS, `envoy.config.route.v3.VirtualHost`.
     VirtualHost,
+    /// Whose an address is, `istio.workload.Address`.
+    Workload,
 }
 
 impl Resource {
@@ -120,6 +126,7 @@ impl Resource {
             Self::Endpoints(_) => ResourceType::Endpoints,
             Self::Secret(_) => ResourceType::Secret,
             Self::VirtualHost(..) => ResourceType::VirtualHost,
+            Self::Workload(..) => ResourceType::Workload,
         }
     }
 
@@ -131,7 +138,7 @@ impl Resource {
             Self::Cluster(r) => &r.name,
             Self::Endpoints(r) => &r.cluster_name,
             Self::Secret(r) => &r.name,
-            Self::VirtualHost(name, _) => name,
+            Self::VirtualHost(name, _) | Self::Workload(name, _) => name,
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod path;
 pub mod rbac;
+pub mod recency;
 pub mod request_id;
 pub mod retry;
 pub mod route;

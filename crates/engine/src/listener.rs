@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::facts::Connection;
 use crate::ir::{FilterChain, FilterChainMatch, Listener, Proxy, ResourceType, SourceType, Str, TransportProtocol};
+use crate::recency::LastUse;
 use crate::trace::Trace;
 
 #[cfg(test)]
@@ -22,8 +23,25 @@ mod tests;
 /// Listeners by the address that they stand for. Built once per configuration.
 #[derive(Debug, Default, Clone)]
 pub struct ListenerIndex {
-    /// `None`: it was asked for, and there is none.
-    by_address: HashMap<SocketAddr, Option<Arc<Listener>>>,
+    by_address: HashMap<SocketAddr, Known>,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone)]
+enum Known {
+    /// This listener stands for it.
+    Listener(Arc<Listener>),
+    /// It was asked for, and there is none.
+    Absent(LastUse),
+}
+
+impl Known {
+    fn listener(&self) -> Option<&Arc<Listener>> {
+        match self {
+            Self::Listener(listener) => Some(listener),
+            Self::Absent(_) => None,
+        }
+    }
 }
 
 /// What is known of the listener of a destination.
@@ -40,16 +58,21 @@ pub enum Lookup<'a> {
 impl ListenerIndex {
     /// Indexes the listeners of a proxy, and those that it knows not to exist.
     pub fn new(proxy: &Proxy) -> Self {
+        Self::noting(proxy, |_| LastUse::default())
+    }
+
+    /// The same; that a listener does not exist is noted whenever it matters.
+    pub fn noting(proxy: &Proxy, last_use: impl Fn(&(ResourceType, Str)) -> LastUse) -> Self {
         let absent = proxy.absent.iter().filter(|(kind, _)| *kind == ResourceType::Listener);
-        let absent = absent.filter_map(|(_, name)| Some((address(name)?, None)));
+        let absent = absent.filter_map(|key| Some((address(&key.1)?, Known::Absent(last_use(key)))));
         let mut by_address: HashMap<_, _> = absent.collect();
-        by_address.extend(proxy.listeners.values().map(|l| (l.address, Some(Arc::clone(l)))));
+        by_address.extend(proxy.listeners.values().map(|l| (l.address, Known::Listener(Arc::clone(l)))));
         Self { by_address }
     }
 
     /// The listener of exactly this destination, else of its port on any address; `None`: the accepting one keeps it.
     pub fn find(&self, original_dst: SocketAddr) -> Option<&Arc<Listener>> {
-        candidates(original_dst).into_iter().find_map(|address| self.by_address.get(&address)?.as_ref())
+        candidates(original_dst).into_iter().find_map(|address| self.by_address.get(&address)?.listener())
     }
 
     /// The same where listeners are asked for one by one: a less specific one counts only once it is known that there is no
@@ -58,8 +81,9 @@ impl ListenerIndex {
         let mut missing = SmallVec::new();
         for address in candidates(original_dst) {
             match self.by_address.get(&address) {
-                Some(Some(listener)) if missing.is_empty() => return Lookup::Found(listener),
-                Some(_) => {}
+                Some(Known::Listener(listener)) if missing.is_empty() => return Lookup::Found(listener),
+                Some(Known::Listener(_)) => {}
+                Some(Known::Absent(last_use)) => last_use.note(),
                 None => missing.push(name(address).into()),
             }
         }

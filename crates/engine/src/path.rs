@@ -132,12 +132,15 @@ fn is_canonical(path: &[u8]) -> bool {
 fn canonicalize(path: &[u8]) -> Option<String> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len() + 8);
     let mut rest = path;
+    // Where the last percent sign stands that begins no escape sequence.
+    let mut bare = None;
     while let Some((byte, after)) = rest.split_first() {
         if out.last() == Some(&b'/')
             && let Some((segment, after_segment)) = dot_segment(rest)
         {
             if segment == DotSegment::Parent {
                 back_up(&mut out);
+                bare = None;
             }
             rest = after_segment;
             continue;
@@ -145,7 +148,13 @@ fn canonicalize(path: &[u8]) -> Option<String> {
         match byte {
             b'\\' => out.push(b'/'),
             b'%' => {
+                let (before, length) = (rest, out.len());
                 rest = escape(rest, &mut out)?;
+                if out.get(length) == Some(&b'%') && before.len() - rest.len() == 1 {
+                    bare = Some(length);
+                } else if out.len() == length + 1 {
+                    keep_bare(&mut out, bare, rest.first());
+                }
                 continue;
             }
             other => match class(*other) {
@@ -157,6 +166,23 @@ fn canonicalize(path: &[u8]) -> Option<String> {
         rest = after;
     }
     String::from_utf8(out).ok()
+}
+
+/// A percent sign that begins no escape sequence must not begin one with what has just been decoded behind it, or an application
+/// would decode a second time (`%%32F`, `%2%46`): it is escaped itself then, as in Envoy. `next` is what follows in the path.
+fn keep_bare(out: &mut Vec<u8>, bare: Option<usize>, next: Option<&u8>) {
+    let Some(at) = bare else { return };
+    let two = match out.get(at + 1..) {
+        Some([first]) => Some((*first, next.copied())),
+        Some([first, second]) => Some((*first, Some(*second))),
+        _ => None,
+    };
+    if let Some((first, Some(second))) = two
+        && first.is_ascii_hexdigit()
+        && second.is_ascii_hexdigit()
+    {
+        out.splice(at + 1..at + 1, *b"25");
+    }
 }
 
 /// Copies or decodes one escape sequence at the front of `path`; what is no escape sequence is a percent sign.

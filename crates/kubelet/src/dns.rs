@@ -3,27 +3,22 @@
 //! It speaks UDP and TCP on the cluster's DNS address. It does not recurse itself and keeps no cache: inside names are always current, and outside
 //! names are cached by the host.
 
-mod names;
+pub(crate) mod message;
+pub(crate) mod names;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SRV};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use crate::node::Node;
-use names::{Answer, View};
+use message::Turn;
+use names::View;
 
-/// Seconds for which a name of the cluster may be remembered; as cluster DNS has it.
-const TTL: u32 = 5;
-/// What a resolver without EDNS takes.
-const SMALLEST: usize = 512;
 /// Queries under way at one time.
 const CONCURRENCY: usize = 512;
 /// A resolver that keeps a TCP connection open without asking is let go.
@@ -104,90 +99,19 @@ async fn connection(node: &Node, mut stream: TcpStream) -> io::Result<()> {
 
 /// Answers one message; `None` for what is no query.
 async fn respond(node: &Node, bytes: &[u8], datagram: bool) -> Option<Vec<u8>> {
-    let request = Message::from_vec(bytes).ok()?;
-    if request.metadata.message_type != MessageType::Query {
-        return None;
-    }
-    let mut response = Message::response(request.metadata.id, request.metadata.op_code);
-    response.metadata.recursion_desired = request.metadata.recursion_desired;
-    response.metadata.recursion_available = true;
-    let largest =
-        if datagram && request.edns.is_none() { SMALLEST } else { usize::from(request.max_payload()).max(SMALLEST) };
-    match (request.metadata.op_code, request.queries.first()) {
-        (OpCode::Query, Some(query)) => {
-            response.add_query(query.clone());
-            answer(node, query.name(), query.query_type(), &mut response).await;
-        }
-        _ => response.metadata.response_code = ResponseCode::NotImp,
-    }
-    let encoded = response.to_vec().ok()?;
-    if datagram && encoded.len() > largest { response.truncate().to_vec().ok() } else { Some(encoded) }
-}
-
-async fn answer(node: &Node, name: &Name, kind: RecordType, response: &mut Message) {
-    let text = name.to_ascii().to_lowercase();
-    let text = text.trim_end_matches('.');
-    let (services, slices) = (node.cluster.services.state(), node.cluster.endpoints.state());
-    let view = View { services: &services, slices: &slices, host: node.config.host_ip() };
-    let found = view.look_up(text);
-    response.metadata.authoritative = !matches!(found, Answer::Outside);
-    match found {
-        Answer::Addresses(addresses) => add_addresses(response, name, kind, addresses.into_iter().map(IpAddr::V4)),
-        Answer::Alias(target) => {
-            let Ok(alias) = Name::from_ascii(format!("{target}.")) else { return };
-            response.add_answer(Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(alias.clone()))));
-            let addresses = match view.look_up(&target) {
-                Answer::Addresses(addresses) => addresses.into_iter().map(IpAddr::V4).collect(),
-                _ => node.config.agent.resolve(&target).await.unwrap_or_default(),
-            };
-            add_addresses(response, &alias, kind, addresses.into_iter());
-        }
-        Answer::Ports(ports) => {
-            for (port, target) in ports {
-                let Ok(target) = Name::from_ascii(format!("{target}.")) else { continue };
-                if kind == RecordType::SRV {
-                    response.add_answer(Record::from_rdata(
-                        name.clone(),
-                        TTL,
-                        RData::SRV(SRV::new(0, 100, port, target)),
-                    ));
-                }
+    let turn = {
+        let (services, slices) = (node.cluster.services.state(), node.cluster.endpoints.state());
+        let view = View { services: &services, slices: &slices, host: node.config.host_ip() };
+        message::begin(&view, bytes, datagram)?
+    };
+    match turn {
+        Turn::Done(answer) => Some(answer),
+        Turn::Resolve(pending) => {
+            let resolved = node.config.agent.resolve(pending.name()).await;
+            if let Err(error) = &resolved {
+                tracing::debug!(name = pending.name(), %error, "the host does not resolve a name");
             }
-        }
-        Answer::Pointer(target) => {
-            if let (RecordType::PTR, Ok(target)) = (kind, Name::from_ascii(format!("{target}."))) {
-                response.add_answer(Record::from_rdata(name.clone(), TTL, RData::PTR(PTR(target))));
-            }
-        }
-        Answer::Nothing => response.metadata.response_code = ResponseCode::NXDomain,
-        Answer::Outside => outside(node, name, text, kind, response).await,
-    }
-}
-
-fn add_addresses(response: &mut Message, name: &Name, kind: RecordType, addresses: impl Iterator<Item = IpAddr>) {
-    for address in addresses {
-        let data = match (kind, address) {
-            (RecordType::A, IpAddr::V4(v4)) => RData::A(A(v4)),
-            (RecordType::AAAA, IpAddr::V6(v6)) => RData::AAAA(AAAA(v6)),
-            _ => continue,
-        };
-        response.add_answer(Record::from_rdata(name.clone(), TTL, data));
-    }
-}
-
-/// A name that the cluster does not have: the host's resolver knows its addresses, and nothing else of it.
-async fn outside(node: &Node, name: &Name, text: &str, kind: RecordType, response: &mut Message) {
-    if !matches!(kind, RecordType::A | RecordType::AAAA) {
-        response.metadata.response_code = ResponseCode::NotImp;
-        return;
-    }
-    match node.config.agent.resolve(text).await {
-        Ok(addresses) if addresses.is_empty() => response.metadata.response_code = ResponseCode::NXDomain,
-        // Pods have no way to IPv6 addresses outside, so none is told.
-        Ok(addresses) => add_addresses(response, name, kind, addresses.into_iter().filter(IpAddr::is_ipv4)),
-        Err(error) => {
-            tracing::debug!(name = text, %error, "the host does not resolve a name");
-            response.metadata.response_code = ResponseCode::ServFail;
+            pending.finish(resolved.ok())
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One file per start of a container, named after the number of starts before it, in one directory per container. A file that has grown to
 //! [`LARGEST`] becomes `N.log.1`, the one before `N.log.2`, and so on; [`FILES`] are kept.
 
-mod line;
+pub(crate) mod line;
 mod read;
 
 use std::fs::{self, File, OpenOptions};

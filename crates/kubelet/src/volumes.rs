@@ -128,7 +128,7 @@ impl Volumes {
         let root = self.paths.get(&mount.name).ok_or_else(|| VolumeError::NoVolume(mount.name.clone()))?;
         let part = match (&mount.sub_path, &mount.sub_path_expr) {
             (Some(path), _) if !path.is_empty() => path.clone(),
-            (_, Some(expression)) => expand(expression, env),
+            (_, Some(expression)) => expand(expression, env).map_err(|_| VolumeError::Path(expression.clone()))?,
             _ => String::new(),
         };
         let part = relative(&part)?;

@@ -8,7 +8,8 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use varka_api::istio::{Labels, OutboundTrafficPolicyMode, SimpleLb, Subset};
+use varka_api::Object;
+use varka_api::istio::{DestinationRule, Labels, OutboundTrafficPolicyMode, SimpleLb};
 use varka_engine::ir::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ClusterProtocol, Discovery, HttpProtocolOptions, LbPolicy, Str,
 };
@@ -19,10 +20,10 @@ use crate::endpoints::{Order, assignment, instances};
 use crate::ingress::nginx;
 use crate::listener::{BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH};
 use crate::registry::{Port, Protocol, Resolution, Service};
-use crate::scope::{HostRule, destination_rule};
+use crate::scope::destination_rule;
 
 pub(crate) use policy::effective as effective_policy;
-pub(crate) use tls::secrets;
+pub(crate) use tls::{check_credential, secrets};
 
 /// A cluster name taken apart: `outbound|PORT|SUBSET|HOST`.
 struct Outbound<'a> {
@@ -210,7 +211,6 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
         "" => None,
         wanted => Some(rule.as_ref()?.subset(wanted)?),
     };
-    report_subset(ctx, rule.as_ref(), subset);
     let finding = discovery(ctx, &service, &parts);
     let discovery = match finding {
         Finding::Eds => Discovery::Eds { service_name: name.clone() },
@@ -232,21 +232,18 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     }
     let policy = effective_policy(ctx.mesh(), rule.as_ref(), parts.port, subset);
     pools::apply(ctx, &mut cluster, &policy, port);
-    let to = tls::Destination { service: &service, port, subset: parts.subset, rule: rule.as_ref() };
+    let to = tls::Destination { service: &service, port, subset: parts.subset };
     tls::apply(ctx, &mut cluster, &policy, &to);
     Some(cluster)
 }
 
 /// A subset without labels is the whole service: a split between such subsets does nothing.
-fn report_subset(ctx: &Ctx<'_>, rule: Option<&HostRule>, subset: Option<&Subset>) {
-    if let (Some(rule), Some(subset)) = (rule, subset)
-        && subset.labels.is_empty()
-    {
-        let index = rule.object.spec.subsets.iter().position(|x| x.name == subset.name).unwrap_or(0);
+pub(crate) fn check_subsets(ctx: &Ctx<'_>, rule: &Object<DestinationRule>) {
+    for (index, subset) in rule.spec.subsets.iter().enumerate().filter(|(_, subset)| subset.labels.is_empty()) {
         ctx.report(
             Severity::Warning,
             "subset-without-labels",
-            &rule.object,
+            rule,
             &format!("spec.subsets[{index}]"),
             format!("subset `{}` has no labels", subset.name),
             "it is every pod of the service, so weights between it and others change nothing",

@@ -1,40 +1,90 @@
 //! One compilation: what it is for, what it has looked at, what it has to say.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
-use varka_api::istio::MeshConfig;
+use varka_api::istio::{MeshConfig, Sidecar};
 use varka_api::{Object, Resource};
 use varka_engine::ir::Str;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ReadKey, ReadSet};
-use crate::registry::{Registry, Service};
-use crate::scope::Scope;
+use crate::registry::{Registry, Service, Target};
+use crate::scope::{Scope, Seen};
 use crate::snapshot::{KeySource, Kind, Snapshot, Store};
 use crate::{ProxyEngine, ProxyKey, ProxyKind};
+
+/// What compilations for one proxy from one snapshot have in common: made when the first of them needs it.
+#[derive(Default)]
+pub struct Common {
+    scope: OnceCell<(Arc<Seen>, ReadSet)>,
+    targets: OnceCell<(Vec<Target>, ReadSet)>,
+}
+
+impl std::fmt::Debug for Common {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Common").finish_non_exhaustive()
+    }
+}
+
+/// A compilation's own, or that of several.
+enum Shared<'a> {
+    Own(Common),
+    Of(&'a Common),
+}
 
 /// Everything a compilation needs. Lookups go through it, so that they are recorded.
 pub(crate) struct Ctx<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) proxy: &'a ProxyKey,
+    common: Shared<'a>,
     reads: RefCell<ReadSet>,
     diagnostics: RefCell<Vec<Diagnostic>>,
-    scope: OnceCell<Scope>,
+    /// Whether what the scope read is among the reads, and the same of the targets.
+    noted: [Cell<bool>; 2],
     gateways: OnceCell<crate::gateway::Merged>,
-    targets: OnceCell<Vec<crate::registry::Target>>,
 }
 
 impl<'a> Ctx<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
+        Self::with(snapshot, proxy, Shared::Own(Common::default()))
+    }
+
+    /// One of several for the same proxy, from the same snapshot.
+    pub(crate) fn one_of(common: &'a Common, snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
+        Self::with(snapshot, proxy, Shared::Of(common))
+    }
+
+    /// One that sees no service: for what is said of an object by itself.
+    pub(crate) fn apart(snapshot: &'a Snapshot, proxy: &'a ProxyKey) -> Self {
+        let common =
+            Common { scope: OnceCell::from((Arc::<Seen>::default(), ReadSet::default())), ..Common::default() };
+        Self::with(snapshot, proxy, Shared::Own(common))
+    }
+
+    fn with(snapshot: &'a Snapshot, proxy: &'a ProxyKey, common: Shared<'a>) -> Self {
         Self {
             snapshot,
             proxy,
+            common,
             reads: RefCell::default(),
             diagnostics: RefCell::default(),
-            scope: OnceCell::new(),
+            noted: [Cell::new(false), Cell::new(false)],
             gateways: OnceCell::new(),
-            targets: OnceCell::new(),
+        }
+    }
+
+    fn common(&self) -> &Common {
+        match &self.common {
+            Shared::Own(common) => common,
+            Shared::Of(common) => common,
+        }
+    }
+
+    /// Takes over what something in common has read.
+    fn note(&self, which: usize, reads: &ReadSet) {
+        if self.noted.get(which).is_some_and(|noted| !noted.replace(true)) {
+            self.reads.borrow_mut().merge(reads);
         }
     }
 
@@ -104,7 +154,21 @@ impl<'a> Ctx<'a> {
 
     /// What this proxy sees.
     pub(crate) fn scope(&self) -> &Scope {
-        self.scope.get_or_init(|| Scope::of(self))
+        let (seen, reads) = self.common().scope.get_or_init(|| {
+            let ctx = Ctx::new(self.snapshot, self.proxy);
+            let sidecar = crate::scope::select_sidecar(&ctx);
+            let name = |o: &Arc<Object<Sidecar>>| (s(&o.metadata.namespace), s(&o.metadata.name));
+            let seen = self.snapshot.seen_by((self.proxy.namespace.clone(), sidecar.as_ref().map(name)), || {
+                let ctx = Ctx::new(self.snapshot, self.proxy);
+                let scope = Scope::of(&ctx, sidecar);
+                (scope, ctx.finish().0)
+            });
+            let mut reads = ctx.finish().0;
+            reads.merge(&seen.1);
+            (seen, reads)
+        });
+        self.note(0, reads);
+        &seen.0
     }
 
     /// Merged servers of the gateways that select this proxy.
@@ -113,8 +177,14 @@ impl<'a> Ctx<'a> {
     }
 
     /// Services whose endpoints this proxy stands in front of, with the ports.
-    pub(crate) fn targets(&self) -> &[crate::registry::Target] {
-        self.targets.get_or_init(|| crate::registry::targets(self))
+    pub(crate) fn targets(&self) -> &[Target] {
+        let (targets, reads) = self.common().targets.get_or_init(|| {
+            let ctx = Ctx::new(self.snapshot, self.proxy);
+            let targets = crate::registry::targets(&ctx);
+            (targets, ctx.finish().0)
+        });
+        self.note(1, reads);
+        targets
     }
 
     /// A service that this proxy sees, by its host name.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use varka_api::Object;
 use varka_api::istio::{Labels, LocalityLb, ServiceEntry, WorkloadEntry};
 use varka_api::kube::{Pod, TopologyZone};
-use varka_api::{Object, ObjectMeta};
 use varka_engine::ir::{ClusterLoadAssignment, Endpoint, HealthStatus, Locality, LocalityEndpoints, Str};
 
 use crate::context::{Ctx, s};
@@ -16,6 +16,7 @@ use crate::policy::Mode;
 use crate::reads::ReadKey;
 use crate::registry::{Port, Resolution, Service, Source, TargetPort};
 use crate::snapshot::Kind;
+use crate::workload;
 
 /// One endpoint.
 #[derive(Debug, Clone)]
@@ -106,18 +107,38 @@ fn workload_entries(
         let instance = of_entry(&entry.spec, labels, number, &entry.metadata.name, &entry.metadata.namespace);
         if instance.address.is_some() {
             found.push(instance);
-        } else {
+        }
+    }
+    found
+}
+
+/// Whether a WorkloadEntry's address is one, and not a name.
+pub(crate) fn has_address(entry: &WorkloadEntry) -> bool {
+    entry.address.parse::<IpAddr>().is_ok()
+}
+
+/// Says which Services select a WorkloadEntry in vain, for want of an address.
+pub(crate) fn check_entry(ctx: &Ctx<'_>, entry: &Entry) {
+    if has_address(&entry.spec) {
+        return;
+    }
+    let mut labels = entry.metadata.labels.clone();
+    labels.extend(entry.spec.labels.clone());
+    let namespace = entry.metadata.namespace.as_str();
+    for service in ctx.namespace(Kind::Service, &ctx.snapshot.stores.services, namespace) {
+        let selector = &service.spec.selector;
+        let has_endpoints = service.spec.r#type != "ExternalName" && service.spec.cluster_ip != "None";
+        if !selector.is_empty() && has_endpoints && contains(&labels, selector) {
             ctx.report(
                 Severity::Warning,
                 "workload-without-address",
                 entry,
                 "spec.address",
                 format!("`{}` is not an IP address, which endpoints of a Service must have", entry.spec.address),
-                format!("it is no endpoint of Service {}/{}", service.namespace, service.name),
+                format!("it is no endpoint of Service {namespace}/{}", service.metadata.name),
             );
         }
     }
-    found
 }
 
 type Entry = Arc<Object<WorkloadEntry>>;
@@ -189,20 +210,13 @@ fn of_pod(ctx: &Ctx<'_>, pod: &Object<Pod>) -> Instance {
         service_account: s(account),
         locality: node.map(|n| TopologyZone::of(&n.metadata.labels)).unwrap_or_default(),
         weight: 1,
-        workload: s(workload_name(&pod.metadata)),
+        workload: s(workload::owner(&pod.metadata).0),
         meshed: is_meshed(&pod.metadata.labels),
     }
 }
 
 fn is_meshed(labels: &Labels) -> bool {
     labels.get("security.istio.io/tlsMode").is_some_and(|m| m == "istio")
-}
-
-/// The Deployment behind a ReplicaSet, the CronJob behind a Job, else the controller, else the pod.
-fn workload_name(meta: &ObjectMeta) -> &str {
-    let Some(owner) = meta.owner_references.iter().find(|o| o.controller == Some(true)) else { return &meta.name };
-    let hash = meta.labels.get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
-    hash.and_then(|h| owner.name.strip_suffix(h.as_str())?.strip_suffix('-')).unwrap_or(&owner.name)
 }
 
 fn external(ctx: &Ctx<'_>, service: &Service, entry: &Object<ServiceEntry>, port: &Port) -> Vec<Instance> {
@@ -260,19 +274,20 @@ pub(crate) fn assignment(
     order: &Order<'_>,
 ) -> ClusterLoadAssignment {
     let mut groups: BTreeMap<(u32, TopologyKey), Vec<Endpoint>> = BTreeMap::new();
+    let own = own_locality(ctx);
     for instance in instances.into_iter().filter(|i| contains(&i.labels, labels)) {
-        let priority = if order.failover { priority(ctx, &instance, order.locality) } else { 0 };
+        let priority = if order.failover { priority(ctx, &own, &instance, order.locality) } else { 0 };
         let key = (priority, TopologyKey::of(&instance.locality));
         groups.entry(key).or_default().push(endpoint(ctx, service, &instance));
     }
     compact_priorities(&mut groups);
     let localities = groups
         .into_iter()
-        .map(|((priority, key), endpoints)| LocalityEndpoints {
-            weight: share(ctx, &key, order.locality, &endpoints),
-            locality: Locality { region: s(key.0), zone: s(key.1), sub_zone: s(key.2) },
-            priority,
-            endpoints,
+        .filter_map(|((priority, key), endpoints)| {
+            // A place that `distribute` gives nothing is left out, as in Istio: a weight of 0 is none that a proxy takes.
+            let weight = share(&own, &key, order.locality, &endpoints).filter(|share| *share > 0)?;
+            let locality = Locality { region: s(key.0), zone: s(key.1), sub_zone: s(key.2) };
+            Some(LocalityEndpoints { weight: Some(weight), locality, priority, endpoints })
         })
         .collect();
     ClusterLoadAssignment { cluster_name: name.clone(), localities }
@@ -296,10 +311,7 @@ impl TopologyKey {
 
 fn endpoint(ctx: &Ctx<'_>, service: &Service, i: &Instance) -> Endpoint {
     let disabled = i.meshed && ctx.peer_mode(&i.namespace, &i.labels, Some(i.port)) == Mode::Disable;
-    let get = |keys: &[&str]| keys.iter().find_map(|k| i.labels.get(*k)).map(String::as_str);
-    let canonical = get(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]).unwrap_or(&i.workload);
-    let revision =
-        get(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]).unwrap_or("latest");
+    let (canonical, revision) = workload::canonical(&i.labels, &i.workload);
     let workload = (!i.workload.is_empty())
         .then(|| s(format!("{};{};{canonical};{revision};{}", i.workload, i.namespace, ctx.proxy.cluster_id)));
     Endpoint {
@@ -312,9 +324,19 @@ fn endpoint(ctx: &Ctx<'_>, service: &Service, i: &Instance) -> Endpoint {
     }
 }
 
+/// Where the proxy is: where it says so itself, or else where its pod's node is.
+fn own_locality(ctx: &Ctx<'_>) -> TopologyZone {
+    let proxy = ctx.proxy;
+    if !proxy.locality.region.is_empty() {
+        return proxy.locality.clone();
+    }
+    let pod = ctx.object(Kind::Pod, &ctx.snapshot.stores.pods, &proxy.namespace, &proxy.name);
+    let node = pod.and_then(|pod| ctx.object(Kind::Node, &ctx.snapshot.stores.nodes, "", &pod.spec.spec.node_name));
+    node.map(|n| TopologyZone::of(&n.metadata.labels)).unwrap_or_default()
+}
+
 /// Farther localities come later: same sub-zone, zone, region, a region named for failover, others; or by `failoverPriority`.
-fn priority(ctx: &Ctx<'_>, i: &Instance, settings: Option<&LocalityLb>) -> u32 {
-    let own = &ctx.proxy.locality;
+fn priority(ctx: &Ctx<'_>, own: &TopologyZone, i: &Instance, settings: Option<&LocalityLb>) -> u32 {
     if let Some(labels) = settings.map(|s| &s.failover_priority).filter(|l| !l.is_empty()) {
         let same = labels.iter().take_while(|entry| {
             let (key, value) = entry.split_once('=').map_or((entry.as_str(), None), |(k, v)| (k, Some(v)));
@@ -350,8 +372,8 @@ fn compact_priorities(groups: &mut BTreeMap<(u32, TopologyKey), Vec<Endpoint>>) 
 }
 
 /// Share of a locality: as `distribute` says, else the sum of its endpoints' weights.
-fn share(ctx: &Ctx<'_>, key: &TopologyKey, settings: Option<&LocalityLb>, endpoints: &[Endpoint]) -> Option<u32> {
-    let own = TopologyKey::of(&ctx.proxy.locality);
+fn share(own: &TopologyZone, key: &TopologyKey, settings: Option<&LocalityLb>, endpoints: &[Endpoint]) -> Option<u32> {
+    let own = TopologyKey::of(own);
     let distribute = settings.filter(|s| s.enabled != Some(false)).map(|s| &s.distribute);
     if let Some(rule) = distribute.and_then(|d| d.iter().find(|d| own.is_in(&d.from))) {
         return Some(rule.to.iter().find(|(to, _)| key.is_in(to)).map_or(0, |(_, share)| *share));

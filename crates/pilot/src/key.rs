@@ -33,7 +33,8 @@ pub struct ProxyKey {
     pub interception: Interception,
     /// Which program it is.
     pub engine: ProxyEngine,
-    /// It asks for outbound configuration by name when it needs it: what it is given without asking leaves that out.
+    /// It asks for outbound configuration by name when it needs it, as our sidecars do: what it is given without asking leaves that
+    /// out.
     pub on_demand: bool,
     /// Declared ports of the pod's containers; target ports that are names are looked up here, then in the snapshot's pod.
     pub ports: Vec<ProxyPort>,

@@ -10,6 +10,7 @@ mod cluster;
 mod context;
 mod diagnostic;
 mod endpoints;
+mod findings;
 mod gateway;
 mod gateway_api;
 mod hosts;
@@ -26,11 +27,13 @@ mod scope;
 mod secret;
 mod snapshot;
 mod unsupported;
+mod workload;
 
 use std::sync::Arc;
 
 use varka_engine::ir;
 
+pub use context::Common;
 pub use diagnostic::{Diagnostic, Severity};
 pub use gateway_api::{
     CONTROLLER as GATEWAY_CONTROLLER, Status as GatewayApiStatus, account as gateway_account,
@@ -59,16 +62,33 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Every resource that `proxy` is given, in a stable order: listeners, routes, clusters, endpoints, secrets.
-pub fn names(snapshot: &Snapshot, proxy: &ProxyKey) -> (Vec<ResourceName>, ReadSet) {
+/// The names of everything that a proxy is given.
+#[derive(Debug, Clone, Default)]
+pub struct Named {
+    /// In a stable order: listeners, routes, clusters, endpoints, secrets.
+    pub names: Vec<ResourceName>,
+    /// What was looked at.
+    pub reads: ReadSet,
+    /// What people should know.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Every resource that `proxy` is given.
+pub fn names(snapshot: &Snapshot, proxy: &ProxyKey) -> Named {
     let ctx = Ctx::new(snapshot, proxy);
     let names = names::all(&ctx);
-    (names, ctx.finish().0)
+    let (reads, diagnostics) = ctx.finish();
+    Named { names, reads, diagnostics }
 }
 
 /// Compiles one resource.
 pub fn compile(snapshot: &Snapshot, proxy: &ProxyKey, name: &ResourceName) -> Compiled {
-    let ctx = Ctx::new(snapshot, proxy);
+    compile_one_of(&Common::default(), snapshot, proxy, name)
+}
+
+/// Compiles one of several resources of a proxy. `common` begins empty and is of this snapshot and this proxy alone.
+pub fn compile_one_of(common: &Common, snapshot: &Snapshot, proxy: &ProxyKey, name: &ResourceName) -> Compiled {
+    let ctx = Ctx::one_of(common, snapshot, proxy);
     let resource = names::one(&ctx, name);
     let (reads, diagnostics) = ctx.finish();
     Compiled { resource, reads, diagnostics }
@@ -86,10 +106,14 @@ pub fn compile_all(snapshot: &Snapshot, proxy: &ProxyKey) -> (ir::Proxy, Vec<Dia
             Some(ir::Resource::Endpoints(r)) => drop(all.endpoints.insert(name.name, r)),
             Some(ir::Resource::Secret(r)) => drop(all.secrets.insert(name.name, r)),
             Some(ir::Resource::VirtualHost(asked, r)) => drop(all.virtual_hosts.insert(asked, r)),
-            None => {}
+            // Whose an address is, is no part of a configuration.
+            Some(ir::Resource::Workload(..)) | None => {}
         }
     }
     let mut diagnostics = ctx.finish().1;
     diagnostics.extend(snapshot.problems().map(Arc::unwrap_or_clone));
+    // What compiling says may have been told when the object came.
+    diagnostics.sort();
+    diagnostics.dedup();
     (all, diagnostics)
 }

@@ -1,10 +1,11 @@
-//! From names to resources and back. Of a proxy that asks on demand the names are those of what it has without asking.
+//! From names to resources and back. Of a proxy that asks on demand the names are those of what it has without asking. Whose an
+//! address is, is always asked for: nobody is given all workloads.
 
 use varka_engine::ir::{Resource, ResourceType, Str};
 
 use crate::context::Ctx;
 use crate::ingress::nginx;
-use crate::{ResourceName, cluster, gateway, listener, route, secret};
+use crate::{ResourceName, cluster, gateway, listener, route, secret, workload};
 
 /// Every name, in a stable order.
 pub(crate) fn all(ctx: &Ctx<'_>) -> Vec<ResourceName> {
@@ -49,5 +50,6 @@ pub(crate) fn one(ctx: &Ctx<'_>, name: &ResourceName) -> Option<Resource> {
             route::virtual_host(ctx, n).map(|host| Resource::VirtualHost(n.clone(), host))
         }
         ResourceType::VirtualHost => None,
+        ResourceType::Workload => workload::build(ctx, n).map(|whose| Resource::Workload(n.clone(), whose)),
     }
 }

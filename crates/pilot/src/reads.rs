@@ -1,6 +1,7 @@
 //! What a compilation looked at, and whether a change touches it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use varka_engine::ir::Str;
 
@@ -17,6 +18,10 @@ pub enum ReadKey {
     Object(Kind, Str, Str),
     /// The EndpointSlices of a Service.
     Endpoints(Str, Str),
+    /// Which EndpointSlices name an address, and with which ports.
+    Address(IpAddr),
+    /// Which pods and WorkloadEntries say that an address is their own.
+    Owners(IpAddr),
 }
 
 /// The set of what was looked at.

@@ -1,6 +1,7 @@
 //! Routes: from VirtualServices and services to virtual hosts.
 
 mod actions;
+mod asked;
 mod defaults;
 mod domains;
 mod headers;
@@ -21,7 +22,7 @@ pub(crate) use domains::alternative_names;
 pub(crate) use matches::is_catch_all;
 pub(crate) use retry::default_policy;
 pub(crate) use sidecar::{build, names, virtual_host};
-pub(crate) use translate::{Target, routes};
+pub(crate) use translate::{Target, check, routes};
 
 /// `outbound|PORT|SUBSET|HOST` of a destination. Without a port the service's only one, else the one that was addressed.
 pub(crate) fn destination_cluster(destination: &Destination, service: Option<&Service>, listen_port: u16) -> Str {

@@ -1,7 +1,7 @@
 //! What a proxy sees: services, VirtualServices and DestinationRules, narrowed by a Sidecar resource.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use varka_api::Object;
 use varka_api::istio::{
@@ -12,10 +12,12 @@ use varka_engine::ir::Str;
 use crate::context::Ctx;
 use crate::gateway_api::has_gateway_semantics;
 use crate::hosts;
+use crate::reads::ReadSet;
 use crate::registry::Service;
 use crate::snapshot::{Kind, Prepared, RuleOf, by_age};
 
 /// Everything that a proxy sees.
+#[derive(Default)]
 pub(crate) struct Scope {
     /// The Sidecar resource that applies.
     pub(crate) sidecar: Option<Arc<Object<Sidecar>>>,
@@ -56,8 +58,8 @@ impl HostRule {
 }
 
 impl Scope {
-    pub(crate) fn of(ctx: &Ctx<'_>) -> Self {
-        let sidecar = if ctx.is_router() { None } else { select_sidecar(ctx) };
+    /// By namespace and Sidecar resource alone.
+    pub(crate) fn of(ctx: &Ctx<'_>, sidecar: Option<Arc<Object<Sidecar>>>) -> Self {
         let everything = [EgressListener { hosts: vec!["*/*".to_owned()], ..EgressListener::default() }];
         let listeners = match &sidecar {
             Some(s) if !s.spec.egress.is_empty() => s.spec.egress.as_slice(),
@@ -99,8 +101,48 @@ impl Scope {
     }
 }
 
-/// The Sidecar resource of the workload, of its namespace, or of the mesh; the oldest where several fit.
-fn select_sidecar(ctx: &Ctx<'_>) -> Option<Arc<Object<Sidecar>>> {
+/// A scope, and what making it read.
+pub(crate) type Seen = (Scope, ReadSet);
+
+/// Scopes by namespace and Sidecar resource: as many as there are of these among proxies.
+#[derive(Default)]
+pub(crate) struct Scopes(Mutex<HashMap<ScopeKey, Arc<Seen>>>);
+
+/// The namespace of proxies, and namespace and name of the Sidecar resource that applies to them.
+pub(crate) type ScopeKey = (Str, Option<(Str, Str)>);
+
+impl Scopes {
+    /// The one that is known, else that which `make` makes.
+    pub(crate) fn get(&self, key: ScopeKey, make: impl FnOnce() -> Seen) -> Arc<Seen> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(key).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Whether a change of this kind may alter a scope.
+    pub(crate) fn depends_on(kind: Kind) -> bool {
+        matches!(
+            kind,
+            Kind::MeshConfig
+                | Kind::Service
+                | Kind::ServiceEntry
+                | Kind::VirtualService
+                | Kind::Sidecar
+                | Kind::Namespace
+        )
+    }
+}
+
+impl std::fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scopes").finish_non_exhaustive()
+    }
+}
+
+/// The Sidecar resource of the workload, of its namespace, or of the mesh; the oldest where several fit. Gateways have none.
+pub(crate) fn select_sidecar(ctx: &Ctx<'_>) -> Option<Arc<Object<Sidecar>>> {
+    if ctx.is_router() {
+        return None;
+    }
     let store = &ctx.snapshot.stores.sidecars;
     let oldest = |namespace: &str, fits: &dyn Fn(&Sidecar) -> bool| {
         let mut found: Vec<_> = ctx.namespace(Kind::Sidecar, store, namespace).filter(|o| fits(&o.spec)).collect();

@@ -92,7 +92,8 @@ fn of_listeners(listeners: impl Iterator<Item = Arc<Listener>>, found: &mut BTre
     }
 }
 
-/// What DestinationRules name, of all that apply to a service that the proxy sees.
+/// What DestinationRules name, of all that apply to a service that the proxy sees. What is wrong with that is said here, and not
+/// with the clusters, which a proxy may never ask for.
 fn of_rules(ctx: &Ctx<'_>, found: &mut BTreeSet<Str>) {
     for service in ctx.scope().services() {
         let Some(rule) = destination_rule(ctx, service, true) else { continue };
@@ -100,6 +101,7 @@ fn of_rules(ctx: &Ctx<'_>, found: &mut BTreeSet<Str>) {
         for policy in rule.policy.iter().chain(subsets) {
             let ports = policy.port_level_settings.iter().filter_map(|p| p.tls.as_ref());
             for tls in policy.tls.iter().chain(ports) {
+                crate::cluster::check_credential(ctx, tls, &rule);
                 let names = crate::cluster::secrets(tls);
                 found.extend(names.into_iter().flatten().filter(|n| is_given(ctx, &rule, n)));
             }

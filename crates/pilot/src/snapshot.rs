@@ -1,5 +1,6 @@
 //! An immutable index of all resources. A change makes a new one that shares everything that did not change.
 
+mod addresses;
 mod discovery;
 mod keys;
 mod prepare;
@@ -17,13 +18,14 @@ use varka_api::kube::{
     KubernetesGrpcRoute, KubernetesHttpRoute, KubernetesTcpRoute, KubernetesTlsRoute, Namespace, Node, Pod,
     ReferenceGrant, Secret, Service,
 };
-use varka_api::{DecodeError, RawObject, Resource};
+use varka_api::{DecodeError, Object, RawObject, Resource};
 use varka_engine::ir::Str;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reads::{ChangeKey, ReadKey};
 use crate::registry::Registry;
-use crate::{gateway_api, unsupported};
+use crate::scope::{ScopeKey, Scopes, Seen};
+use crate::{findings, gateway_api, unsupported};
 
 pub use keys::KeySource;
 pub use prepare::Prepared;
@@ -161,7 +163,7 @@ impl Kind {
     }
 }
 
-type Problems = BTreeMap<(Kind, Str, Str), Vec<Arc<Diagnostic>>>;
+type Problems = BTreeMap<findings::Subject, Vec<Arc<Diagnostic>>>;
 type SliceIndex = BTreeMap<(Str, Str), BTreeSet<Str>>;
 
 /// The resources of a mesh at one moment. Cloning is cheap.
@@ -181,8 +183,13 @@ pub struct Snapshot {
     destination_rules: Arc<DestinationRules>,
     gateway_api: Arc<gateway_api::Model>,
     slices: Arc<SliceIndex>,
+    addresses: Arc<addresses::Addresses>,
     problems: Arc<Problems>,
+    /// What compiling says of objects, known before anybody asks for what they are compiled into.
+    findings: Arc<Problems>,
     key_sets: Arc<BTreeMap<KeySource, Result<Str, Str>>>,
+    /// What proxies see of this, made when it is first looked at.
+    scopes: Arc<Scopes>,
 }
 
 /// Collects the first objects of a [`Snapshot`].
@@ -265,8 +272,11 @@ impl Snapshot {
             destination_rules: Arc::default(),
             gateway_api: Arc::default(),
             slices: Arc::default(),
+            addresses: Arc::default(),
             problems: Arc::default(),
+            findings: Arc::default(),
             key_sets: Arc::default(),
+            scopes: Arc::default(),
         }
     }
 
@@ -314,12 +324,20 @@ impl Snapshot {
             }
         }
         keys.extend(next.derive(&mut stale));
+        if keys.iter().any(|key| Scopes::depends_on(key.kind)) {
+            next.scopes = Arc::default();
+        }
+        for (subject, found) in findings::of_changed(&next, &keys) {
+            note(&mut next.findings, subject, found);
+        }
         (next, keys)
     }
 
     fn upsert(&mut self, kind: Kind, raw: &RawObject, stale: &mut Stale) -> ChangeKey {
         let (namespace, name): (Str, Str) = (raw.metadata.namespace.as_str().into(), raw.metadata.name.as_str().into());
         let mut also = self.index_keys(kind, &namespace, &name);
+        let before =
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| kind == Kind::EndpointSlice).cloned();
         let into = if self.is_hidden(&namespace) { &mut self.hidden } else { &mut self.stores };
         let found = match into.upsert(kind, raw) {
             Ok(unknown) => {
@@ -332,9 +350,22 @@ impl Snapshot {
         };
         self.note(kind, &namespace, &name, found);
         if kind == Kind::EndpointSlice {
-            self.index_slice(&namespace, &name);
+            self.index_slice(&namespace, &name, &also);
         }
-        also.append(&mut self.index_keys(kind, &namespace, &name));
+        self.index_addresses(kind, &namespace, &name, &also);
+        let mut now = self.index_keys(kind, &namespace, &name);
+        if same_ports(
+            before.as_deref(),
+            self.stores.endpoint_slices.get(&namespace, &name).filter(|_| before.is_some()),
+        ) {
+            // What is said of an address that was there and is there is its Service's affair alone.
+            let held: BTreeSet<ReadKey> = now.iter().cloned().collect();
+            let stayed: BTreeSet<ReadKey> = also.iter().filter(|key| held.contains(*key)).cloned().collect();
+            let is_news = |key: &ReadKey| !matches!(key, ReadKey::Address(_)) || !stayed.contains(key);
+            also.retain(is_news);
+            now.retain(is_news);
+        }
+        also.append(&mut now);
         stale.mark(kind);
         ChangeKey { kind, namespace, name, also }
     }
@@ -345,8 +376,9 @@ impl Snapshot {
         self.hidden.remove(kind, &namespace, &name);
         self.note(kind, &namespace, &name, Vec::new());
         if kind == Kind::EndpointSlice {
-            self.index_slice(&namespace, &name);
+            self.index_slice(&namespace, &name, &also);
         }
+        self.index_addresses(kind, &namespace, &name, &also);
         stale.mark(kind);
         ChangeKey { kind, namespace, name, also }
     }
@@ -387,33 +419,26 @@ impl Snapshot {
     }
 
     fn note(&mut self, kind: Kind, namespace: &Str, name: &Str, found: Vec<Diagnostic>) {
-        let key = (kind, namespace.clone(), name.clone());
-        if found.is_empty() {
-            if self.problems.contains_key(&key) {
-                Arc::make_mut(&mut self.problems).remove(&key);
-            }
-        } else {
-            Arc::make_mut(&mut self.problems).insert(key, found.into_iter().map(Arc::new).collect());
-        }
+        note(&mut self.problems, (kind, namespace.clone(), name.clone()), found);
     }
 
     /// Keys beside its name under which an object is found.
     fn index_keys(&self, kind: Kind, namespace: &str, name: &str) -> Vec<ReadKey> {
         match kind {
-            Kind::EndpointSlice => self
-                .stores
-                .endpoint_slices
-                .get(namespace, name)
-                .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
-                .map(|service| ReadKey::Endpoints(namespace.into(), service.as_str().into()))
-                .into_iter()
-                .collect(),
-            _ => Vec::new(),
+            Kind::EndpointSlice => {
+                let Some(slice) = self.stores.endpoint_slices.get(namespace, name) else { return Vec::new() };
+                let service = slice.metadata.labels.get("kubernetes.io/service-name");
+                let service = service.map(|name| ReadKey::Endpoints(namespace.into(), name.as_str().into()));
+                let addresses = slice.spec.endpoints.iter().flat_map(|e| &e.addresses);
+                let addresses = addresses.filter_map(|a| a.parse().ok()).map(ReadKey::Address);
+                service.into_iter().chain(addresses).collect()
+            }
+            _ => self.addresses_of(kind, namespace, name).into_iter().map(ReadKey::Owners).collect(),
         }
     }
 
-    /// Files a slice under its Service, and nowhere else.
-    fn index_slice(&mut self, namespace: &Str, name: &Str) {
+    /// Files a slice under its Service, and no longer under that of its index keys before the change.
+    fn index_slice(&mut self, namespace: &Str, name: &Str, before: &[ReadKey]) {
         let service = self
             .stores
             .endpoint_slices
@@ -421,12 +446,16 @@ impl Snapshot {
             .and_then(|s| s.metadata.labels.get("kubernetes.io/service-name"))
             .map(|service| Str::from(service.as_str()));
         let index = Arc::make_mut(&mut self.slices);
-        for ((ns, _), names) in index.iter_mut() {
-            if ns == namespace {
+        for key in before {
+            let ReadKey::Endpoints(namespace, service) = key else { continue };
+            let key = (namespace.clone(), service.clone());
+            if let Some(names) = index.get_mut(&key) {
                 names.remove(name);
+                if names.is_empty() {
+                    index.remove(&key);
+                }
             }
         }
-        index.retain(|_, names| !names.is_empty());
         if let Some(service) = service {
             index.entry((namespace.clone(), service)).or_default().insert(name.clone());
         }
@@ -485,17 +514,44 @@ impl Snapshot {
         &self.gateway_api
     }
 
+    pub(crate) fn seen_by(&self, who: ScopeKey, make: impl FnOnce() -> Seen) -> Arc<Seen> {
+        self.scopes.get(who, make)
+    }
+
     pub(crate) fn destination_rules(&self) -> &DestinationRules {
         &self.destination_rules
+    }
+
+    /// A DestinationRule, of those that are written and those that are made.
+    pub(crate) fn destination_rule(&self, namespace: &str, name: &str) -> Option<&Arc<Object<DestinationRule>>> {
+        let is_meant = |o: &&Arc<Object<DestinationRule>>| o.metadata.namespace == namespace && o.metadata.name == name;
+        let made = || self.gateway_api.destination_rules.iter().find(is_meant);
+        self.stores.destination_rules.get(namespace, name).or_else(made)
     }
 
     pub(crate) fn slices_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Str> {
         self.slices.get(&(namespace.into(), service.into())).into_iter().flatten()
     }
 
-    /// Findings about objects that could not be read, or not in full, or ask for what is not implemented.
+    /// Findings about objects that could not be read, or not in full, or ask for what is not implemented, and what compiling
+    /// has to say of an object whoever it is compiled for.
     pub fn problems(&self) -> impl Iterator<Item = Arc<Diagnostic>> + '_ {
-        self.problems.values().flatten().cloned()
+        self.problems.values().chain(self.findings.values()).flatten().cloned()
+    }
+}
+
+/// Whether two versions of a slice are of the same Service and have the same ports.
+fn same_ports(before: Option<&Object<EndpointSlice>>, now: Option<&Arc<Object<EndpointSlice>>>) -> bool {
+    const SERVICE: &str = "kubernetes.io/service-name";
+    let (Some(before), Some(now)) = (before, now) else { return false };
+    before.spec.ports == now.spec.ports && before.metadata.labels.get(SERVICE) == now.metadata.labels.get(SERVICE)
+}
+
+fn note(problems: &mut Arc<Problems>, subject: findings::Subject, found: Vec<Diagnostic>) {
+    if !found.is_empty() {
+        Arc::make_mut(problems).insert(subject, found.into_iter().map(Arc::new).collect());
+    } else if problems.contains_key(&subject) {
+        Arc::make_mut(problems).remove(&subject);
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use varka_api::RawObject;
-use varka_pilot::{Change, Kind, ProxyKey, ProxyKind, Snapshot, compile, compile_all, names, touched};
+use varka_pilot::{Change, Kind, Named, ProxyKey, ProxyKind, Snapshot, compile, compile_all, names, touched};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -113,7 +113,7 @@ fn one_name_compiles_to_what_the_whole_has() {
         let snapshot = snapshot(&case);
         for proxy in &case.proxies {
             let (whole, _) = compile_all(&snapshot, proxy);
-            let (names, _) = names(&snapshot, proxy);
+            let names = names(&snapshot, proxy).names;
             let mut seen = 0;
             for name in &names {
                 let Some(resource) = compile(&snapshot, proxy, name).resource else { continue };
@@ -126,6 +126,7 @@ fn one_name_compiles_to_what_the_whole_has() {
                     varka_engine::ir::Resource::Endpoints(r) => whole.endpoints.get(&name.name) == Some(&r),
                     varka_engine::ir::Resource::Secret(r) => whole.secrets.get(&name.name) == Some(&r),
                     varka_engine::ir::Resource::VirtualHost(asked, r) => whole.virtual_hosts.get(&asked) == Some(&r),
+                    varka_engine::ir::Resource::Workload(..) => false,
                 };
                 assert!(same, "{}: {name:?} differs", case.name);
             }
@@ -150,9 +151,9 @@ fn what_a_change_does_not_touch_stays_the_same() {
             let (after, gone) = before.apply([change]);
             let (_, back) = after.apply([Change::Upsert(object.clone())]);
             for proxy in &case.proxies {
-                let (old_names, reads) = names(&before, proxy);
+                let Named { names: old_names, reads, .. } = names(&before, proxy);
                 if !touched(&reads, &gone) {
-                    assert_eq!(old_names, names(&after, proxy).0, "names without {}", object.label());
+                    assert_eq!(old_names, names(&after, proxy).names, "names without {}", object.label());
                 }
                 for name in &old_names {
                     let (old, new) = (compile(&before, proxy, name), compile(&after, proxy, name));

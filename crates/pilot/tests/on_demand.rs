@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use varka_api::RawObject;
 use varka_engine::facts::{Connection, DetectedHttp, Metadata, Request};
-use varka_engine::host::{Answers, RouteIndex};
+use varka_engine::host::{Answer, Answers, RouteIndex};
 use varka_engine::ir::{
     Discovery, Listener, Proxy, Resource, ResourceType, RouteSource, Str, Terminal, TransportProtocol,
 };
@@ -218,7 +218,7 @@ impl Holder<'_> {
             Some(Resource::Cluster(r)) => drop(held.clusters.insert(name.name, r)),
             Some(Resource::Endpoints(r)) => drop(held.endpoints.insert(name.name, r)),
             Some(Resource::VirtualHost(asked, r)) => drop(held.virtual_hosts.insert(asked, r)),
-            Some(Resource::Secret(_)) => {}
+            Some(Resource::Secret(_) | Resource::Workload(..)) => {}
             None => {
                 held.absent.insert(key);
                 held.listeners.retain(|n, _| kind != ResourceType::Listener || *n != name.name);
@@ -259,8 +259,12 @@ impl Holder<'_> {
         let of =
             |name: &Str| name.split_once('/').filter(|(t, _)| *t == table).map(|(_, authority)| Str::from(authority));
         let absent = self.held.absent.iter().filter(|(kind, _)| *kind == ResourceType::VirtualHost);
-        let absent = absent.filter_map(|(_, name)| Some((of(name)?, None)));
-        let found = self.held.virtual_hosts.iter().filter_map(|(name, h)| Some((of(name)?, Some(Arc::clone(h)))));
+        let absent = absent.filter_map(|(_, name)| Some((of(name)?, Answer::default())));
+        let found = self
+            .held
+            .virtual_hosts
+            .iter()
+            .filter_map(|(name, h)| Some((of(name)?, Answer { host: Some(Arc::clone(h)), ..Answer::default() })));
         absent.chain(found).collect()
     }
 
@@ -343,7 +347,7 @@ fn told_nothing(snapshot: &Snapshot) -> Holder<'_> {
     let key = key(true);
     let (held, _) = compile_all(snapshot, &key);
     let mut holder = Holder { snapshot, key, held, reads: BTreeMap::new() };
-    let (names, _) = names(snapshot, &holder.key);
+    let names = names(snapshot, &holder.key).names;
     names.iter().for_each(|name| holder.ask(name.kind, &name.name));
     holder
 }

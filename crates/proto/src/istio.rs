@@ -3,3 +3,4 @@
 pub mod alpn;
 pub mod certificate;
 pub mod stats;
+pub mod workload;

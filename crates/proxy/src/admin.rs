@@ -1,6 +1,6 @@
 //! Envoy's admin interface: what people, `istioctl` and scripts ask a sidecar on `localhost:15000`.
 //!
-//! Paths, parameters, forms and texts are Envoy's, so that what parses Envoy's answers parses ours. A request is answered from
+//! Paths, parameters, forms and texts are Envoy's, so that what parses Envoy's answers parses ours; `/workloads` is our own. A request is answered from
 //! [`State`] at once; the server around it only moves bytes. What changes something must be a POST.
 
 mod certs;
@@ -8,11 +8,12 @@ mod clusters;
 mod dump;
 mod listeners;
 mod logging;
-mod query;
+pub(crate) mod query;
 mod server;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 pub use logging::{LogControl, set_log_control};
 
@@ -144,6 +145,7 @@ const COMMANDS: &[Command] = &[
         ],
         ..command("/stats/prometheus", "print server stats in prometheus format", stats::prometheus)
     },
+    command("/workloads", "print workloads that were looked up by their addresses", workloads::workloads),
 ];
 
 fn answer(state: &State, method: &str, path_and_query: &str) -> Answer {

@@ -13,7 +13,7 @@ use crate::Error;
 /// Socket mark of a sidecar's own connections, which `proxy-init` exempts from interception.
 const MARK: u32 = 1337;
 
-/// Node metadata that tells the control plane that outbound configuration is asked for.
+/// Tells the proxy (environment) and by it the control plane (node metadata) whether outbound configuration is asked for.
 const ON_DEMAND: &str = "ON_DEMAND";
 
 /// The pod's labels, mounted by injection.
@@ -288,6 +288,9 @@ impl Bootstrap {
             Some(text) => duration("MINIMUM_DRAIN_DURATION", &text)?,
             None => Duration::from_secs(5),
         };
+        let mut metadata = metadata(all, var, &namespace)?;
+        let on_demand = asks(&args, var, &metadata)?;
+        metadata.insert(ON_DEMAND.to_owned(), on_demand.to_string().into());
         let app_metrics = json::<AppMetrics>("ISTIO_PROMETHEUS_ANNOTATIONS", var("ISTIO_PROMETHEUS_ANNOTATIONS"))?;
         Ok(Self {
             role: args.role,
@@ -298,7 +301,7 @@ impl Bootstrap {
             trust_domain: or("TRUST_DOMAIN", "cluster.local"),
             domain: args.domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
             cluster_id: or("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-            metadata: metadata(all, var, &namespace)?,
+            metadata,
             ca_address: var("CA_ADDR").unwrap_or_else(|| discovery_address.clone()),
             discovery_address,
             namespace,
@@ -318,16 +321,38 @@ impl Bootstrap {
         })
     }
 
-    /// Whether outbound configuration is asked for when it is needed, and not pushed: where the node's metadata says
-    /// `ON_DEMAND: "true"` (`ISTIO_META_ON_DEMAND`, `proxyMetadata`).
+    /// Whether outbound configuration is asked for when it is needed, and not pushed: as the node's metadata tells the control
+    /// plane, too.
     pub fn on_demand(&self) -> bool {
         self.metadata.get(ON_DEMAND).and_then(serde_json::Value::as_str) == Some("true")
+    }
+
+    /// Network of its addresses; empty: the default one.
+    pub(crate) fn network(&self) -> &str {
+        self.metadata.get("NETWORK").and_then(serde_json::Value::as_str).unwrap_or_default()
     }
 
     /// `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
     pub fn node_id(&self) -> String {
         format!("{}~{}~{}.{}~{}", self.role.as_str(), self.ip, self.pod_name, self.namespace, self.domain)
     }
+}
+
+/// Whether a proxy asks for outbound configuration: every sidecar of ours does, unless `ON_DEMAND` is `false` (`proxyMetadata`).
+///
+/// A gateway does not: what Gateways declare for it is all that it is there for, its first request may come as soon as it is
+/// ready, and there are few of them. An Envoy cannot, and a file is all that there is.
+fn asks(
+    args: &Args,
+    var: &dyn Fn(&str) -> Option<String>,
+    metadata: &serde_json::Map<String, serde_json::Value>,
+) -> Result<bool, Error> {
+    let said = var(ON_DEMAND).or_else(|| metadata.get(ON_DEMAND)?.as_str().map(str::to_owned));
+    let wanted = match said {
+        None => true,
+        Some(text) => parse(ON_DEMAND, &text, "true or false")?,
+    };
+    Ok(wanted && args.role == Role::Sidecar && args.engine == Engine::Varka && args.config.is_none())
 }
 
 fn metadata(

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use varka_engine::cel::Expression;
-use varka_engine::host::{Answers, RouteIndex};
+use varka_engine::host::{Answer, Answers, RouteIndex};
 use varka_engine::ir::{
     self, FilterChain, HttpConnectionManager, HttpFilter, Listener, NetworkFilter, ResourceType, RouteSource, Stats,
     Str, Terminal, TrafficDirection,
 };
 use varka_engine::listener::ListenerIndex;
+use varka_engine::recency::{LastUse, Steps};
 
 use varka_telemetry::metrics::Registry;
 use varka_telemetry::metrics::istio::Customization;
@@ -48,6 +49,32 @@ pub struct Config {
     routes: HashMap<Str, Arc<RouteIndex>>,
     prepared: HashMap<Str, Arc<PreparedListener>>,
     clusters: HashMap<Str, Arc<ClusterState>>,
+    uses: Uses,
+}
+
+/// When names were used last that were asked for, and of which there can be any number: those that do not exist, and virtual
+/// hosts by authority.
+#[derive(Debug, Default)]
+struct Uses {
+    steps: Steps,
+    by_name: HashMap<(ResourceType, Str), LastUse>,
+}
+
+impl Uses {
+    /// The same for the next configuration.
+    fn next(&self, ir: &ir::Proxy) -> Self {
+        let hosts = ir.virtual_hosts.keys().map(|name| (ResourceType::VirtualHost, Arc::clone(name)));
+        let names = ir.absent.iter().cloned().chain(hosts);
+        let by_name = names.map(|name| {
+            let last_use = self.by_name.get(&name).cloned().unwrap_or_else(|| self.steps.name());
+            (name, last_use)
+        });
+        Self { steps: self.steps.clone(), by_name: by_name.collect() }
+    }
+
+    fn of(&self, name: &(ResourceType, Str)) -> LastUse {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
 }
 
 /// What a listener's chains need besides their configuration.
@@ -183,7 +210,8 @@ impl Config {
         metrics: &Registry,
     ) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
-        let mut answers = answers(&ir);
+        let uses = old.uses.next(&ir);
+        let mut answers = answers(&ir, &uses);
         let routes = ir.routes.iter().map(|(name, config)| {
             let answers = if config.on_demand { answers.remove(&**name).unwrap_or_default() } else { Answers::new() };
             (Arc::clone(name), old.route_index(name, config, answers))
@@ -201,8 +229,8 @@ impl Config {
             })
             .collect();
         let clusters = clusters.update(&old.clusters, &ir, metrics);
-        let listeners = ListenerIndex::new(&ir);
-        (Self { listeners, routes, prepared, clusters, version: old.version + 1, ir }, problems)
+        let listeners = ListenerIndex::noting(&ir, |name| uses.of(name));
+        (Self { listeners, routes, prepared, clusters, uses, version: old.version + 1, ir }, problems)
     }
 
     fn route_index(&self, name: &Str, config: &Arc<ir::RouteConfiguration>, answers: Answers) -> Arc<RouteIndex> {
@@ -242,6 +270,21 @@ impl Config {
         }
     }
 
+    /// Whether the control plane has said that there is no such thing; that is a use of its name.
+    pub(crate) fn is_absent(&self, kind: ResourceType, name: &Str) -> bool {
+        let key = (kind, Arc::clone(name));
+        let absent = self.ir.absent.contains(&key);
+        if absent && let Some(last_use) = self.uses.by_name.get(&key) {
+            last_use.note();
+        }
+        absent
+    }
+
+    /// When a name was used last.
+    pub(crate) fn last_use(&self, kind: ResourceType, name: &Str) -> u64 {
+        self.uses.by_name.get(&(kind, Arc::clone(name))).map_or(0, LastUse::at)
+    }
+
     /// A cluster by name.
     pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
         self.clusters.get(name)
@@ -254,13 +297,14 @@ impl Config {
 }
 
 /// What was said about authorities, by route table.
-fn answers(ir: &ir::Proxy) -> HashMap<&str, Answers> {
+fn answers<'a>(ir: &'a ir::Proxy, uses: &Uses) -> HashMap<&'a str, Answers> {
     let found = ir.virtual_hosts.iter().map(|(name, host)| (name, Some(Arc::clone(host))));
     let absent = ir.absent.iter().filter(|(kind, _)| *kind == ResourceType::VirtualHost).map(|(_, name)| (name, None));
     let mut tables: HashMap<&str, Answers> = HashMap::new();
     for (name, host) in absent.chain(found) {
         if let Some((table, authority)) = name.split_once('/') {
-            tables.entry(table).or_default().insert(authority.into(), host);
+            let last_use = uses.of(&(ResourceType::VirtualHost, Arc::clone(name)));
+            tables.entry(table).or_default().insert(authority.into(), Answer { host, last_use });
         }
     }
     tables
@@ -268,12 +312,12 @@ fn answers(ir: &ir::Proxy) -> HashMap<&str, Answers> {
 
 /// Whether nothing new was said.
 fn is_same(old: &Answers, new: &Answers) -> bool {
-    let same = |authority: &Str, host: &Option<_>| match (old.get(authority), host) {
+    let same = |authority: &Str, new: &Answer| match (old.get(authority).map(|a| &a.host), &new.host) {
         (Some(Some(old)), Some(new)) => Arc::ptr_eq(old, new),
         (Some(None), None) => true,
         _ => false,
     };
-    old.len() == new.len() && new.iter().all(|(authority, host)| same(authority, host))
+    old.len() == new.len() && new.iter().all(|(authority, answer)| same(authority, answer))
 }
 
 fn prepare(listener: &Arc<Listener>, secrets: &Arc<SecretStore>, problems: &mut Vec<Problem>) -> PreparedListener {

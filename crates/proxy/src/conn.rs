@@ -22,7 +22,7 @@ use crate::state::Lifecycle;
 use crate::worker::Worker;
 
 /// A client connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Conn {
     /// The worker that serves it.
     pub worker: Rc<Worker>,
@@ -114,15 +114,8 @@ impl Conn {
         if !same_wire {
             return Renewal::Ends;
         }
-        let renewed = Self {
-            worker: Rc::clone(&self.worker),
-            http_stats: now.http().map(|m| self.worker.state.metrics.http(&m.stat_prefix)),
-            chain: now,
-            seen: Rc::clone(&self.seen),
-            peer_identity: self.peer_identity.clone(),
-            local_identity: self.local_identity.clone(),
-            exchange: self.exchange,
-        };
+        let http_stats = now.http().map(|m| self.worker.state.metrics.http(&m.stat_prefix));
+        let renewed = Self { http_stats, chain: now, ..self.clone() };
         if renewed.denied().is_some() { Renewal::Refused } else { Renewal::Renewed(Rc::new(renewed)) }
     }
 

@@ -15,8 +15,11 @@ pub(crate) enum Expired {
     Route,
     /// The attempt's.
     PerTry,
-    /// Nothing moved for too long.
-    Idle,
+    /// Nothing moved for too long. `complete`: the client had sent the whole request.
+    Idle {
+        /// Whether it is the endpoint that everybody waited for.
+        complete: bool,
+    },
     /// The client took too long to send its request.
     Receiving,
 }
@@ -26,7 +29,7 @@ impl Expired {
     pub(crate) fn flag(self) -> Flag {
         match self {
             Self::Route | Self::PerTry => Flag::UpstreamRequestTimeout,
-            Self::Idle | Self::Receiving => Flag::StreamIdleTimeout,
+            Self::Idle { .. } | Self::Receiving => Flag::StreamIdleTimeout,
         }
     }
 }
@@ -105,10 +108,11 @@ impl Deadlines {
 
     /// Ready when a limit has run out.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        let complete = self.complete.is_some();
         let timers = [
             (&mut self.route, Expired::Route),
             (&mut self.per_try, Expired::PerTry),
-            (&mut self.idle, Expired::Idle),
+            (&mut self.idle, Expired::Idle { complete }),
             (&mut self.receiving, Expired::Receiving),
         ];
         for (timer, which) in timers {
@@ -122,6 +126,11 @@ impl Deadlines {
     /// The same while a response streams: the attempt's limit is off, and every byte moved puts the idle limit off.
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, moved: u64) -> Poll<Expired> {
         self.per_try = None;
+        self.poll_moving(cx, moved)
+    }
+
+    /// The same while a body streams: every byte moved puts the idle limit off.
+    pub(crate) fn poll_moving(&mut self, cx: &mut Context<'_>, moved: u64) -> Poll<Expired> {
         if self.moved != moved {
             self.moved = moved;
             if let (Some(idle), Some(limit)) = (&mut self.idle, self.idle_limit) {
@@ -131,3 +140,6 @@ impl Deadlines {
         self.poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,4 +21,4 @@ mod reply;
 mod request;
 
 pub(crate) use exchange::{Exchange, Halt};
-pub(crate) use message::{Ascii, RequestHead, ResponseHead};
+pub use message::{Ascii, Framing, RequestHead, ResponseHead};

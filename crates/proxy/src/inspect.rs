@@ -3,8 +3,8 @@
 //! TLS is told by its record header, and the ClientHello gives server name and ALPN; HTTP is told by its request line or
 //! preface, as Envoy's inspectors do. Server-first protocols send nothing: the listener says on which ports not to wait.
 
-mod client_hello;
-mod proxy_protocol;
+pub(crate) mod client_hello;
+pub(crate) mod proxy_protocol;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use varka_engine::facts::DetectedHttp;
 use varka_engine::ir::ConnectionFilters;
 
-pub(crate) use client_hello::{ClientHello, Parsed};
+pub use client_hello::{ClientHello, Parsed};
 
 use crate::net::Socket;
 
@@ -117,9 +117,9 @@ fn judge(bytes: &[u8], filters: &ConnectionFilters) -> Option<Sniffed> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest method and longest request line that are waited for.
-const MAX_METHOD: usize = 20;
-const MAX_LINE: usize = 8 * 1024;
+/// Longest request line that is waited for. A line that is taken for something else than HTTP would pass by every route and
+/// policy, so it may be as long as a head.
+const MAX_LINE: usize = MAX_AHEAD;
 
 /// `tchar` of RFC 9110: any method is taken for HTTP here; whether it is known is for the codec to say.
 fn is_token(b: u8) -> bool {
@@ -128,12 +128,12 @@ fn is_token(b: u8) -> bool {
 
 /// HTTP by its preface or request line. Outer `None`: cannot be told yet.
 #[expect(clippy::option_option, reason = "undecided and decided-not-HTTP differ")]
-pub(crate) fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
+pub fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
     if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
         return (bytes.len() >= PREFACE.len()).then_some(Some(DetectedHttp::H2c));
     }
     let method = bytes.iter().take_while(|b| is_token(**b)).count();
-    if method > MAX_METHOD || method == 0 || bytes.get(method).is_some_and(|b| *b != b' ') {
+    if method == 0 || bytes.get(method).is_some_and(|b| *b != b' ') {
         return Some(None);
     }
     let Some(end) = memchr::memchr(b'\n', bytes) else {

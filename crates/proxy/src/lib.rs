@@ -23,12 +23,14 @@ mod dimensions;
 mod envoy;
 mod error;
 mod http;
+mod in_flight;
 mod inspect;
 mod limit;
 mod metrics;
 mod names;
 mod net;
 mod on_demand;
+mod overload;
 mod own_server;
 mod peer;
 mod pool;
@@ -39,7 +41,9 @@ mod state;
 mod status;
 mod tcp;
 mod tls;
+pub mod wire;
 mod worker;
+mod workloads;
 
 pub use bootstrap::{
     AppMetrics, Args, Bootstrap, Engine, GrpcProbe, HttpGet, HttpHeader, OriginalDst, Ports, Prober, Role,

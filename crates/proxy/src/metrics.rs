@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,6 +206,24 @@ impl<'a> Who<'a> {
         }
     }
 
+    /// Whether the other side is the client.
+    pub(crate) fn is_inbound(&self) -> bool {
+        self.reporter() == Reporter::Destination
+    }
+
+    /// The other side's address, and whether there was a connection with it; `None`: there is none.
+    pub(crate) fn other_side(&self) -> Option<(IpAddr, bool)> {
+        if self.is_inbound() {
+            return Some((self.conn.seen.peer.ip(), true));
+        }
+        Some((self.upstream.host?.ip(), self.upstream.local.is_some()))
+    }
+
+    /// Identity that the other side has shown; empty: none.
+    pub(crate) fn principal(&self) -> &'a str {
+        self.principals().0.map_or("", |principal| principal)
+    }
+
     /// Certificates of the other side and of ours.
     fn principals(&self) -> (Option<&'a Str>, Option<&'a Str>) {
         match self.reporter() {
@@ -240,7 +259,7 @@ impl<'a> Who<'a> {
     }
 
     /// All labels of a series.
-    fn key(&self, state: &State, protocol: Protocol, host: &str) -> SeriesKey {
+    pub(crate) fn key(&self, state: &State, protocol: Protocol, host: &str) -> SeriesKey {
         let (peer, own) = self.principals();
         SeriesKey::of(&Facts {
             reporter: self.reporter(),

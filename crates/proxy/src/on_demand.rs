@@ -53,9 +53,21 @@ pub(crate) async fn listener(
     };
     let Some(names) = state.names().filter(|_| accepting.use_original_dst) else { return Ok(chosen(config)) };
     let Lookup::NotAsked(missing) = config.listeners().look_up(original_dst) else { return Ok(chosen(config)) };
-    for name in &missing {
-        let answered = Box::pin(ask(names, ResourceType::Listener, name)).await;
-        answered.map_err(|why| (why, format!("listener {name}").into()))?;
+    // All at once: a connection waits as long as one of them takes.
+    let asked = async |name: &Str| {
+        let answered = ask(names, ResourceType::Listener, name).await;
+        answered.map(drop).map_err(|why| (why, Str::from(format!("listener {name}"))))
+    };
+    match missing.as_slice() {
+        [exact, any] => {
+            let (exact, any) = Box::pin(async { tokio::join!(asked(exact), asked(any)) }).await;
+            exact.and(any)?;
+        }
+        rest => {
+            for name in rest {
+                Box::pin(asked(name)).await?;
+            }
+        }
     }
     let config = state.config();
     match config.listeners().look_up(original_dst) {
@@ -102,7 +114,7 @@ pub(crate) async fn cluster(
     name: &Str,
 ) -> Result<Option<Arc<ClusterState>>, NoConfiguration> {
     let Some(names) = state.names() else { return Ok(None) };
-    if config.ir.absent.contains(&(ResourceType::Cluster, Arc::clone(name))) {
+    if config.is_absent(ResourceType::Cluster, name) {
         return Ok(None);
     }
     if !ask(names, ResourceType::Cluster, name).await? {

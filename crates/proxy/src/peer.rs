@@ -25,7 +25,7 @@ use varka_telemetry::metrics::istio::{Workload, bounded};
 
 use crate::bootstrap::Bootstrap;
 
-pub(crate) use prelude::{Prelude, Taken};
+pub use prelude::{Prelude, Taken};
 
 /// Metadata of the sender: base64 of a `google.protobuf.Struct`.
 pub(crate) const METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
@@ -128,8 +128,8 @@ impl Known {
     }
 }
 
-/// The metadata of a header.
-fn decode(value: &[u8]) -> Option<Workload> {
+/// The metadata of a header, of any length.
+pub fn decode(value: &[u8]) -> Option<Workload> {
     let bare = value.strip_suffix(b"==").or_else(|| value.strip_suffix(b"=")).unwrap_or(value);
     let bytes = BASE64_BARE.decode(bare).ok()?;
     Some(from_struct(&Struct::decode(bytes.as_slice()).ok()?))

@@ -17,7 +17,7 @@ use crate::http::grpc::Messages;
 
 /// A part of a body, or of a raw connection.
 #[derive(Debug)]
-pub(crate) enum Frame {
+pub enum Frame {
     /// Bytes; never empty.
     Data(Bytes),
     /// Trailers, after which nothing comes.
@@ -28,7 +28,7 @@ pub(crate) enum Frame {
 
 /// Why an end failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// The peer closed where it should not have.
     Closed,
     /// The peer reset the connection or stream.

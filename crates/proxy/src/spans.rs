@@ -94,6 +94,11 @@ impl Traced {
         }
     }
 
+    /// Its place.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// Whether it leaves a span.
     pub(crate) fn is_sampled(&self) -> bool {
         self.context.sampled == Some(true)

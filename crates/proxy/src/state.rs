@@ -16,8 +16,10 @@ use crate::accesslog::AccessLogs;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::peer;
+use crate::in_flight::InFlight;
 use crate::tls::SecretStore;
+use crate::workloads::Workloads;
+use crate::{overload, peer};
 
 /// Where a proxy is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +59,10 @@ pub struct State {
     pub(crate) clusters: Clusters,
     /// What is said of ourselves to peers.
     pub(crate) own: peer::Own,
+    /// Peers that say nothing, by their addresses.
+    pub(crate) workloads: Workloads,
+    /// Requests that the application is serving.
+    pub(crate) in_flight: InFlight,
     config: ArcSwap<Config>,
     changed: watch::Sender<u64>,
     lifecycle: watch::Sender<Lifecycle>,
@@ -76,6 +82,17 @@ pub struct Downstream {
     pub inbound: AtomicU64,
     /// Open now, from the workload or through the router.
     pub outbound: AtomicU64,
+    /// So many may be open.
+    pub most: AtomicU64,
+    /// Refused since the start, because so many were.
+    pub refused: AtomicU64,
+}
+
+impl Downstream {
+    /// Whether no more connections are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inbound.load(Relaxed) + self.outbound.load(Relaxed) >= self.most.load(Relaxed)
+    }
 }
 
 /// How the configuration came.
@@ -99,13 +116,15 @@ impl State {
             secrets: Arc::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
-            downstream: Downstream::default(),
+            downstream: Downstream { most: overload::most_connections().into(), ..Downstream::default() },
             sync: ArcSwap::default(),
             certificate_problem: ArcSwapOption::empty(),
             metrics: Registry::default(),
             health_failed: AtomicBool::new(false),
             clusters: Clusters::default(),
             own: peer::Own::new(&bootstrap),
+            in_flight: InFlight::default(),
+            workloads: Workloads::new(bootstrap.network()),
             config: ArcSwap::from_pointee(Config::default()),
             changed: watch::channel(0).0,
             lifecycle: watch::channel(Lifecycle::Starting).0,

@@ -1,5 +1,7 @@
 //! Connections of any protocol, passed on byte by byte.
 
+mod database;
+mod later;
 mod tunnel;
 
 use std::future::poll_fn;
@@ -16,6 +18,7 @@ use varka_engine::ir::{
 };
 use varka_engine::outcome::{Blame, Flag, Outcome, ResponseFlags};
 use varka_telemetry::metrics::istio::TcpSeries;
+use varka_telemetry::wire::Side;
 
 use crate::accesslog::UpstreamRecord;
 use crate::cluster::{ClusterState, Want};
@@ -26,6 +29,8 @@ use crate::on_demand;
 use crate::peer::{Peer, Prelude, Taken};
 use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
+
+use database::Tap;
 
 /// Read at once.
 const READ: usize = 64 * 1024;
@@ -188,7 +193,9 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         }
         Err(NoConnection::Failed(e)) => {
             picked.report(Err(e.reason));
+            // The one attempt that there is.
             ending.flags.insert(Flag::UpstreamConnectionFailure);
+            ending.flags.insert(Flag::UpstreamRetryLimitExceeded);
             ending.upstream.failure = e.transport;
             client.io.socket().reset_on_close();
             return;
@@ -264,20 +271,28 @@ async fn copy<S: Source + Sink + Told>(
     let mut total = longest.filter(|t| !t.is_zero()).map(|t| Box::pin(tokio::time::sleep(t)));
     let mut report = ending.interval().map(|every| (every, Box::pin(tokio::time::sleep(every))));
     let mut moved = 0;
+    let tap = Tap::new(&ending.conn.worker);
+    if ending.learn(client, server) {
+        // Who says nothing is looked up by now: an answer is there before the first count.
+        let _ = ending.identify_peer();
+    }
     let broke = poll_fn(|cx| {
         if !there_done {
-            match poll_direction(client, server, &mut there, cx) {
+            match poll_direction(&mut tap.on(Side::Client, client), server, &mut there, cx) {
                 Poll::Ready(Ok(())) => there_done = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
         }
         if !back_done {
-            match poll_direction(server, client, &mut back, cx) {
+            match poll_direction(&mut tap.on(Side::Server, server), client, &mut back, cx) {
                 Poll::Ready(Ok(())) => back_done = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
+        }
+        for (operation, only) in tap.take() {
+            ending.operation(operation, only);
         }
         if there_done && back_done {
             return Poll::Ready(false);
@@ -286,7 +301,7 @@ async fn copy<S: Source + Sink + Told>(
             && timer.as_mut().poll(cx).is_ready()
         {
             (ending.received, ending.sent) = (there.bytes, back.bytes);
-            if ending.learn(client, server) {
+            if ending.learn(client, server) && (ending.counted.is_some() || ending.identify_peer().is_none()) {
                 ending.report([there.bytes, back.bytes]);
             }
             timer.as_mut().reset(tokio::time::Instant::now() + *every);
@@ -330,6 +345,8 @@ struct Ending<'a> {
     peer: Option<Peer>,
     /// The series that it counts in, once it has begun to be counted, and the bytes that were.
     counted: Option<(Option<Arc<TcpSeries>>, [u64; 2])>,
+    /// Series of what a database was asked.
+    databases: database::Known,
 }
 
 impl<'a> Ending<'a> {
@@ -350,6 +367,7 @@ impl<'a> Ending<'a> {
             cluster: None,
             peer: None,
             counted: None,
+            databases: database::Known::new(),
         }
     }
 
@@ -362,12 +380,24 @@ impl<'a> Ending<'a> {
     /// Takes over what the peers said of themselves. `true`: all has been said.
     fn learn(&mut self, client: &Raw, server: &impl Told) -> bool {
         let (peer, client_done) = client.peer(self.conn.is_mesh());
-        self.peer = peer.cloned();
+        if let Some(peer) = peer {
+            self.peer = Some(Arc::clone(peer));
+        }
         let (peer, server_done) = server.peer(self.upstream.secured.as_ref().is_some_and(|s| s.mesh));
         if let Some(peer) = peer {
             self.upstream.peer = Some(Arc::clone(peer));
         }
         client_done && server_done
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            conn: self.conn,
+            client: self.peer.as_ref(),
+            upstream: &self.upstream,
+            cluster: self.cluster.as_ref(),
+            route: None,
+        }
     }
 
     /// Adds to the metrics what was not added before. The labels are those of the first time.
@@ -412,10 +442,7 @@ impl Drop for Ending<'_> {
         counters.downstream_cx_rx_bytes_total.add(self.received);
         counters.downstream_cx_tx_bytes_total.add(self.sent);
         counters.downstream_cx_active.dec();
-        self.report([self.received, self.sent]);
-        if let Some((Some(series), _)) = &self.counted {
-            series.closed.inc();
-        }
+        self.count();
     }
 }
 

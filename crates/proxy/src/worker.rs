@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use varka_engine::ir::{Listener, Str, TrafficDirection};
 
@@ -20,6 +21,7 @@ use crate::peer;
 use crate::pool::Pools;
 use crate::spans::Exporter;
 use crate::state::{Lifecycle, State};
+use crate::workloads;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -48,6 +50,8 @@ pub(crate) struct Worker {
     pub names: Names,
     /// Peers that told who they are.
     pub peers: peer::Known,
+    /// Those that did not, by their addresses.
+    pub workloads: workloads::Near,
     /// Spans that are still to be sent.
     pub spans: Exporter,
 }
@@ -60,6 +64,7 @@ impl Worker {
             pools: Pools::default(),
             series: Series::default(),
             peers: peer::Known::default(),
+            workloads: workloads::Near::default(),
             spans: Exporter::default(),
             refusals: Limit::default(),
             shadows: Limit::default(),
@@ -142,6 +147,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 async fn accept_all(worker: Rc<Worker>, listener: Str, socket: TcpListener) {
     loop {
         match socket.accept().await {
+            Ok((stream, peer)) if worker.state.downstream.is_full() => refuse(&worker, &listener, &stream, peer),
             Ok((stream, peer)) => {
                 tokio::task::spawn_local(accept::handle(Rc::clone(&worker), Arc::clone(&listener), stream, peer));
             }
@@ -151,5 +157,19 @@ async fn accept_all(worker: Rc<Worker>, listener: Str, socket: TcpListener) {
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// Resets a connection that is one too many.
+fn refuse(worker: &Worker, listener: &str, stream: &TcpStream, peer: SocketAddr) {
+    let downstream = &worker.state.downstream;
+    downstream.refused.fetch_add(1, Relaxed);
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    if let Some(left_out) = worker.refusals.take(Instant::now()) {
+        let most = downstream.most.load(Relaxed);
+        tracing::warn!(
+            "listener {listener} resets the connection of {peer}: {most} connections are open, and no more fit into the \
+             limit of open files; raise that limit, or run more replicas ({left_out} such lines were left out)"
+        );
     }
 }

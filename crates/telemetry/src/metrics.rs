@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub mod database;
 pub mod envoy;
 pub mod istio;
 mod registry;

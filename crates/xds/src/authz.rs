@@ -136,10 +136,14 @@ pub fn verdict(message: &[u8]) -> Option<Verdict> {
             let status = denied.status.and_then(|s| u16::try_from(s.code).ok()).filter(|s| (200..600).contains(s));
             let mut headers = HeaderMap::new();
             for (name, value, append) in denied.headers.into_iter().filter_map(header) {
-                if append {
-                    headers.append(name, value);
+                // More lines than a map takes are more than any client does.
+                let fits = if append {
+                    headers.try_append(name, value).is_ok()
                 } else {
-                    headers.insert(name, value);
+                    headers.try_insert(name, value).is_ok()
+                };
+                if !fits {
+                    break;
                 }
             }
             Verdict::Deny { status: status.unwrap_or(FORBIDDEN), headers, body: denied.body.into() }

@@ -2,11 +2,12 @@
 //!
 //! One stream carries every type. Listeners and clusters are subscribed to as a whole: what that is, is the control plane's to
 //! say. What is not part of it the proxy asks for by name when it is needed ([`Client::on_demand`]), and virtual hosts only so;
-//! endpoints, routes and secrets follow from those that refer to them.
+//! endpoints, routes and secrets follow from those that refer to them. What is no configuration is looked up ([`Client::lookups`]).
 //! Each resource stands for itself: a response with a bad one is refused by naming it, its last good state stays in use, and
 //! what is good in the same response is applied. A lost stream loses nothing: the next one says which versions are held.
 //! What is done with a resource is the [`Sink`]'s affair.
 
+mod lookup;
 mod references;
 mod state;
 mod waiting;
@@ -25,6 +26,7 @@ use varka_proto::envoy::ads;
 use varka_proto::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
 use crate::Node;
+pub use lookup::Lookups;
 use state::{Reply, State};
 
 /// Resources that came in one response.
@@ -66,10 +68,10 @@ pub trait Sink: Send {
     /// Everything of this type that was asked for at first has been answered. Called once for each type.
     fn synced(&mut self, kind: ResourceType);
 
-    /// Whether a name was used since this was last asked: of names of which there can be any number, those are kept.
-    fn was_used(&mut self, kind: ResourceType, name: &Str) -> bool {
+    /// When a name was used last: of names of which there can be any number, those with the highest numbers are kept.
+    fn last_use(&self, kind: ResourceType, name: &Str) -> u64 {
         let _ = (kind, name);
-        false
+        0
     }
 
     /// What was refused of a response, by [`Self::apply`] or because it could not be decoded; the control plane is told.
@@ -190,12 +192,13 @@ pub struct Client<C, S> {
     sink: S,
     state: State,
     demands: Option<mpsc::Receiver<Demand>>,
+    lookups: Option<Lookups>,
 }
 
 impl<C: Connector, S: Sink> Client<C, S> {
     /// A client that wants all listeners and clusters, and what they refer to.
     pub fn new(connector: C, node: Node, sink: S) -> Self {
-        Self { connector, sink, state: State::new(node.encode()), demands: None }
+        Self { connector, sink, state: State::new(node.encode()), demands: None, lookups: None }
     }
 
     /// Wants also what is asked for by name, and what that refers to.
@@ -203,6 +206,13 @@ impl<C: Connector, S: Sink> Client<C, S> {
         let (demands, receiver) = mpsc::channel(DEMANDS);
         self.demands = Some(receiver);
         (self, OnDemand { demands })
+    }
+
+    /// Wants to know also of workloads, by the names that the [`Lookups`] holds.
+    pub fn lookups(mut self) -> (Self, Lookups) {
+        let lookups = Lookups::default();
+        self.lookups = Some(lookups.clone());
+        (self, lookups)
     }
 
     /// Follows the control plane until `shutdown` resolves.
@@ -246,7 +256,7 @@ impl<C: Connector, S: Sink> Client<C, S> {
 
     /// Connects and opens a stream, with the first requests already on their way.
     async fn open(&mut self) -> Result<Stream, OpenError> {
-        let Self { connector, state, demands, sink } = self;
+        let Self { connector, state, demands, sink, .. } = self;
         let connection = connector.connect();
         let (connection, _) = with_demands(demands.as_mut(), (state, sink), None, connection).await;
         let Connection { channel, authorization } = connection.map_err(|e| OpenError::Connect(e.into()))?;
@@ -288,6 +298,7 @@ impl<C: Connector, S: Sink> Client<C, S> {
                 demand = next_demand(self.demands.as_mut()) => {
                     self.state.demand(demand, Instant::now(), &mut self.sink)
                 }
+                wanted = lookup::changed(self.lookups.as_ref()) => self.state.look_up(&wanted).into_iter().collect(),
             };
         }
     }

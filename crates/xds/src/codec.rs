@@ -32,6 +32,7 @@ mod tracing;
 mod upstream_http;
 mod value;
 mod wire;
+mod workload;
 
 #[cfg(test)]
 mod tests;
@@ -42,9 +43,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 pub use value::OWN_SECRETS_CLUSTER;
-use varka_engine::ir::{Resource, ResourceType, Str};
+use varka_engine::ir::{self, Resource, ResourceType, Str};
 use varka_proto::envoy::{cluster as pb_cluster, endpoint as pb_endpoint, listener as pb_listener};
 use varka_proto::envoy::{route as pb_route, tls as pb_tls};
+use varka_proto::istio::workload as pb_workload;
 pub use varka_proto::protobuf::Any;
 
 use refusal::{At, Refusal};
@@ -60,13 +62,14 @@ pub enum Reader {
 }
 
 /// Every resource type, in the order in which changes must reach a proxy so that nothing points at what is not there yet.
-pub const TYPES: [ResourceType; 6] = [
+pub const TYPES: [ResourceType; 7] = [
     ResourceType::Cluster,
     ResourceType::Endpoints,
     ResourceType::Listener,
     ResourceType::Route,
     ResourceType::VirtualHost,
     ResourceType::Secret,
+    ResourceType::Workload,
 ];
 
 /// The type URL of a resource type.
@@ -78,6 +81,7 @@ pub const fn type_url(kind: ResourceType) -> &'static str {
         ResourceType::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         ResourceType::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         ResourceType::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
+        ResourceType::Workload => "type.googleapis.com/istio.workload.Address",
     }
 }
 
@@ -96,6 +100,7 @@ pub fn encode_bytes(resource: &Resource, reader: Reader) -> Bytes {
         Resource::Endpoints(e) => endpoint::encode(e).encode_to_vec(),
         Resource::Secret(s) => tls::encode_secret(s).encode_to_vec(),
         Resource::VirtualHost(_, h) => route::encode_host(h).encode_to_vec(),
+        Resource::Workload(_, w) => workload::encode(w).encode_to_vec(),
     }
     .into()
 }
@@ -105,7 +110,8 @@ pub fn encode(resource: &Resource, reader: Reader) -> Any {
     Any { type_url: type_url(resource.kind()).to_owned(), value: encode_bytes(resource, reader).into() }
 }
 
-/// What a message says. A virtual host goes by its own name: the one that it was asked for by is not in the message.
+/// What a message says. A virtual host goes by its own name, and a workload by its first address: the name that one was asked
+/// for by is not in the message.
 ///
 /// # Errors
 /// The field that is malformed or that asks for something which is not implemented.
@@ -150,6 +156,12 @@ fn decode_kind(kind: ResourceType, bytes: &[u8], name: &mut Str) -> refusal::Dec
             let host = wire::read_named(at, bytes, |m: &pb_route::VirtualHost| note(&m.name))?;
             let host = route::decode_host(at, host)?;
             Resource::VirtualHost(Str::clone(&host.name), Arc::new(host))
+        }
+        ResourceType::Workload => {
+            let message = wire::read_named(at, bytes, |m: &pb_workload::Address| note(&workload::name(m)))?;
+            let workload = workload::decode(at, message)?;
+            let name = workload.addresses.first().map(|a| ir::Workload::name_of(&workload.network, *a));
+            Resource::Workload(name.unwrap_or_default(), Arc::new(workload))
         }
     })
 }

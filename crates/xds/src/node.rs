@@ -19,7 +19,8 @@ pub struct Node {
 }
 
 impl Node {
-    pub(crate) fn encode(&self) -> core::Node {
+    /// As it is sent.
+    pub fn encode(&self) -> core::Node {
         let metadata = match encode_json(&self.metadata).kind {
             Some(Kind::StructValue(object)) => Some(object),
             _ => None,
@@ -38,7 +39,8 @@ impl Node {
         }
     }
 
-    pub(crate) fn decode(node: core::Node) -> Self {
+    /// As it came.
+    pub fn decode(node: core::Node) -> Self {
         let locality = node.locality.map(|l| Locality {
             region: l.region.into(),
             zone: l.zone.into(),

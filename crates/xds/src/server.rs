@@ -53,6 +53,11 @@ pub trait Session: Send + 'static {
     /// The resources of a type as they are now. A name that is not among them does not exist.
     fn resources(&mut self, kind: ResourceType, names: Names<'_>) -> Vec<Versioned>;
 
+    /// Whether the proxy asks by name for what it lacks, and holds back whatever needs it: then no type waits for another.
+    fn is_on_demand(&self) -> bool {
+        false
+    }
+
     /// The proxy has applied all that it was sent of a type, in the state `version`.
     fn acked(&mut self, kind: ResourceType, version: &str);
 

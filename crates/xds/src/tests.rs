@@ -2,6 +2,7 @@
 
 mod envoy;
 pub(crate) mod fixture;
+mod lookup;
 
 use std::time::Duration;
 

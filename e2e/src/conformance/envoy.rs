@@ -7,12 +7,13 @@ mod app;
 mod case;
 mod client;
 mod compare;
-mod lab;
+pub mod differential;
+pub(crate) mod lab;
 mod log;
-mod mesh;
+pub(crate) mod mesh;
 mod observe;
-mod place;
-mod plane;
+pub(crate) mod place;
+pub(crate) mod plane;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use plane::{DISCOVERY, Setting};
 /// Labs at a time: most of what they do is to wait.
 const SIDE_BY_SIDE: usize = 3;
 /// Where state and logs lie, in a file system of this run's own.
-const STATE: &str = "/mnt";
+pub(crate) const STATE: &str = "/mnt";
 
 /// Names a real Envoy that stands in our data plane's place: then the cases judge what the control plane tells a proxy.
 const ENVOY: &str = "VARKA_CONFORMANCE_ENVOY";
@@ -103,6 +104,7 @@ fn run_apart(cases: &Value, dir: &Path) -> Result<Outcomes> {
                 directory: Path::new(STATE).join(name.replace('/', "_")),
                 varka: varka.clone(),
                 envoy: std::env::var_os(ENVOY).filter(|p| !p.is_empty()).map(PathBuf::from),
+                ..Setting::default()
             };
             let results = set(&setting, &cases, &tokens);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(results);
@@ -174,7 +176,7 @@ fn logs(setting: &Setting) -> String {
 
 /// A mount namespace of this thread and its children: a file system for what the run writes, which ends with it, and the one
 /// name that sidecars resolve.
-fn isolate() -> Result<()> {
+pub(crate) fn isolate() -> Result<()> {
     ns::unshare(ns::MOUNT).context("no mount namespace can be made here (root is needed)")?;
     mount(&["--make-rprivate", "/"])?;
     mount(&["-t", "tmpfs", "-o", "mode=0755", "varka-conformance", STATE])?;

@@ -4,9 +4,10 @@
 use super::metadata::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("api", &[]),
     ("identity", &[]),
+    ("promql", &[]),
     ("proto", &[]),
     ("sys", &[]),
     ("engine", &["identity"]),
@@ -20,9 +21,11 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("kubelet", &["api", "sys", "telemetry"]),
     ("controllers", &["api", "telemetry"]),
     ("control-plane", &["api", "pilot", "analyze", "xds", "identity", "proto", "telemetry"]),
-    ("console", &["api", "engine", "pilot", "analyze", "proto", "telemetry"]),
+    ("console", &["api", "engine", "pilot", "analyze", "promql", "proto", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
-    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "xds", "control-plane", "sys"]),
+    // Whatever reads foreign bytes.
+    ("fuzz", &["apiserver", "control-plane", "kubelet", "proxy"]),
+    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "promql", "xds", "control-plane", "sys"]),
 ];
 
 /// Packages that belong to no layer.

@@ -4,7 +4,7 @@
 use super::File;
 use super::metadata::Metadata;
 
-const PURE: [&str; 5] = ["api", "identity", "engine", "pilot", "analyze"];
+const PURE: [&str; 6] = ["api", "identity", "engine", "pilot", "promql", "analyze"];
 const FORBIDDEN_PACKAGES: [&str; 6] = ["tokio", "hyper", "kube-client", "mio", "async-std", "socket2"];
 const FORBIDDEN_MODULES: [&str; 4] = ["fs", "process", "env", "thread"];
 /// Addresses are data; everything else of `std::net` opens sockets or asks a resolver.

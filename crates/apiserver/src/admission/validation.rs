@@ -85,7 +85,8 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn is_label_value(text: &str) -> bool {
+/// A label value that is not empty, or the name of a label key.
+pub(crate) fn is_label_value(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 63
         && text.starts_with(edge)
@@ -93,7 +94,8 @@ fn is_label_value(text: &str) -> bool {
         && text.chars().all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
 }
 
-fn is_qualified(key: &str) -> bool {
+/// A label key.
+pub(crate) fn is_qualified(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => is_subdomain(prefix) && is_label_value(name),
         None => is_label_value(key),

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::object::{DEEPEST, is_deeper};
+
 /// Most operations of one patch, as kube-apiserver's.
 const MAX_OPERATIONS: usize = 10_000;
 /// Most bytes, as JSON text, that the `copy` operations of one patch may add, as kube-apiserver's: copies of copies grow without bound.
@@ -65,6 +67,16 @@ pub enum JsonPatchError {
     /// Copies that together are too large.
     #[error("the copies of the patch come to {0} bytes; at most {1} are allowed")]
     CopiesTooLarge(usize, usize),
+    /// A document that would be nested too deeply.
+    #[error(
+        "{op} operation does not apply: at path \"{path}\" the document would be nested deeper than {DEEPEST} levels"
+    )]
+    TooDeep {
+        /// The operation.
+        op: &'static str,
+        /// Its path.
+        path: String,
+    },
     /// A scalar in place of the whole document.
     #[error("{0} operation does not apply: only an object or a list can be the whole document")]
     ScalarRoot(&'static str),
@@ -118,6 +130,7 @@ fn run(document: &mut Value, operation: &Operation) -> Result<(), JsonPatchError
         Operation::Replace { path, value } => match find_mut(document, path) {
             Some(_) if path.is_empty() => add(document, path, value.clone(), "replace"),
             Some(slot) => {
+                check_depth(value, path, "replace")?;
                 *slot = value.clone();
                 Ok(())
             }
@@ -143,6 +156,15 @@ fn run(document: &mut Value, operation: &Operation) -> Result<(), JsonPatchError
             if holds { Ok(()) } else { Err(JsonPatchError::TestFailed(path.clone())) }
         }
     }
+}
+
+/// Documents that are moved into each other would grow level by level, beyond what can be read back.
+fn check_depth(value: &Value, path: &str, op: &'static str) -> Result<(), JsonPatchError> {
+    let room = DEEPEST.checked_sub(path.matches('/').count());
+    if room.is_none_or(|room| is_deeper(value, room)) {
+        return Err(JsonPatchError::TooDeep { op, path: path.to_owned() });
+    }
+    Ok(())
 }
 
 fn missing(op: &'static str, path: &str) -> JsonPatchError {
@@ -214,6 +236,7 @@ fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, Str
 }
 
 fn add(document: &mut Value, path: &str, value: Value, op: &'static str) -> Result<(), JsonPatchError> {
+    check_depth(&value, path, op)?;
     if path.is_empty() {
         if !matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
             return Err(JsonPatchError::ScalarRoot(op));
@@ -293,6 +316,18 @@ mod tests {
             assert_eq!(run(json!({}), json!([{"op": op, "path": "", "value": {"a": 1}}])).unwrap(), json!({"a": 1}));
         }
         assert!(run(json!({"a": 1}), json!([{"op": "copy", "from": "/a", "path": ""}])).is_err());
+    }
+
+    #[test]
+    fn moves_do_not_nest_without_end() {
+        let mut patch = Vec::new();
+        for _ in 0..200 {
+            patch.push(json!({"op": "add", "path": "/b", "value": {}}));
+            patch.push(json!({"op": "move", "from": "/a", "path": "/b/a"}));
+            patch.push(json!({"op": "move", "from": "/b", "path": "/a"}));
+        }
+        let error = run(json!({"a": {}}), Value::from(patch)).unwrap_err();
+        assert!(matches!(error, JsonPatchError::TooDeep { op: "move", .. }), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::status::{Fault, FieldError};
 const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
 
 /// Removes fields that the schema does not know, and reports their paths.
-pub(crate) fn prune(schema: &Value, object: &mut Value) -> Vec<String> {
+pub fn prune(schema: &Value, object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
     prune_at(schema, object, "", true, &mut unknown);
     unknown
@@ -63,7 +63,7 @@ fn prune_at(schema: &Value, value: &mut Value, path: &str, root: bool, unknown: 
 }
 
 /// Fills in defaults where a field is absent, and drops nulls that stand in their way.
-pub(crate) fn fill_defaults(schema: &Value, value: &mut Value) {
+pub fn fill_defaults(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
             if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
@@ -103,7 +103,7 @@ fn fill_properties(properties: &Map<String, Value>, map: &mut Map<String, Value>
 }
 
 /// The faults of an object.
-pub(crate) fn validate(schema: &Value, object: &Value) -> Vec<FieldError> {
+pub fn validate(schema: &Value, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     validate_at(schema, object, "", &mut errors);
     errors

@@ -18,51 +18,86 @@ pub(super) const FIN: u8 = 1;
 
 /// What a peer sent.
 #[derive(Debug, PartialEq)]
-pub(super) enum Frame {
-    SynStream { stream: u32, headers: Vec<(String, String)>, fin: bool },
-    Data { stream: u32, data: Bytes, fin: bool },
-    Reset { stream: u32 },
+pub enum Frame {
+    /// A stream opens.
+    SynStream {
+        /// Which.
+        stream: u32,
+        /// What it is for.
+        headers: Vec<(String, String)>,
+        /// Nothing more comes on it.
+        fin: bool,
+    },
+    /// Bytes of a stream.
+    Data {
+        /// Which.
+        stream: u32,
+        /// The bytes.
+        data: Bytes,
+        /// Nothing more comes on it.
+        fin: bool,
+    },
+    /// A stream ends at once.
+    Reset {
+        /// Which.
+        stream: u32,
+    },
+    /// To be sent back.
     Ping(Bytes),
+    /// The peer opens no more streams.
     GoAway,
+    /// Nothing that matters here.
     Other,
 }
 
 /// What breaks the connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SpdyError {
+pub enum SpdyError {
+    /// Longer than is taken.
     #[error("a frame of {0} bytes; at most {MAX_FRAME} are taken")]
     FrameTooLong(usize),
+    /// It ends within a field.
     #[error("a frame is cut short")]
     Truncated,
+    /// Another version.
     #[error("not SPDY/3")]
     Version,
+    /// What cannot be decompressed.
     #[error("a header block cannot be decompressed or is longer than {MAX_HEADERS} bytes")]
     Headers,
+    /// The compressor failed.
     #[error("zlib: {0}")]
     Compress(#[from] flate2::CompressError),
 }
 
 /// Both directions of one connection.
-pub(super) struct Codec {
+pub struct Codec {
     inflate: Decompress,
     deflate: Compress,
     buffer: BytesMut,
 }
 
 impl Codec {
-    pub(super) fn new() -> Result<Self, SpdyError> {
+    /// A connection that has just begun.
+    ///
+    /// # Errors
+    /// The compressor does not take its dictionary.
+    pub fn new() -> Result<Self, SpdyError> {
         let mut deflate = Compress::new(Compression::default(), true);
         deflate.set_dictionary(DICTIONARY)?;
         Ok(Self { inflate: Decompress::new(true), deflate, buffer: BytesMut::new() })
     }
 
     /// Adds bytes that came.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    ///
+    /// # Errors
+    /// What was sent is not SPDY, or more than is taken.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, SpdyError> {
         let Some(mut head) = self.buffer.get(..HEAD) else { return Ok(None) };
         let (first, second) = (head.get_u32(), head.get_u32());
         let length = (second & 0x00ff_ffff) as usize;
@@ -129,7 +164,10 @@ impl Codec {
     }
 
     /// A SYN_REPLY without headers.
-    pub(super) fn reply(&mut self, stream: u32) -> Result<Bytes, SpdyError> {
+    ///
+    /// # Errors
+    /// The compressor fails.
+    pub fn reply(&mut self, stream: u32) -> Result<Bytes, SpdyError> {
         let mut block = Vec::with_capacity(64);
         self.deflate.compress_vec(&0u32.to_be_bytes(), &mut block, FlushCompress::Sync)?;
         let mut body = BytesMut::with_capacity(4 + block.len());
@@ -204,9 +242,11 @@ mod tests {
             let bytes = syn(&mut client, stream, &[("streamtype", "data"), ("port", "80"), ("requestid", "0")]);
             let (a, b) = bytes.split_at(9);
             codec.feed(a);
-            assert_eq!(codec.next().unwrap(), None);
+            assert_eq!(codec.next_frame().unwrap(), None);
             codec.feed(b);
-            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next().unwrap() else { panic!() };
+            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next_frame().unwrap() else {
+                panic!()
+            };
             assert_eq!((got, headers[1].clone()), (stream, ("port".to_owned(), "80".to_owned())));
         }
     }
@@ -217,11 +257,11 @@ mod tests {
         codec.feed(&data(3, b"hello", FIN));
         codec.feed(&pong(&[0, 0, 0, 1]));
         assert_eq!(
-            codec.next().unwrap(),
+            codec.next_frame().unwrap(),
             Some(Frame::Data { stream: 3, data: Bytes::from_static(b"hello"), fin: true })
         );
-        assert_eq!(codec.next().unwrap(), Some(Frame::Ping(Bytes::from_static(&[0, 0, 0, 1]))));
-        assert_eq!(codec.next().unwrap(), None);
+        assert_eq!(codec.next_frame().unwrap(), Some(Frame::Ping(Bytes::from_static(&[0, 0, 0, 1]))));
+        assert_eq!(codec.next_frame().unwrap(), None);
     }
 
     proptest::proptest! {
@@ -229,7 +269,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
             let mut codec = Codec::new().unwrap();
             codec.feed(&[&[0x80, 3, 0, 1, 0, 0, 0, 20][..], &bytes].concat());
-            while let Ok(Some(_)) = codec.next() {}
+            while let Ok(Some(_)) = codec.next_frame() {}
         }
     }
 }

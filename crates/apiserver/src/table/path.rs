@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The value at a path; several values are joined with commas.
-pub(super) fn find(object: &Value, path: &str) -> Option<Value> {
+pub fn find(object: &Value, path: &str) -> Option<Value> {
     let mut here = vec![object];
     let mut rest = path.trim_start_matches(['{', '$']).trim_end_matches('}');
     while !rest.is_empty() {

@@ -20,6 +20,10 @@ pub(crate) fn object(call: &Call) -> Result<Value, Status> {
 
 /// Brings an object of the call's version into the form that it is stored in.
 pub(crate) fn to_stored(call: &Call, mut value: Value) -> Result<Value, Status> {
+    if object::is_deeper(&value, object::DEEPEST) {
+        let message = format!("the object would be nested deeper than {} levels", object::DEEPEST);
+        return Err(Status::bad_request(message));
+    }
     let (wanted, kind) = (call.api_version(), call.resource.kind.as_str());
     let (api_version, got) = (str_at(&value, &["apiVersion"]).to_owned(), str_at(&value, &["kind"]).to_owned());
     if (!api_version.is_empty() && api_version != wanted) || (!got.is_empty() && got != kind) {

@@ -1,4 +1,4 @@
-//! What the system itself consists of: addresses, and the manifests of the control plane and the ingress.
+//! What the system itself consists of: addresses, and the manifests of the control plane, the console and the ingress.
 
 use std::net::Ipv4Addr;
 
@@ -12,8 +12,9 @@ use super::{DNS, INSIDE, apply};
 use crate::manifests::{self, Manifest};
 use crate::state::State;
 
-const MANIFESTS: [(&str, &str); 2] = [
+const MANIFESTS: [(&str, &str); 3] = [
     ("istio-system.yaml", include_str!("../../manifests/istio-system.yaml")),
+    ("console.yaml", include_str!("../../manifests/console.yaml")),
     ("ingress-nginx.yaml", include_str!("../../manifests/ingress-nginx.yaml")),
 ];
 
@@ -52,7 +53,7 @@ fn api_endpoints() -> serde_json::Value {
     })
 }
 
-/// Applies the control plane and the ingress.
+/// Applies the control plane, the console and the ingress.
 pub(super) async fn apply(client: &Client) -> anyhow::Result<()> {
     let endpoints = Manifest { object: api_endpoints(), place: "built in".to_owned() };
     if let Some(problem) = apply::all(client, &[endpoints], None).await.into_iter().next() {

@@ -6,10 +6,11 @@ use varka_proto::otlp::ExportTraceServiceRequest;
 
 use super::query::{self, Wanted};
 use super::routes;
-use crate::store::{Limits, Store};
+use crate::store::Store;
+use crate::store::tests::forever;
 
 fn filled(directory: &tempfile::TempDir) -> Store {
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     let spans = json!({"resourceSpans": [
         {
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "web.blog-system"}}, {"key": "pod", "value": {"stringValue": "web-1"}}]},

@@ -28,6 +28,8 @@ pub(super) const OPERATIONS: TableDefinition<'_, (u32, &str, u8), u64> = TableDe
 pub(super) const LINES: TableDefinition<'_, (u32, u64, u32), &str> = TableDefinition::new("lines");
 /// Number of a source to `namespace NUL pod NUL container`.
 pub(super) const SOURCES: TableDefinition<'_, u32, &str> = TableDefinition::new("sources");
+/// Number of a revision, in the order in which they came, to the revision as JSON.
+pub(super) const REVISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("revisions");
 /// Bytes that the records of a kind take, by the kind's name.
 pub(super) const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
 
@@ -63,6 +65,7 @@ impl Disk {
             setup.open_table(OPERATIONS)?;
             setup.open_table(LINES)?;
             setup.open_table(SOURCES)?;
+            setup.open_table(REVISIONS)?;
             setup.open_table(SIZES)?;
             setup.commit()?;
             Ok(database)

@@ -111,13 +111,15 @@ impl Drop for Keeper {
 pub(super) fn flush(parts: &Parts, write: &WriteTransaction) -> Result<(), redb::Error> {
     parts.metrics.flush(write)?;
     parts.spans.flush(write)?;
-    parts.logs.flush(write)
+    parts.logs.flush(write)?;
+    parts.revisions.flush(write)
 }
 
 pub(super) fn settle(parts: &Parts, written: bool) {
     parts.metrics.settle(written);
     parts.spans.settle(written);
     parts.logs.settle(written);
+    parts.revisions.settle(written);
 }
 
 /// Throws away what is too old, then of each kind that takes too much its oldest tenth.
@@ -126,7 +128,8 @@ pub(super) fn expire(disk: &Disk, parts: &Parts, limits: Limits, now: Millis) ->
     disk.write(false, |write| {
         parts.metrics.expire(write, oldest)?;
         parts.spans.expire(write, oldest)?;
-        parts.logs.expire(write, oldest)
+        parts.logs.expire(write, oldest)?;
+        parts.revisions.expire(write, oldest)
     })?;
     let tenth = |(size, begins): (u64, Option<Millis>), limit: u64| {
         let begins = begins.filter(|_| size > limit)?;

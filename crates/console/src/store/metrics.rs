@@ -15,10 +15,9 @@ use super::disk::{self, CHUNKS, Disk, SERIES};
 use super::{Error, Millis};
 use chunk::Chunk;
 use index::Index;
-pub use index::Labels;
+pub use varka_promql::Labels;
 
-/// Prometheus' mark that a series ended: a NaN of its own.
-pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+pub use varka_promql::storage::STALE;
 /// An unchanged value is kept again after so many milliseconds.
 pub const HEARTBEAT: Millis = 15_000;
 /// A chunk is closed at so many samples,
@@ -54,6 +53,8 @@ struct Recent {
     closed: Vec<Chunk>,
     open: Chunk,
     last: Option<Sample>,
+    /// When it took another value than before.
+    changed: Option<Millis>,
     dirty: bool,
 }
 
@@ -88,7 +89,7 @@ impl Metrics {
             let mut index = Index::default();
             for row in read.open_table(SERIES)?.iter()? {
                 let (id, labels) = row?;
-                if let Some(labels) = Labels::from_bytes(labels.value()) {
+                if let Some(labels) = index::from_bytes(labels.value()) {
                     index.insert(Arc::new(Series { id: id.value(), labels, recent: Mutex::default() }));
                 }
             }
@@ -142,6 +143,9 @@ impl Metrics {
             let full = std::mem::take(&mut recent.open);
             recent.closed.push(full);
         }
+        if recent.last.is_some_and(|last| last.value.to_bits() != sample.value.to_bits()) {
+            recent.changed = Some(sample.at);
+        }
         recent.open.push(sample);
         recent.last = Some(sample);
         if !std::mem::replace(&mut recent.dirty, true) {
@@ -175,19 +179,22 @@ impl Metrics {
         };
         let in_memory = recent.first().map_or(i64::MAX, Chunk::first);
         let mut packed = Vec::new();
-        self.disk.read(|read| {
-            let chunks = read.open_table(CHUNKS)?;
-            let until = end.min(in_memory.saturating_sub(1));
-            for row in chunks.range((series.id, 0)..=(series.id, key(until)))?.rev() {
-                let (found, bytes) = row?;
-                let first = found.value().1.cast_signed();
-                packed.push((first, bytes.value().to_vec()));
-                if first <= start {
-                    break;
+        // What is in memory may be all that is asked for.
+        if in_memory > start {
+            self.disk.read(|read| {
+                let chunks = read.open_table(CHUNKS)?;
+                let until = end.min(in_memory.saturating_sub(1));
+                for row in chunks.range((series.id, 0)..=(series.id, key(until)))?.rev() {
+                    let (found, bytes) = row?;
+                    let first = found.value().1.cast_signed();
+                    packed.push((first, bytes.value().to_vec()));
+                    if first <= start {
+                        break;
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+        }
         let old = packed.iter().rev().flat_map(|(first, bytes)| chunk::read(*first, bytes));
         let samples = old.chain(recent.iter().flat_map(Chunk::samples));
         Ok(samples.filter(|sample| (start..=end).contains(&sample.at)).collect())
@@ -208,7 +215,7 @@ impl Metrics {
         let mut change = 0;
         let mut names = write.open_table(SERIES)?;
         for series in &new {
-            let bytes = series.labels.to_bytes();
+            let bytes = index::to_bytes(&series.labels);
             change += length(&bytes);
             names.insert(series.id, bytes.as_slice())?;
         }
@@ -309,6 +316,11 @@ impl Series {
     /// Its name and labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// When it last took another value, since the start of this process.
+    pub fn changed(&self) -> Option<Millis> {
+        lock(&self.recent).changed
     }
 
     /// Its last sample since the start of this process.

@@ -3,8 +3,13 @@ use std::time::Duration;
 use super::metrics::{Labels, Sample};
 use super::{Limits, Store};
 
-pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
-    Labels::new(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().copied().collect()
+}
+
+/// Times in tests are long past.
+pub(crate) fn forever() -> Limits {
+    Limits { age: Duration::from_secs(1 << 40), ..Limits::default() }
 }
 
 #[test]
@@ -12,13 +17,13 @@ fn what_was_taken_in_is_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let of = labels(&[("__name__", "requests"), ("app", "web")]);
     {
-        let store = Store::open(directory.path(), Limits::default()).unwrap();
+        let store = Store::open(directory.path(), forever()).unwrap();
         let series = store.metrics().series(&of).unwrap();
         for i in 0..1000 {
             store.metrics().append(&series, Sample { at: 1_000_000 + i * 1000, value: i as f64 });
         }
     }
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     let found = store.metrics().select(&[("app", "web")], |_| true);
     assert_eq!(found.len(), 1);
     let samples = store.metrics().samples(&found[0], 1_100_000, 1_200_000).unwrap();
@@ -30,8 +35,8 @@ fn what_was_taken_in_is_there_after_a_restart() {
 fn one_process_at_a_time_uses_the_file_and_nobody_else_reads_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
-    let _store = Store::open(directory.path(), Limits::default()).unwrap();
-    let second = Store::open(directory.path(), Limits::default()).unwrap_err().to_string();
+    let _store = Store::open(directory.path(), forever()).unwrap();
+    let second = Store::open(directory.path(), forever()).unwrap_err().to_string();
     assert!(second.contains("telemetry.redb"), "{second}");
     let mode = std::fs::metadata(directory.path().join("telemetry.redb")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -46,6 +51,7 @@ fn what_is_too_old_or_too_much_goes_and_the_rest_stays() {
         metrics: super::Metrics::open(std::sync::Arc::clone(&disk)).unwrap(),
         spans: super::Spans::open(std::sync::Arc::clone(&disk)).unwrap(),
         logs: super::Logs::open(std::sync::Arc::clone(&disk)).unwrap(),
+        revisions: super::Revisions::open(std::sync::Arc::clone(&disk)).unwrap(),
     };
     let hour = 3_600_000;
     let now = 1_000 * hour;

@@ -171,6 +171,7 @@ pub(crate) fn short_kind(kind: ResourceType) -> &'static str {
         ResourceType::Endpoints => "endpoints",
         ResourceType::Secret => "secret",
         ResourceType::VirtualHost => "virtual host",
+        ResourceType::Workload => "workload",
     }
 }
 

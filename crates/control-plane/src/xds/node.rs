@@ -15,7 +15,7 @@ const MAX_ENTRIES: usize = 256;
 
 /// Why a proxy gets no configuration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum NodeError {
+pub enum NodeError {
     /// The node's id cannot be read.
     #[error("node id {id:?} is not of the form TYPE~ADDRESS~POD.NAMESPACE~DOMAIN ({reason})")]
     Id {
@@ -37,7 +37,10 @@ pub(crate) enum NodeError {
 }
 
 /// The proxy that `node` describes, if `caller` may be it.
-pub(crate) fn proxy(node: &Node, caller: &SpiffeId) -> Result<ProxyKey, NodeError> {
+///
+/// # Errors
+/// It cannot be read, or it is somebody else.
+pub fn proxy(node: &Node, caller: &SpiffeId) -> Result<ProxyKey, NodeError> {
     let fail = |reason| NodeError::Id { id: node.id.chars().take(200).collect(), reason };
     let mut parts = node.id.split('~');
     let mut next = || parts.next().ok_or_else(|| fail("it has four parts"));

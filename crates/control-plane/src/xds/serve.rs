@@ -194,8 +194,13 @@ impl server::Session for Session {
             Some(Versioned { name: name.name, version: Str::clone(&entry.version), body })
         });
         let found = found.collect();
+        self.view.rest();
         self.tell_findings();
         found
+    }
+
+    fn is_on_demand(&self) -> bool {
+        self.view.key().on_demand
     }
 
     fn acked(&mut self, kind: ResourceType, _: &str) {
@@ -245,5 +250,6 @@ fn metric(kind: ResourceType) -> usize {
         ResourceType::Endpoints => 3,
         ResourceType::Secret => 4,
         ResourceType::VirtualHost => 5,
+        ResourceType::Workload => 6,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use varka_engine::ir::{Resource, ResourceType, Str};
-use varka_pilot::{Compiled, Diagnostic, ProxyKey, ReadSet, ResourceName, compile, names};
+use varka_pilot::{Common, Compiled, Diagnostic, ProxyKey, ReadSet, ResourceName, compile_one_of, names};
 
 use super::development::{Development, PREFIX};
 use crate::watch::Published;
@@ -44,6 +44,8 @@ pub(crate) struct View {
     pass: u64,
     diagnostics: Vec<Diagnostic>,
     compiled: u64,
+    /// What the resources that are being made have in common; empty between answers and changes.
+    common: Common,
 }
 
 impl View {
@@ -67,6 +69,7 @@ impl View {
             pass: 0,
             diagnostics: Vec::new(),
             compiled: 0,
+            common: Common::default(),
         }
     }
 
@@ -84,8 +87,9 @@ impl View {
     pub(crate) fn names(&mut self) -> &BTreeSet<ResourceName> {
         let (snapshot, key) = (&self.current.snapshot, &self.key);
         let (names, _) = self.names.get_or_insert_with(|| {
-            let (list, reads) = names(snapshot, key);
-            (list.into_iter().collect(), reads)
+            let named = names(snapshot, key);
+            self.diagnostics.extend(named.diagnostics);
+            (named.names.into_iter().collect(), named.reads)
         });
         names
     }
@@ -118,6 +122,7 @@ impl View {
     /// Moves on to `next`; whether anything in use is otherwise now. If so, the caller asks for everything in use again.
     pub(crate) fn advance(&mut self, next: Arc<Published>, now: SystemTime) -> bool {
         let before = std::mem::replace(&mut self.current, next).number;
+        self.rest();
         let relabelled = self.relabel();
         let mut changed = false;
         if self.names.as_ref().is_some_and(|(_, reads)| relabelled || self.current.touches(reads, before)) {
@@ -139,12 +144,22 @@ impl View {
             }
             self.entries.insert(name, made);
         }
+        self.rest();
         if changed {
             self.pass += 1;
             let oldest = self.pass.saturating_sub(UNUSED_PASSES);
             self.entries.retain(|_, entry| entry.used >= oldest);
         }
         changed
+    }
+
+    /// Nothing more is asked for just now: what is needed only for making resources is given up.
+    pub(crate) fn rest(&mut self) {
+        self.common = Common::default();
+    }
+
+    fn compile(&self, name: &ResourceName) -> Compiled {
+        compile_one_of(&self.common, &self.current.snapshot, &self.key, name)
     }
 
     /// Findings since the last call, and how many resources were compiled.
@@ -166,7 +181,7 @@ impl View {
         self.compiled += 1;
         let (compiled, renew_at) = match name.kind {
             ResourceType::Secret => self.make_secret(name, now),
-            _ => (compile(&self.current.snapshot, &self.key, name), None),
+            _ => (self.compile(name), None),
         };
         let Compiled { resource, reads, diagnostics } = compiled;
         self.diagnostics.extend(diagnostics);
@@ -191,7 +206,7 @@ impl View {
             let (secret, renew_at) = self.development.secret(&name.name, now).unzip();
             return (Compiled { resource: secret.map(Resource::Secret), reads, ..Compiled::default() }, renew_at);
         }
-        let mut compiled = compile(&self.current.snapshot, &self.key, name);
+        let mut compiled = self.compile(name);
         compiled.reads.merge(&reads);
         (compiled, None)
     }

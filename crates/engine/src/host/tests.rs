@@ -32,6 +32,20 @@ fn found<'a>(index: &'a RouteIndex, host: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn an_answer_that_decides_is_used() {
+    let config = RouteConfiguration { on_demand: true, ..RouteConfiguration::clone(table(&[], true).config()) };
+    let steps = crate::recency::Steps::default();
+    let answers: Answers =
+        ["a", "b"].map(|name| (Str::from(name), Answer { host: None, last_use: steps.name() })).into();
+    let index = RouteIndex::with_answers(Arc::new(config), answers);
+    let oldest = || index.answers().iter().min_by_key(|(_, answer)| answer.last_use.at()).map(|(name, _)| &**name);
+    assert_eq!(oldest(), Some("a"));
+    let _later = steps.name();
+    assert_eq!(found(&index, "A:8080"), None);
+    assert_eq!(oldest(), Some("b"));
+}
+
+#[test]
 fn the_names_of_a_service() {
     let index = table(
         &[

@@ -155,6 +155,21 @@ fn listeners_by_original_destination() {
     assert_eq!(names("10.96.0.1:443".parse().unwrap()), ["10.96.0.1_443", "0.0.0.0_443"]);
 }
 
+#[test]
+fn that_there_is_no_listener_is_used() {
+    let mut proxy = Proxy::default();
+    proxy.listeners.insert("0.0.0.0_80".into(), Arc::new(listener("0.0.0.0_80", "0.0.0.0:80", vec![], None)));
+    proxy.absent.insert((ResourceType::Listener, "10.96.0.1_80".into()));
+    let steps = crate::recency::Steps::default();
+    let last_use = steps.name();
+    let index = ListenerIndex::noting(&proxy, |_| last_use.clone());
+    let before = last_use.at();
+    let _later = steps.name();
+    let found = index.look_up("10.96.0.1:80".parse().unwrap());
+    assert!(matches!(found, Lookup::Found(l) if &*l.name == "0.0.0.0_80"));
+    assert!(last_use.at() > before);
+}
+
 /// The tree that Envoy builds, walked without index: at each level the key that is found decides, and there is no way back.
 fn tree(chains: &[FilterChain], c: &Connection<'_>) -> Option<String> {
     let keep =

@@ -35,6 +35,23 @@ fn as_a_real_envoy() {
     assert!(rows > 50, "{rows} rows");
 }
 
+/// What is decoded must not make an escape sequence with a percent sign that stood alone: an application would decode it again.
+#[test]
+fn no_escape_sequence_comes_about() {
+    for (sent, want) in [
+        ("/a%%32Fb", "/a%252Fb"),
+        ("/a%2%46b", "/a%252Fb"),
+        ("/a%%32%46b", "/a%252Fb"),
+        ("/%%32e%%32e/b", "/%252e%252e/b"),
+        ("/a%%41", "/a%A"),
+        ("/a%%41g", "/a%Ag"),
+        ("/%/../%41", "/A"),
+    ] {
+        assert_eq!(seen(sent, DECODE), want, "{sent}");
+        assert_eq!(seen(want, DECODE), "=", "{want}");
+    }
+}
+
 #[test]
 fn escaped_slashes_can_be_refused_or_redirected() {
     let how = |escaped_slashes| PathNormalization { escaped_slashes, ..MERGE };

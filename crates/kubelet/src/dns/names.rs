@@ -29,11 +29,14 @@ pub(super) enum Answer {
 }
 
 /// The cluster at one moment.
-pub(super) struct View<'a> {
-    pub(super) services: &'a [Arc<Service>],
-    pub(super) slices: &'a [Arc<EndpointSlice>],
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// All Services.
+    pub services: &'a [Arc<Service>],
+    /// All EndpointSlices.
+    pub slices: &'a [Arc<EndpointSlice>],
     /// The address that stands for the host's loopback.
-    pub(super) host: Ipv4Addr,
+    pub host: Ipv4Addr,
 }
 
 fn ready(endpoint: &Endpoint, service: &Service) -> bool {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// A container's output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -22,19 +22,20 @@ impl Stream {
 
 /// Cuts a stream of bytes into lines of the log's form.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub struct Splitter {
     stream: Stream,
     longest: usize,
     pending: Vec<u8>,
 }
 
 impl Splitter {
-    pub(super) fn new(stream: Stream, longest: usize) -> Self {
+    /// Lines of a stream, at most `longest` bytes each.
+    pub fn new(stream: Stream, longest: usize) -> Self {
         Self { stream, longest, pending: Vec::new() }
     }
 
     /// Takes bytes and writes the lines that are complete or too long to wait for.
-    pub(super) fn push(&mut self, bytes: &[u8], now: Timestamp, out: &mut Vec<u8>) {
+    pub fn push(&mut self, bytes: &[u8], now: Timestamp, out: &mut Vec<u8>) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.pending.extend_from_slice(piece);
             while self.pending.len() > self.longest && self.pending.get(self.longest) != Some(&b'\n') {
@@ -51,7 +52,7 @@ impl Splitter {
     }
 
     /// Writes what is left at the end of the stream.
-    pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<u8>) {
+    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<u8>) {
         if !self.pending.is_empty() {
             let rest = std::mem::take(&mut self.pending);
             self.write(&rest, false, now, out);
@@ -69,21 +70,26 @@ impl Splitter {
 
 /// A line as it is read back.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
-    pub(super) time: &'a [u8],
-    pub(super) whole: bool,
-    pub(super) text: &'a [u8],
+pub struct Line<'a> {
+    /// When it was written.
+    pub time: &'a [u8],
+    /// Whether the line ends here.
+    pub whole: bool,
+    /// What was written.
+    pub text: &'a [u8],
 }
 
 impl<'a> Line<'a> {
     /// Parses a line without its end. `None` for one that was cut off by a crash.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut fields = bytes.splitn(4, |byte| *byte == b' ');
         let (time, _stream, tag, text) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         Some(Self { time, whole: tag == b"F", text })
     }
 
-    pub(super) fn timestamp(&self) -> Option<Timestamp> {
+    /// When it was written.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
         std::str::from_utf8(self.time).ok()?.parse().ok()
     }
 }

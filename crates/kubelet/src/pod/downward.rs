@@ -105,32 +105,8 @@ pub(crate) fn bytes(text: &str) -> Result<u128, DownwardError> {
     thousandths(text).map(|milli| milli.div_ceil(1000))
 }
 
-/// A quantity in thousandths.
 fn thousandths(text: &str) -> Result<u128, DownwardError> {
-    let wrong = || DownwardError::Quantity(text.to_owned());
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let scale: u128 = match unit {
-        "n" => return Ok(whole.parse::<u128>().map_err(|_| wrong())?.div_ceil(1_000_000)),
-        "u" => return Ok(whole.parse::<u128>().map_err(|_| wrong())?.div_ceil(1000)),
-        "m" => 1,
-        "" => 1000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        "Ti" => 1000 << 40,
-        _ => return Err(wrong()),
-    };
-    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
-    let digits = u32::try_from(fraction.len()).unwrap_or(u32::MAX);
-    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| wrong())? };
-    let power = 10u128.checked_pow(digits).ok_or_else(wrong)?;
-    Ok(whole.saturating_mul(scale).saturating_add(parts.saturating_mul(scale).div_ceil(power)))
+    crate::quantity::thousandths(text).ok_or_else(|| DownwardError::Quantity(text.to_owned()))
 }
 
 #[cfg(test)]

@@ -19,7 +19,25 @@ pub(crate) enum EnvironmentError {
     NotText { kind: &'static str, name: String, key: String },
     #[error("env {name}: {source}")]
     Field { name: String, source: DownwardError },
+    #[error("env {name}: {source}")]
+    Long { name: String, source: TooLong },
+    #[error(
+        "the environment is larger than {MOST} bytes, with what its references stand for: no program can be started with it"
+    )]
+    Large,
 }
+
+/// Longest value of a variable, and longest argument, that Linux gives to a program (`MAX_ARG_STRLEN`), without its end.
+pub const LONGEST_VALUE: usize = 128 * 1024 - 1;
+/// Largest environment and arguments that Linux gives to a program: a quarter of the default stack.
+const MOST: usize = 2 * 1024 * 1024;
+
+/// References stand for more than a program can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "with what its references stand for it is longer than {LONGEST_VALUE} bytes: no program can be started with it"
+)]
+pub struct TooLong;
 
 /// Where references lead.
 pub(crate) struct Lookup<'a> {
@@ -132,13 +150,22 @@ impl Lookup<'_> {
     ) -> Result<BTreeMap<String, String>, EnvironmentError> {
         let mut all = base;
         all.extend(self.imported(container)?);
+        let mut size: usize = all.iter().map(|(name, value)| name.len() + value.len()).sum();
         for variable in container.env.iter().flatten() {
             let value = match (&variable.value, &variable.value_from) {
                 (None, Some(source)) => self.source(&variable.name, source, container)?,
                 // A reference may name only what stands before it, so a single pass is the rule and not a shortcut.
-                (value, _) => Some(expand(value.as_deref().unwrap_or_default(), &all)),
+                (value, _) => {
+                    let value = expand(value.as_deref().unwrap_or_default(), &all);
+                    Some(value.map_err(|source| EnvironmentError::Long { name: variable.name.clone(), source })?)
+                }
             };
             if let Some(value) = value {
+                // Values that refer to values double with each line.
+                size += variable.name.len() + value.len();
+                if size > MOST {
+                    return Err(EnvironmentError::Large);
+                }
                 all.insert(variable.name.clone(), value);
             }
         }
@@ -147,28 +174,35 @@ impl Lookup<'_> {
 }
 
 /// Puts variables in for `$(NAME)`; an unknown name stays as it is, and `$$` stands for `$`.
-pub(crate) fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
-    let mut out = String::with_capacity(text.len());
+///
+/// # Errors
+/// The result would be longer than [`LONGEST_VALUE`].
+pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result<String, TooLong> {
+    let mut out = String::with_capacity(text.len().min(LONGEST_VALUE));
+    let mut add = |part: &str| {
+        out.push_str(part);
+        if out.len() > LONGEST_VALUE { Err(TooLong) } else { Ok(()) }
+    };
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
-        out.push_str(before);
+        add(before)?;
         if let Some(after) = from.strip_prefix("$$") {
-            out.push('$');
+            add("$")?;
             rest = after;
         } else if let Some((name, after)) = from.strip_prefix("$(").and_then(|inner| inner.split_once(')')) {
             match variables.get(name) {
-                Some(value) => out.push_str(value),
-                None => out.push_str(from.get(..name.len() + 3).unwrap_or_default()),
+                Some(value) => add(value)?,
+                None => add(from.get(..name.len() + 3).unwrap_or_default())?,
             }
             rest = after;
         } else {
-            out.push('$');
+            add("$")?;
             rest = from.get(1..).unwrap_or_default();
         }
     }
-    out.push_str(rest);
-    out
+    add(rest)?;
+    Ok(out)
 }
 
 /// The variables by which a pod finds the Services of its namespace (`enableServiceLinks`), and always the API server.
@@ -242,6 +276,24 @@ mod tests {
         assert_eq!(env["URL"], "db://secret@1/$(NONE)$(P)");
         assert_eq!((env["N"].as_str(), env["PATH"].as_str(), env["X_b"].as_str()), ("web-1", "/bin", "2"));
         assert!(!env.contains_key("MAYBE"));
+    }
+
+    #[test]
+    fn values_that_double_with_each_line_end_at_what_a_program_can_be_given() {
+        let doubling = |lines: usize, first: usize| {
+            let value = |i: usize| if i == 0 { "x".repeat(first) } else { format!("$(V{0})$(V{0})", i - 1) };
+            let env: Vec<_> =
+                (0..lines).map(|i| serde_json::json!({"name": format!("V{i}"), "value": value(i)})).collect();
+            let c = container(serde_json::json!({"name": "c", "env": env}));
+            with(|lookup| lookup.environment(&c, BTreeMap::new())).map(|all| all.len())
+        };
+        assert_eq!(doubling(10, 1), Ok(10));
+        assert_eq!(doubling(64, 1), Err(EnvironmentError::Long { name: "V17".to_owned(), source: TooLong }));
+        let many: Vec<_> = (0..64)
+            .map(|i| serde_json::json!({"name": format!("V{i}"), "value": if i == 0 { "x".repeat(100_000) } else { "$(V0)".to_owned() }}))
+            .collect();
+        let c = container(serde_json::json!({"name": "c", "env": many}));
+        assert_eq!(with(|lookup| lookup.environment(&c, BTreeMap::new())), Err(EnvironmentError::Large));
     }
 
     #[test]

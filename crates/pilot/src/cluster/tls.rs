@@ -20,7 +20,6 @@ pub(super) struct Destination<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a Port,
     pub(super) subset: &'a str,
-    pub(super) rule: Option<&'a HostRule>,
 }
 
 /// Applies TLS settings.
@@ -50,18 +49,14 @@ fn explicit(ctx: &Ctx<'_>, cluster: &Cluster, tls: &ClientTlsSettings, to: &Dest
     match tls.mode {
         ClientTlsMode::Disable => None,
         ClientTlsMode::IstioMutual => Some(mutual(ctx, cluster, to, &names, &tls.sni)),
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
-            report(ctx, tls, to);
-            Some(originated(cluster, tls, names, to))
-        }
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => Some(originated(cluster, tls, names, to)),
     }
 }
 
-/// A Secret that the proxy is not given, and a revocation list that has no place.
-fn report(ctx: &Ctx<'_>, tls: &ClientTlsSettings, to: &Destination<'_>) {
-    let Some(rule) = to.rule else { return };
+/// Says of a Secret that the proxy is not given, and of a revocation list that has no place.
+pub(crate) fn check_credential(ctx: &Ctx<'_>, tls: &ClientTlsSettings, rule: &HostRule) {
     let named = &tls.credential_name;
-    if named.is_empty() {
+    if named.is_empty() || !matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual) {
         return;
     }
     if secrets(tls).iter().flatten().any(|name| !secret::is_given(ctx, rule, name)) {

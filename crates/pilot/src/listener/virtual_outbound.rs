@@ -13,7 +13,7 @@ use super::{
     socket, stats, strs, tcp_chain, tcp_proxy,
 };
 use crate::context::{Ctx, s};
-use crate::policy::{Side, listener_access_logs};
+use crate::policy::{Side, listener_access_logs, tracing};
 use crate::route::{catch_all_virtual_host, destination_cluster};
 
 /// Port of the listener, 15001 by default.
@@ -33,6 +33,8 @@ pub(super) fn build(ctx: &Ctx<'_>) -> Listener {
         filter_chains.push(dynamic_http(ctx));
     }
     filter_chains.push(catch_all(ctx, "virtualOutbound-catchall-tcp"));
+    // What is wrong with spans of outbound requests is said here, whether or not there is a listener that makes any.
+    let _ = tracing(ctx, Side::Client);
     Listener {
         name: s(VIRTUAL_OUTBOUND),
         address: socket(ctx.proxy.wildcard(), listen_port),

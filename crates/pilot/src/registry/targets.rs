@@ -77,7 +77,7 @@ fn is_of(proxy: &ProxyKey, address: &str) -> bool {
 }
 
 fn by_slices(ctx: &Ctx<'_>, service: &Arc<Service>, found: &mut Vec<Target>) {
-    ctx.read(ReadKey::Endpoints(service.namespace.clone(), service.name.clone()));
+    ctx.proxy.ips.iter().for_each(|ip| ctx.read(ReadKey::Address(*ip)));
     for name in ctx.snapshot.slices_of(&service.namespace, &service.name) {
         let Some(slice) = ctx.snapshot.stores.endpoint_slices.get(&service.namespace, name) else { continue };
         if !slice.spec.endpoints.iter().any(|e| e.addresses.iter().any(|a| is_of(ctx.proxy, a))) {

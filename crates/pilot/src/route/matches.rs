@@ -19,6 +19,11 @@ pub(super) fn applies(m: &HttpMatch, proxy: &ProxyKey, port: u16, gateways: &[St
     proxy.has_labels(&m.source_labels) && (m.source_namespace.is_empty() || m.source_namespace == *proxy.namespace)
 }
 
+/// Whether that is the same for every client, port and gateway.
+pub(super) fn is_for_all(m: &HttpMatch) -> bool {
+    m.port == 0 && m.gateways.is_empty() && m.source_labels.is_empty() && m.source_namespace.is_empty()
+}
+
 /// The rest, for the proxy to decide; `by_element`: prefixes are compared by path elements. The error says which pattern is none.
 pub(super) fn route_match(m: Option<&HttpMatch>, by_element: bool) -> Result<RouteMatch, String> {
     let mut out = RouteMatch {

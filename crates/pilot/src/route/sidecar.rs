@@ -7,6 +7,7 @@ use varka_engine::host::RouteIndex;
 use varka_engine::ir::{Action, Route, RouteConfiguration, Str, VirtualHost};
 use varka_engine::trace::Trace;
 
+use super::asked::Asked;
 use super::translate::hash_of;
 use super::{Target, catch_all_virtual_host, default_outbound_route, domains, routes};
 use crate::cluster::effective_policy;
@@ -38,7 +39,7 @@ pub(crate) fn build(ctx: &Ctx<'_>, name: &str) -> Option<Arc<RouteConfiguration>
     if host.is_none() && ctx.proxy.on_demand {
         return Some(Arc::new(table(name, vec![catch_all_virtual_host(ctx)], true)));
     }
-    let mut virtual_hosts = virtual_hosts(ctx, egress, port);
+    let mut virtual_hosts = virtual_hosts(ctx, egress, port, None);
     match host {
         Some(host) => {
             virtual_hosts.retain(|v| v.domains.iter().any(|d| &**d == host));
@@ -66,12 +67,14 @@ fn table(name: &str, virtual_hosts: Vec<VirtualHost>, on_demand: bool) -> RouteC
 }
 
 /// The virtual host of a port's table that an authority means, by `PORT/AUTHORITY`; `None`: only the one for all others does.
-/// The search is the proxy's own, on the whole table.
+/// The search is the proxy's own, on that part of the table in which the authority can be found.
 pub(crate) fn virtual_host(ctx: &Ctx<'_>, name: &str) -> Option<Arc<VirtualHost>> {
     let (port, authority) = name.split_once('/')?;
     let number: u16 = port.parse().ok()?;
     let egress = ctx.scope().egress_for(number)?;
-    let index = RouteIndex::new(Arc::new(table(port, virtual_hosts(ctx, egress, number), false)));
+    let of_port = egress.services.iter().filter(|v| v.port(number).is_some());
+    let asked = Asked::of(authority, of_port.map(|v| &**v));
+    let index = RouteIndex::new(Arc::new(table(port, virtual_hosts(ctx, egress, number, Some(&asked)), false)));
     index.find(authority, &mut Trace::off()).cloned().map(Arc::new)
 }
 
@@ -82,17 +85,13 @@ struct Group {
     routes: Vec<Route>,
 }
 
-fn virtual_hosts(ctx: &Ctx<'_>, egress: &Egress, port: u16) -> Vec<VirtualHost> {
-    // Services that have the port, with that port alone.
-    let mut registry: BTreeMap<Str, Arc<Service>> = BTreeMap::new();
-    for service in &egress.services {
-        if let Some(found) = service.port(port) {
-            let only = Service { ports: vec![found.clone()], ..(**service).clone() };
-            registry.insert(service.host.clone(), Arc::new(only));
-        }
-    }
+/// All virtual hosts of a port's table, or those that can have a say in what is asked.
+fn virtual_hosts(ctx: &Ctx<'_>, egress: &Egress, port: u16, asked: Option<&Asked>) -> Vec<VirtualHost> {
+    // Services that have the port.
+    let of_port = egress.services.iter().filter(|v| v.port(port).is_some());
+    let mut registry: BTreeMap<Str, Arc<Service>> = of_port.map(|v| (v.host.clone(), Arc::clone(v))).collect();
     let mut groups = Vec::new();
-    for vs in &egress.virtual_services {
+    for vs in egress.virtual_services.iter().filter(|vs| asked.is_none_or(|a| a.concerns_virtual_service(vs))) {
         // On port 80 a VirtualService may speak for hosts that no service has.
         if port == 80 || means_a_service(vs, &registry) {
             groups.extend(of_virtual_service(ctx, egress, vs, &registry, port));
@@ -103,13 +102,18 @@ fn virtual_hosts(ctx: &Ctx<'_>, egress: &Egress, port: u16) -> Vec<VirtualHost> 
             registry.remove(&service.host);
         }
     }
-    for service in registry.into_values() {
-        let speaks_http = service.ports.first().is_some_and(|p| p.protocol.is_http_or_auto());
-        if service.resolution != Resolution::Alias && speaks_http {
+    let is_meant = |service: &Service| asked.is_none_or(|a| a.concerns(service));
+    for service in registry.into_values().filter(|v| is_meant(v)) {
+        if service.resolution != Resolution::Alias && speaks_http(&service, port) {
             groups.push(of_service(ctx, service, port));
         }
     }
+    groups.iter_mut().for_each(|group| group.services.retain(|v| is_meant(v)));
     finish(ctx, groups, port)
+}
+
+fn speaks_http(service: &Service, port: u16) -> bool {
+    service.port(port).is_some_and(|p| p.protocol.is_http_or_auto())
 }
 
 fn means_a_service(vs: &Prepared, registry: &BTreeMap<Str, Arc<Service>>) -> bool {
@@ -137,7 +141,7 @@ fn of_virtual_service(
         let services = vs.spec.hosts.iter().filter_map(|host| registry.get(host.as_str()));
         let mut services: Vec<Arc<Service>> =
             services.filter(|v| own || *v.namespace == *vs.namespace()).cloned().collect();
-        services.retain(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
+        services.retain(|v| speaks_http(v, port));
         return (!services.is_empty()).then_some(Group { hosts: Vec::new(), services, routes: made });
     }
     let mut unknown = Vec::new();
@@ -165,11 +169,10 @@ fn of_virtual_service(
             unknown.push(host.clone());
         }
     }
-    let speaks_http = services.iter().any(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
-    if !speaks_http && port != 80 {
+    if port != 80 && !services.iter().any(|v| speaks_http(v, port)) {
         return None;
     }
-    services.retain(|v| v.ports.first().is_some_and(|p| p.protocol.is_http_or_auto()));
+    services.retain(|v| speaks_http(v, port));
     Some(Group { hosts: unknown, services, routes: made })
 }
 

@@ -48,6 +48,24 @@ pub(crate) fn routes(ctx: &Ctx<'_>, vs: &Prepared, target: &Target<'_>) -> Vec<R
     out
 }
 
+/// Says what there is to say of every rule that can apply there to anybody: whoever the client is, whichever port it addresses.
+pub(crate) fn check(ctx: &Ctx<'_>, vs: &Prepared, gateways: &[String]) {
+    let target = Target { port: 80, gateways, tls: false };
+    for (i, rule) in vs.spec.http.iter().enumerate() {
+        if rule.r#match.is_empty() {
+            drop(route(ctx, vs, (i, rule), None, &target, None));
+            return;
+        }
+        let is_meant = |m: &&HttpMatch| m.gateways.is_empty() || m.gateways.iter().any(|g| gateways.contains(g));
+        for m in rule.r#match.iter().filter(is_meant) {
+            let made = route(ctx, vs, (i, rule), Some(m), &target, None);
+            if is_catch_all(&made.matches) && matches::is_for_all(m) {
+                return;
+            }
+        }
+    }
+}
+
 /// One rule under one condition. What cannot be compiled becomes a route that answers 500, so that no later rule takes its place.
 fn route(
     ctx: &Ctx<'_>,

@@ -52,6 +52,9 @@ impl Snapshot {
         } else {
             self.hidden.move_namespace(namespace, &mut self.stores)
         };
+        if moved.iter().any(|(kind, _)| matches!(kind, Kind::Pod | Kind::WorkloadEntry)) {
+            self.index_all_addresses();
+        }
         let mut keys = Vec::new();
         for (kind, name) in moved {
             stale.mark(kind);
@@ -60,7 +63,7 @@ impl Snapshot {
                 if let Some((_, keys)) = before.iter_mut().find(|(known, _)| *known == name) {
                     also.append(keys);
                 }
-                self.index_slice(namespace, &name);
+                self.index_slice(namespace, &name, &also);
             }
             keys.push(ChangeKey { kind, namespace: namespace.clone(), name, also });
         }

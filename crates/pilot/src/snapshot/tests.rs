@@ -87,3 +87,30 @@ fn whatever_the_order_the_same_is_known() {
     let back = Snapshot::builder().build().with([vec![selecting("off")], objects].concat());
     assert_eq!(known(&back.with([Change::Mesh(Box::default())])), (1, 1), "nothing is selected any more: all");
 }
+
+#[test]
+fn an_address_is_told_of_when_it_comes_goes_or_has_other_ports() {
+    let slice = |endpoints: &str, port: u16| {
+        let text =
+            SLICE.replace("endpoints: []", &format!("endpoints: [{endpoints}]\nports: [{{name: http, port: {port}}}]"));
+        read(&text).into_iter().map(Change::Upsert)
+    };
+    let (one, two) = ("{addresses: [10.0.0.1]}", "{addresses: [10.0.0.2]}");
+    let told = |snapshot: &Snapshot, endpoints: &str, port| {
+        let (next, keys) = snapshot.apply(slice(endpoints, port));
+        let addresses: BTreeSet<_> =
+            keys[0].also.iter().filter(|k| matches!(k, ReadKey::Address(_))).cloned().collect();
+        (next, addresses)
+    };
+    let key = |last| ReadKey::Address([10, 0, 0, last].into());
+    let (first, news) = told(&Snapshot::builder().build(), one, 80);
+    assert_eq!(news, [key(1)].into());
+    let (second, news) = told(&first, &format!("{one}, {two}"), 80);
+    assert_eq!(news, [key(2)].into(), "the other was there before");
+    let (third, news) = told(&second, &format!("{{addresses: [10.0.0.1], conditions: {{ready: false}}}}, {two}"), 80);
+    assert_eq!(news, BTreeSet::new());
+    let (fourth, news) = told(&third, two, 80);
+    assert_eq!(news, [key(1)].into());
+    let (_, news) = told(&fourth, two, 81);
+    assert_eq!(news, [key(2)].into());
+}

@@ -4,22 +4,22 @@ use std::borrow::Cow;
 
 /// The parameters after `?`, decoded when they are asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Query<'a>(&'a str);
+pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
     /// Takes path and parameters apart.
-    pub(super) fn split(path_and_query: &'a str) -> (&'a str, Self) {
+    pub fn split(path_and_query: &'a str) -> (&'a str, Self) {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         (path, Self(query))
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// All parameters in order; one without `=` has the empty value.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+    pub fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         self.0.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key), decode(value))
@@ -27,17 +27,17 @@ impl<'a> Query<'a> {
     }
 
     /// First value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         self.pairs().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// First value of a parameter, if it is not empty.
-    pub(super) fn non_empty(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub fn non_empty(&self, name: &str) -> Option<Cow<'a, str>> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
     /// Whether a parameter is given at all.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 }

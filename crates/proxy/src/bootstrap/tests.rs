@@ -47,3 +47,26 @@ fn says_what_is_wrong() {
     assert_eq!(message, "INSTANCE_IP: \"ten\" is not an IP address; the proxy does not start");
     assert!(from(&[("PROXY_CONFIG", "{")]).unwrap_err().to_string().starts_with("PROXY_CONFIG: it is not the JSON"));
 }
+
+/// What a proxy with these arguments and this environment tells the control plane.
+fn asks(args: Args, vars: &[(&str, &str)]) -> Result<(bool, String), crate::Error> {
+    let map: HashMap<String, String> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let b = Bootstrap::from_vars(args, &|n| map.get(n).cloned(), map.clone().into_iter())?;
+    Ok((b.on_demand(), b.metadata["ON_DEMAND"].as_str().unwrap().to_owned()))
+}
+
+#[test]
+fn a_sidecar_asks_unless_it_is_told_not_to() {
+    let args = |role, engine, config| Args { role, domain: None, config, concurrency: None, free_ports: false, engine };
+    let sidecar = || args(Role::Sidecar, Engine::Varka, None);
+    let (yes, no) = ((true, "true".to_owned()), (false, "false".to_owned()));
+    assert_eq!(asks(sidecar(), &[]).unwrap(), yes);
+    assert_eq!(asks(sidecar(), &[("ON_DEMAND", "true")]).unwrap(), yes);
+    assert_eq!(asks(sidecar(), &[("ON_DEMAND", "false")]).unwrap(), no);
+    assert_eq!(asks(sidecar(), &[("ISTIO_META_ON_DEMAND", "false")]).unwrap(), no);
+    assert_eq!(asks(args(Role::Router, Engine::Varka, None), &[]).unwrap(), no);
+    assert_eq!(asks(args(Role::Sidecar, Engine::Envoy("envoy".into()), None), &[]).unwrap(), no);
+    assert_eq!(asks(args(Role::Sidecar, Engine::Varka, Some("c.json".into())), &[]).unwrap(), no);
+    let message = asks(sidecar(), &[("ON_DEMAND", "no")]).unwrap_err().to_string();
+    assert_eq!(message, "ON_DEMAND: \"no\" is not true or false; the proxy does not start");
+}

@@ -36,7 +36,8 @@ pub(super) async fn follow(state: &Arc<State>, identity: watch::Receiver<Option<
         status,
         refused: BTreeMap::new(),
     };
-    let client = Client::new(connector, node, sink);
+    let (client, lookups) = Client::new(connector, node, sink).lookups();
+    state.workloads.ask_by(lookups);
     if !b.on_demand() {
         return client.run(std::future::pending()).await;
     }
@@ -94,6 +95,8 @@ impl Applied {
                 self.proxy.secrets.insert(Arc::clone(&s.name), s);
             }
             Resource::VirtualHost(name, host) => drop(self.proxy.virtual_hosts.insert(name, host)),
+            // No configuration.
+            Resource::Workload(..) => {}
         }
         Ok(())
     }
@@ -118,6 +121,7 @@ impl Applied {
             ResourceType::Endpoints => drop(self.proxy.endpoints.remove(name)),
             ResourceType::Secret => drop(self.proxy.secrets.remove(name)),
             ResourceType::VirtualHost => drop(self.proxy.virtual_hosts.remove(name)),
+            ResourceType::Workload => {}
         }
     }
 
@@ -130,6 +134,11 @@ impl Applied {
 
 impl Sink for Applied {
     fn apply(&mut self, update: Update) -> Vec<Rejected> {
+        if update.kind == ResourceType::Workload {
+            // Nothing that is configured depends on it.
+            self.state.workloads.told(update);
+            return Vec::new();
+        }
         let mut rejected = Vec::new();
         for resource in update.upserts {
             let name = Arc::clone(resource.name());
@@ -169,6 +178,10 @@ impl Sink for Applied {
         if NEEDED.iter().all(|k| self.synced.contains(k)) {
             self.state.set_synced();
         }
+    }
+
+    fn last_use(&self, kind: ResourceType, name: &Str) -> u64 {
+        self.state.config().last_use(kind, name)
     }
 
     fn rejected(&mut self, kind: ResourceType, rejected: &[Rejected]) {

@@ -1,5 +1,7 @@
 //! An HTTP connection from a client: one request after another (HTTP/1), or many at a time (HTTP/2).
 
+mod resets;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +15,14 @@ use varka_telemetry::metrics::envoy::HttpStats;
 use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::h1::{self, HeadError, NoRequest, ServerConn};
-use super::h2::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, ServerStream};
+use super::h2::{CONNECTION_WINDOW, MAX_HEADER_LIST, Malformed, STREAM_WINDOW, ServerStream, malformed};
 use super::message::RequestHead;
 use super::{reply, request};
 use crate::conn::{Conn, Renewal};
 use crate::inspect;
 use crate::net::{Io, Socket};
 use crate::state::Lifecycle;
+use resets::Resets;
 
 /// Idle connections are closed after an hour where the manager does not say otherwise, as Envoy does.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -33,8 +36,13 @@ const LINGER_BYTES: usize = 1 << 20;
 /// An idle HTTP/1 connection that is to end is closed after so long: at once, a request that is already on its way to us would
 /// be lost. The next response on it says `connection: close` anyway. (HTTP/2 tells the client, and needs no such time.)
 const GRACE: Duration = Duration::from_secs(2);
+/// An HTTP/2 client that was told of the end confirms it, and then the connection is closed. One that does not is waited for so
+/// long, as long as Envoy drains.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// HTTP/2 streams of one connection where the manager does not say otherwise.
 const MAX_STREAMS: u32 = 1024;
+/// Header lines of a request where the manager does not say otherwise, as in Envoy.
+const MAX_FIELDS: usize = 100;
 
 /// Serves a connection that has just been accepted (or whose TLS handshake is done) until it ends.
 pub(crate) async fn serve(conn: Rc<Conn>, mut io: Io, negotiated_h2: bool) {
@@ -144,7 +152,7 @@ async fn serve_h1(mut conn: Rc<Conn>, io: Io) {
     let manager = conn.manager();
     let limits = h1::Limits {
         bytes: manager.max_request_headers_kb.map_or(60, |kb| kb as usize) * 1024,
-        lines: manager.max_headers.map_or(100, |n| n as usize),
+        lines: manager.max_headers.map_or(MAX_FIELDS, |n| n as usize),
         http10: manager.accept_http_10,
     };
     let idle = manager.idle_timeout.filter(|t| !t.is_zero()).unwrap_or(IDLE);
@@ -166,10 +174,14 @@ async fn serve_h1(mut conn: Rc<Conn>, io: Io) {
             Renewal::Refused => return,
         }
         match head {
-            Ok(Ok((head, _))) => Box::pin(request::serve(&conn, &mut down, head)).await,
+            Ok(Ok((head, _))) => drop(Box::pin(request::serve(&conn, &mut down, head)).await),
             Ok(Err(NoRequest::Closed | NoRequest::Broken)) => return,
-            Ok(Err(NoRequest::Refused(error))) => Box::pin(refuse(&conn, &mut down, refusal(error))).await,
-            Err(_) => Box::pin(refuse(&conn, &mut down, LocalReply::request_header_timeout())).await,
+            Ok(Err(NoRequest::Refused(error))) => {
+                Box::pin(refuse(&conn, &mut down, RequestHead::default(), refusal(error))).await
+            }
+            Err(_) => {
+                Box::pin(refuse(&conn, &mut down, RequestHead::default(), LocalReply::request_header_timeout())).await
+            }
         }
         let Downstream::H1(server) = &mut down else { return };
         if server.aborted() {
@@ -200,9 +212,20 @@ fn refusal(error: HeadError) -> LocalReply {
     }
 }
 
+fn http2_refusal(wrong: Malformed) -> LocalReply {
+    match wrong {
+        Malformed::TooManyFields => {
+            let mut reply = refusal(HeadError::TooManyLines);
+            reply.outcome.details = "http2.too_many_headers".into();
+            reply
+        }
+        Malformed::Message => LocalReply::bad_request("http2.violation.of.messaging.rule"),
+    }
+}
+
 /// Answers what is no request, and records it.
-async fn refuse(conn: &Conn, down: &mut Downstream, reply: LocalReply) {
-    let mut x = Exchange::new(conn, RequestHead::default());
+async fn refuse(conn: &Conn, down: &mut Downstream, head: RequestHead, reply: LocalReply) {
+    let mut x = Exchange::new(conn, head);
     let outcome = reply::send(&mut x, down, reply).await;
     x.record(&outcome);
 }
@@ -218,8 +241,9 @@ async fn serve_h2(mut conn: Rc<Conn>, io: Io) {
         .enable_connect_protocol();
     let Ok(Ok(mut h2)) = tokio::time::timeout(HEAD, builder.handshake(io)).await else { return };
     let idle = manager.idle_timeout.filter(|t| !t.is_zero()).unwrap_or(IDLE);
+    let most_fields = manager.max_headers.map_or(MAX_FIELDS, |n| n as usize);
     let mut signals = Signals::new(&conn);
-    let mut closing = false;
+    let (mut closing, resets) = (false, Rc::new(Resets::default()));
     loop {
         tokio::select! {
             accepted = h2.accept() => match accepted {
@@ -229,11 +253,20 @@ async fn serve_h2(mut conn: Rc<Conn>, io: Io) {
                         Renewal::Renewed(now) => conn = now,
                         Renewal::Refused => return,
                     }
-                    let conn = Rc::clone(&conn);
+                    let wrong = malformed(&request, most_fields);
+                    let (stream, head) = ServerStream::new(request, respond);
+                    let (conn, resets) = (Rc::clone(&conn), Rc::clone(&resets));
                     tokio::task::spawn_local(async move {
-                        let (stream, head) = ServerStream::new(request, respond);
+                        let began = tokio::time::Instant::now();
                         let mut down = Downstream::H2(Box::new(stream));
-                        request::serve(&conn, &mut down, head).await;
+                        let given_up = match wrong {
+                            None => request::serve(&conn, &mut down, head).await,
+                            Some(wrong) => {
+                                Box::pin(refuse(&conn, &mut down, head, http2_refusal(wrong))).await;
+                                false
+                            }
+                        };
+                        resets.ended(given_up, began.elapsed());
                     });
                 }
                 Some(Err(_)) | None => return,
@@ -242,9 +275,17 @@ async fn serve_h2(mut conn: Rc<Conn>, io: Io) {
                 closing = true;
                 h2.graceful_shutdown();
             }
+            () = resets.too_many() => {
+                resets::tell(&conn);
+                closing = true;
+                h2.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+            }
             () = tokio::time::sleep(idle), if !closing => if !h2.has_streams() {
                 closing = true;
                 h2.graceful_shutdown();
+            },
+            () = tokio::time::sleep(idle.min(FAREWELL)), if closing => if !h2.has_streams() {
+                return;
             },
         }
     }

@@ -1,5 +1,7 @@
 //! One request and its response, from the head's arrival to the access log.
 
+mod later;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,14 +19,17 @@ use varka_telemetry::metrics::istio::Custom;
 use super::body::Begun;
 use super::message::RequestHead;
 use crate::accesslog::UpstreamRecord;
+use crate::cluster::ClusterState;
 use crate::config::{Config, PreparedStats};
 use crate::conn::Conn;
 use crate::dimensions;
+use crate::in_flight::Guard;
 use crate::limit::TARGET;
 use crate::metrics::{FinishedRequest, Who};
 use crate::peer::Peer;
 use crate::spans::{self, Traced};
 use crate::worker::Worker;
+use crate::workloads::{Found, Slot, look_up};
 
 /// The configuration that a request begins with; counts it.
 fn started(conn: &Conn) -> Arc<Config> {
@@ -82,6 +87,8 @@ pub(crate) struct Exchange<'c> {
     pub answer_peer: bool,
     /// Its place in a trace, where spans are configured.
     pub traced: Option<Box<Traced>>,
+    /// The application is serving it, as far as statements are to be told whose they are.
+    pub in_flight: Option<Guard>,
     /// Where it was sent.
     pub upstream: UpstreamRecord,
     /// Status that was sent; 0: none yet.
@@ -109,8 +116,12 @@ pub(crate) struct Exchange<'c> {
 impl<'c> Exchange<'c> {
     /// A request whose head has arrived.
     pub(crate) fn new(conn: &'c Conn, head: RequestHead) -> Self {
+        Self::with(conn, started(conn), head)
+    }
+
+    fn with(conn: &'c Conn, config: Arc<Config>, head: RequestHead) -> Self {
         Self {
-            config: started(conn),
+            config,
             client: conn.seen.peer,
             conn,
             head,
@@ -123,6 +134,7 @@ impl<'c> Exchange<'c> {
             peer: None,
             answer_peer: false,
             traced: None,
+            in_flight: None,
             upstream: UpstreamRecord::default(),
             status: 0,
             response: HeaderMap::new(),
@@ -159,7 +171,10 @@ impl<'c> Exchange<'c> {
             return;
         }
         let duration = self.started.elapsed();
-        self.count(outcome, duration);
+        let unknown = self.identify_peer();
+        if unknown.is_none() {
+            self.count(outcome, duration);
+        }
         self.leave_span(outcome, duration);
         self.explain(outcome);
         let connection = self.conn.facts();
@@ -175,7 +190,7 @@ impl<'c> Exchange<'c> {
             response_duration: self.response_duration,
             client: self.client,
             version: Some(self.head.version),
-            method: self.head.method.as_str(),
+            method: self.head.read_method(),
             path: self.head.path.as_str(),
             authority: self.head.authority.as_str(),
             scheme: self.head.scheme(),
@@ -189,6 +204,9 @@ impl<'c> Exchange<'c> {
             ..self.upstream.record(&connection, outcome, state)
         };
         state.logs.write(self.conn.chain.logs(), &record);
+        if let Some(slot) = unknown {
+            self.count_later(slot, outcome, duration);
+        }
     }
 }
 
@@ -268,9 +286,33 @@ impl Exchange<'_> {
         self.head.is_grpc().then(status)
     }
 
+    fn cluster(&self) -> Option<&Arc<ClusterState>> {
+        self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name))
+    }
+
+    /// Finds out whose the other side is where it did not say so. `Some`: that is still to come.
+    fn identify_peer(&mut self) -> Option<Arc<Slot>> {
+        let who = Who {
+            conn: self.conn,
+            client: self.peer.as_ref(),
+            upstream: &self.upstream,
+            cluster: self.cluster(),
+            route: self.route.as_ref(),
+        };
+        let (found, inbound) = (look_up(&who), who.is_inbound());
+        match found {
+            Found::Known(peer) => {
+                *(if inbound { &mut self.peer } else { &mut self.upstream.peer }) = Some(peer);
+                None
+            }
+            Found::NotYet(slot) => Some(slot),
+            Found::Unknown => None,
+        }
+    }
+
     fn count(&self, outcome: &Outcome, duration: Duration) {
         let worker = &self.conn.worker;
-        let cluster = self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name));
+        let cluster = self.cluster();
         worker.series.request(
             &worker.state,
             &FinishedRequest {

@@ -2,7 +2,7 @@
 
 /// Counts the messages of one direction, in whatever pieces they come.
 #[derive(Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     /// Complete prefixes so far.
     count: u64,
     /// Bytes of the prefix that have come.
@@ -18,12 +18,12 @@ const PREFIX: usize = 5;
 
 impl Messages {
     /// How many have begun.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.count
     }
 
     /// Takes note of what comes next.
-    pub(crate) fn see(&mut self, mut data: &[u8]) {
+    pub fn see(&mut self, mut data: &[u8]) {
         while let Some((first, more)) = data.split_first() {
             if self.rest > 0 {
                 let skip = usize::try_from(self.rest).unwrap_or(usize::MAX).min(data.len());

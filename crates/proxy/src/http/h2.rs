@@ -4,7 +4,7 @@ mod client;
 mod server;
 
 pub(crate) use client::ClientStream;
-pub(crate) use server::ServerStream;
+pub(crate) use server::{Malformed, ServerStream, malformed};
 
 use std::task::{Context, Poll, ready};
 

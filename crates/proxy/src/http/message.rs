@@ -5,16 +5,16 @@ use http::{HeaderMap, Method};
 
 /// Text of a head that is known to be ASCII; cheap to clone and to cut from the bytes that were received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ascii(Bytes);
+pub struct Ascii(Bytes);
 
 impl Ascii {
     /// `None` where it is not ASCII.
-    pub(crate) fn new(bytes: Bytes) -> Option<Self> {
+    pub fn new(bytes: Bytes) -> Option<Self> {
         bytes.is_ascii().then_some(Self(bytes))
     }
 
     /// As text.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -33,7 +33,7 @@ impl From<String> for Ascii {
 
 /// The head of a request. `host` and what HTTP/2 calls pseudo-headers are members, not header lines.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RequestHead {
+pub struct RequestHead {
     /// Method.
     pub method: Method,
     /// `https` where the connection or `x-forwarded-proto` says so.
@@ -51,13 +51,19 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
+    /// The method; empty where a head was refused before anything was read of it.
+    pub(crate) fn read_method(&self) -> &str {
+        let unread = self.path.as_str().is_empty() && self.authority.as_str().is_empty();
+        if unread { "" } else { self.method.as_str() }
+    }
+
     /// `http` or `https`.
-    pub(crate) fn scheme(&self) -> &'static str {
+    pub fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }
 
     /// Whether this is a gRPC request.
-    pub(crate) fn is_grpc(&self) -> bool {
+    pub fn is_grpc(&self) -> bool {
         let kind = self.headers.get(http::header::CONTENT_TYPE);
         kind.is_some_and(|v| varka_engine::facts::is_grpc_content_type(v.as_bytes()))
     }
@@ -65,7 +71,7 @@ impl RequestHead {
 
 /// The head of a response.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ResponseHead {
+pub struct ResponseHead {
     /// Status code.
     pub status: u16,
     /// Header lines.
@@ -74,7 +80,7 @@ pub(crate) struct ResponseHead {
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// There is none.
     #[default]
     None,

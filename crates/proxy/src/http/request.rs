@@ -6,7 +6,7 @@
 use http::Method;
 use varka_engine::facts::Connection;
 use varka_engine::host::RouteIndex;
-use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PeerMetadata, Route};
+use varka_engine::ir::{AlpnOverride, Cors, HttpFilter, PeerMetadata, Route, TrafficDirection};
 use varka_engine::outcome::{LocalReply, Outcome};
 use varka_engine::path::Normalized;
 use varka_engine::route::{self, Decided, NoRoute, RouteDecision};
@@ -18,17 +18,21 @@ use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
 use super::{ext_authz, filters, forward, reply};
 use crate::conn::Conn;
+use crate::in_flight::InFlight;
 use crate::{on_demand, peer, spans};
 
-/// Serves one request: everything between its head and its access log line.
-pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) {
+/// Serves one request: everything between its head and its access log line. `true`: the client gave it up before any answer.
+pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead) -> bool {
     let mut x = Exchange::new(conn, head);
+    let mut given_up = false;
     let outcome = match run(&mut x, down).await {
         Ok(outcome) => outcome,
         Err(Halt::Reply(reply) | Halt::Answer(reply)) => reply::send(&mut x, down, *reply).await,
         Err(Halt::ClientGone) => {
+            let reset = down.was_reset();
             down.abort();
-            Outcome::client_gone(x.status)
+            given_up = x.status == 0;
+            if reset { Outcome::client_reset(x.status) } else { Outcome::client_gone(x.status) }
         }
         Err(Halt::BrokeOff(outcome)) => {
             down.abort();
@@ -36,6 +40,7 @@ pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead)
         }
     };
     x.record(&outcome);
+    given_up
 }
 
 /// The phases, in order.
@@ -121,7 +126,11 @@ fn identify_client(x: &mut Exchange<'_>) {
     let client = xff::client(manager, &facts, &map);
     request_id::ensure(manager, &mut map, rand::random());
     if let Some(tracing) = &manager.tracing {
-        x.traced = Some(Box::new(spans::begin(tracing, x.conn.chain.direction(), &mut map)));
+        let traced = spans::begin(tracing, x.conn.chain.direction(), &mut map);
+        if x.conn.chain.direction() == TrafficDirection::Inbound {
+            x.in_flight = Some(InFlight::begin(&x.worker().state, traced.context()));
+        }
+        x.traced = Some(Box::new(traced));
     }
     xff::apply(&client, &mut map);
     xfcc::apply(manager.client_cert, &facts, &mut map);

@@ -5,7 +5,7 @@
 
 /// What a chain can ask for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct ClientHello {
+pub struct ClientHello {
     /// Server name, lower case.
     pub sni: Option<String>,
     /// Protocols offered, in the client's order.
@@ -14,7 +14,7 @@ pub(crate) struct ClientHello {
 
 /// Outcome of a look at the first bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub enum Parsed {
     /// A whole ClientHello.
     Complete(Box<ClientHello>),
     /// The beginning of one.
@@ -27,7 +27,7 @@ pub(crate) enum Parsed {
 const MAX_HELLO: usize = 32 * 1024;
 
 /// Looks at the first bytes of a connection.
-pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+pub fn parse(bytes: &[u8]) -> Parsed {
     let mut hello = Vec::new();
     let mut rest = bytes;
     loop {

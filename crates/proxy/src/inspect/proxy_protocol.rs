@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Outcome of a look at the first bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     /// A whole header of so many bytes. `None`: it says nothing about addresses (`UNKNOWN`, `LOCAL`).
     Complete(usize, Option<(SocketAddr, SocketAddr)>),
     /// The beginning of one.
@@ -20,7 +20,7 @@ const MAX_V1: usize = 107;
 const MAX_V2: usize = 4096;
 
 /// Looks at the first bytes of a connection: source and destination.
-pub(crate) fn parse(bytes: &[u8]) -> Header {
+pub fn parse(bytes: &[u8]) -> Header {
     if bytes.starts_with(V2) {
         return version2(bytes);
     }

@@ -35,13 +35,13 @@ pub(super) fn encode(metadata: Struct, id: &str) -> Bytes {
 
 /// The prelude of a peer while it arrives.
 #[derive(Debug, Default)]
-pub(crate) struct Prelude {
+pub struct Prelude {
     length: Option<usize>,
 }
 
 /// What came of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// More must come.
     More,
     /// It is taken out of the buffer; `None`: it could not be read, or the peer sends none.
@@ -52,7 +52,7 @@ pub(crate) enum Taken {
 
 impl Prelude {
     /// Takes it from the beginning of `buf`. `ended`: no more will come.
-    pub(crate) fn take(&mut self, buf: &mut BytesMut, ended: bool) -> Taken {
+    pub fn take(&mut self, buf: &mut BytesMut, ended: bool) -> Taken {
         let length = match self.length {
             Some(length) => length,
             None => {

@@ -1,19 +1,20 @@
 //! A proxy with a control plane: a certificate by CSR, configuration by delta ADS, and its own ports.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-use varka_engine::ir::{Proxy as Ir, Resource, ResourceType, Str};
+use varka_engine::ir::{Proxy as Ir, Resource, ResourceType, Str, Workload};
 use varka_identity::{Authority, ServerCertificate, SpiffeId, SystemRandom};
 use varka_proto::istio::certificate::{
     IstioCertificateRequest, IstioCertificateResponse, IstioCertificateService, IstioCertificateServiceServer,
 };
-use varka_proxy::{Bootstrap, GrpcProbe, HttpGet, Lifecycle, Ports, Prober, Proxy, TcpSocketProbe};
+use varka_proxy::{Bootstrap, GrpcProbe, HttpGet, Lifecycle, OriginalDst, Ports, Prober, Proxy, TcpSocketProbe};
 use varka_xds::Node;
 use varka_xds::codec::{self, Reader};
 use varka_xds::server::{self, Names, Peer, Session, Source, Versioned};
@@ -43,10 +44,17 @@ impl IstioCertificateService for Ca {
     }
 }
 
-/// Serves one configuration to everybody.
-struct Mesh(watch::Sender<Ir>);
+/// Whose addresses are, by the names that they are asked for by, and every name that was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    pub(crate) workloads: BTreeMap<Str, Arc<Workload>>,
+    pub(crate) asked: BTreeSet<Str>,
+}
 
-struct MeshSession(watch::Receiver<Ir>, bool);
+/// Serves one configuration to everybody, and whose addresses are to who asks.
+struct Mesh(watch::Sender<Ir>, Arc<Mutex<Addresses>>);
+
+struct MeshSession(watch::Receiver<Ir>, bool, Arc<Mutex<Addresses>>);
 
 impl Source for Mesh {
     type Session = MeshSession;
@@ -54,7 +62,7 @@ impl Source for Mesh {
     async fn connect(&self, node: Node, peer: Peer) -> Result<MeshSession, Status> {
         assert_eq!(node.id, "sidecar~127.0.0.1~test.default~default.svc.cluster.local");
         assert_eq!(peer.token.unwrap().expose(), TOKEN);
-        Ok(MeshSession(self.0.subscribe(), node.metadata["ON_DEMAND"] == "true"))
+        Ok(MeshSession(self.0.subscribe(), node.metadata["ON_DEMAND"] == "true", Arc::clone(&self.1)))
     }
 }
 
@@ -77,6 +85,12 @@ impl Session for MeshSession {
             ResourceType::Secret => Vec::new(),
             ResourceType::VirtualHost => {
                 ir.virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host)).collect()
+            }
+            ResourceType::Workload => {
+                let mut known = self.2.lock().unwrap();
+                let Names::Only(names) = names else { panic!("all workloads are asked for") };
+                known.asked.extend(names.iter().cloned());
+                known.workloads.iter().map(|(n, w)| Resource::Workload(Arc::clone(n), Arc::clone(w))).collect()
             }
         };
         let is_asked_for = |r: &Resource| match r {
@@ -108,6 +122,7 @@ pub(crate) struct ControlPlane {
     address: SocketAddr,
     authority: Arc<Authority>,
     pub(crate) config: watch::Sender<Ir>,
+    addresses: Arc<Mutex<Addresses>>,
     /// Stops answering when it is dropped.
     running: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -117,9 +132,22 @@ impl ControlPlane {
         let authority = Authority::generate("cluster.local", SystemTime::now(), &SystemRandom::new()).unwrap();
         let authority = Arc::new(authority);
         let config = watch::channel(config).0;
-        let mut plane = Self { address: "127.0.0.1:0".parse().unwrap(), authority, config, running: None };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut plane = Self { address, authority, config, addresses: Arc::default(), running: None };
         plane.again();
         plane
+    }
+
+    /// Says whose addresses are from now on.
+    pub(crate) fn knows(&self, change: impl FnOnce(&mut BTreeMap<Str, Arc<Workload>>)) {
+        change(&mut self.addresses.lock().unwrap().workloads);
+        // Everybody looks again.
+        self.config.send_modify(|_| {});
+    }
+
+    /// Every name of a workload that was asked for so far.
+    pub(crate) fn asked(&self) -> BTreeSet<Str> {
+        self.addresses.lock().unwrap().asked.clone()
     }
 
     /// Ends it; the address stays its own as far as tests go.
@@ -141,7 +169,7 @@ impl ControlPlane {
     fn serve(&mut self, listener: std::net::TcpListener, own: &ServerCertificate) {
         let (running, stopped) = tokio::sync::oneshot::channel::<()>();
         self.running = Some(running);
-        let (ca, mesh) = (Ca(Arc::clone(&self.authority)), Mesh(self.config.clone()));
+        let (ca, mesh) = (Ca(Arc::clone(&self.authority)), Mesh(self.config.clone(), Arc::clone(&self.addresses)));
         let identity = Identity::from_pem(&own.chain_pem, own.key.to_pem().as_str());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -171,6 +199,16 @@ pub(crate) struct Following {
 impl Following {
     fn start(plane: &ControlPlane, token: &str, app: &App) -> Self {
         Self::start_with(plane, token, app, |_| {})
+    }
+
+    /// One that is pushed its configuration.
+    pub(crate) fn pushed(plane: &ControlPlane, app: &App) -> Self {
+        Self::start(plane, TOKEN, app)
+    }
+
+    /// The same, whose connections were all meant for one address.
+    pub(crate) fn towards(plane: &ControlPlane, app: &App, dst: SocketAddr) -> Self {
+        Self::start_with(plane, TOKEN, app, |b| b.original_dst = OriginalDst::By(Arc::new(move |_| Some(dst))))
     }
 
     /// One that asks for outbound configuration.

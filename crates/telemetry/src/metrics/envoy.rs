@@ -121,6 +121,7 @@ stats! {
         counter downstream_rq_timeout "downstream_rq_timeout",
         counter downstream_rq_idle_timeout "downstream_rq_idle_timeout",
         counter downstream_rq_overload_close "downstream_rq_overload_close",
+        counter downstream_rq_too_many_premature_resets "downstream_rq_too_many_premature_resets",
         counter no_route "no_route",
         counter no_cluster "no_cluster",
         counter rq_direct_response "rq_direct_response",

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use varka_engine::ir::Str;
 
+use super::database::DatabaseMetrics;
 use super::envoy::{ClusterStats, HttpStats, ListenerCounters, ServerFacts, TcpCounters};
 use super::istio::{ExchangeCounters, IstioMetrics};
 use super::{Counter, Sample, Scope, Value};
@@ -50,6 +51,8 @@ pub struct Registry {
     listeners: ByName<ListenerCounters>,
     /// Istio's standard metrics.
     pub istio: IstioMetrics,
+    /// What databases were asked.
+    pub databases: DatabaseMetrics,
     /// Exchanges of metadata over TCP.
     pub exchange: ExchangeCounters,
     /// Spans that were sent to collectors of OpenTelemetry's kind.
@@ -93,6 +96,7 @@ impl Registry {
         all(&self.listeners).iter().for_each(|(address, stats)| stats.samples(address, &mut out));
         server.samples(&mut out);
         self.istio.samples(build_tag, &mut out);
+        self.databases.samples(&mut out);
         self.exchange.samples(&mut out);
         self.opentelemetry.samples("opentelemetry", &mut out);
         self.zipkin.samples("zipkin", &mut out);

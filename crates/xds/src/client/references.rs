@@ -18,7 +18,11 @@ pub(super) fn of(resource: &Resource) -> Vec<(ResourceType, Str)> {
         }
         Resource::Listener(listener) => of_listener(listener),
         // A request asks for the cluster that it goes to when it gets that far.
-        Resource::Route(_) | Resource::VirtualHost(..) | Resource::Endpoints(_) | Resource::Secret(_) => Vec::new(),
+        Resource::Route(_)
+        | Resource::VirtualHost(..)
+        | Resource::Endpoints(_)
+        | Resource::Secret(_)
+        | Resource::Workload(..) => Vec::new(),
     };
     out.retain(|(kind, name)| *kind != ResourceType::Secret || !OWN_SECRETS.contains(&&**name));
     out.sort();

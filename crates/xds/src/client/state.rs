@@ -1,6 +1,6 @@
 //! What is subscribed to, what is held, and what has been answered: the delta protocol without its stream.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use tokio::time::Instant;
 use varka_engine::ir::{Resource, ResourceType, Str};
@@ -29,22 +29,24 @@ pub(super) struct State {
     owes_node: bool,
     /// There is a stream to send requests on.
     open: bool,
-    subscriptions: HashMap<ResourceType, Subscription>,
+    pub(super) subscriptions: HashMap<ResourceType, Subscription>,
     /// What each held listener and cluster refers to.
     references: HashMap<(ResourceType, Str), Vec<(ResourceType, Str)>>,
     /// Names that were demanded and of which there can be any number, the oldest first.
     unbounded: VecDeque<(ResourceType, Str)>,
+    /// Names that are looked up, as the subscription has them.
+    pub(super) looked_up: BTreeMap<Str, u64>,
     waiting: Waiting,
     rate: Rate,
 }
 
 /// The subscription to one type.
 #[derive(Debug, Default)]
-struct Subscription {
+pub(super) struct Subscription {
     wildcard: bool,
-    names: HashMap<Str, Name>,
+    pub(super) names: HashMap<Str, Name>,
     /// Versions of what is held.
-    versions: HashMap<Str, Str>,
+    pub(super) versions: HashMap<Str, Str>,
     /// A request of this type has been sent on this stream.
     started: bool,
     /// There has been a response of this type.
@@ -55,7 +57,7 @@ struct Subscription {
 
 /// A name that is subscribed to.
 #[derive(Debug, Default)]
-struct Name {
+pub(super) struct Name {
     /// Held resources that refer to it.
     references: usize,
     /// Asked for on demand.
@@ -90,6 +92,7 @@ impl State {
             subscriptions,
             references: HashMap::new(),
             unbounded: VecDeque::new(),
+            looked_up: BTreeMap::new(),
             waiting: Waiting::default(),
             rate: Rate::default(),
         }
@@ -209,10 +212,10 @@ impl State {
         Reply { requests, rejected: (!rejected.is_empty()).then_some((kind, rejected)) }
     }
 
-    /// The names that an envelope is for. A virtual host is for each of its aliases that was asked for.
+    /// The names that an envelope is for. Virtual hosts and workloads are for each of their aliases that was asked for.
     fn names_of(&self, kind: ResourceType, envelope: &Envelope) -> BTreeSet<Str> {
         let own = Str::from(envelope.name.as_str());
-        if kind != ResourceType::VirtualHost {
+        if !matches!(kind, ResourceType::VirtualHost | ResourceType::Workload) {
             return BTreeSet::from([own]);
         }
         let asked = |name: &Str| self.subscriptions.get(&kind).is_some_and(|s| s.names.contains_key(name));
@@ -233,7 +236,7 @@ impl State {
             return Err(Unusable::Bad("a time to live is not implemented".to_owned()));
         }
         let mut resource = codec::decode(any).map_err(|rejection| Unusable::Bad(rejection.to_string()))?;
-        if let Resource::VirtualHost(own, _) = &mut resource {
+        if let Resource::VirtualHost(own, _) | Resource::Workload(own, _) = &mut resource {
             own.clone_from(name);
         }
         if resource.kind() != kind || resource.name() != name {
@@ -313,24 +316,30 @@ impl State {
             }
         }
         while self.unbounded.len() > MAX_UNBOUNDED {
-            self.forget_oldest(&mut dropped, sink);
+            self.forget_one(&mut dropped, sink);
         }
         self.change_names(added, dropped, sink)
     }
 
-    /// Gives up the name that was asked for first, unless it is used, is listed or is referred to by now.
-    fn forget_oldest(&mut self, dropped: &mut Names, sink: &mut impl Sink) {
-        let Some((kind, name)) = self.unbounded.pop_front() else { return };
-        let names = &mut self.subscriptions.entry(kind).or_default().names;
-        let Some(entry) = names.get_mut(&name).filter(|n| n.unbounded) else { return };
-        if entry.references > 0 {
-            entry.unbounded = false;
-        } else if sink.was_used(kind, &name) {
-            self.unbounded.push_back((kind, name));
-        } else {
-            names.remove(&name);
-            dropped.entry(kind).or_default().insert(name);
+    /// Gives up the name that nobody has used for longest, of several the one that was asked for first. Looking at all of them
+    /// is little: they are few, and new ones come at a limited rate.
+    fn forget_one(&mut self, dropped: &mut Names, sink: &impl Sink) {
+        let Self { subscriptions, unbounded, .. } = self;
+        unbounded.retain(|(kind, name)| {
+            let entry = subscriptions.get_mut(kind).and_then(|s| s.names.get_mut(name));
+            let Some(entry) = entry.filter(|n| n.unbounded) else { return false };
+            // What is referred to by now is kept for that.
+            entry.unbounded = entry.references == 0;
+            entry.unbounded
+        });
+        if unbounded.len() <= MAX_UNBOUNDED {
+            return;
         }
+        let last_uses = unbounded.iter().map(|(kind, name)| sink.last_use(*kind, name));
+        let longest = last_uses.enumerate().min_by_key(|(_, at)| *at).map(|(index, _)| index);
+        let Some((kind, name)) = longest.and_then(|index| unbounded.remove(index)) else { return };
+        subscriptions.entry(kind).or_default().names.remove(&name);
+        dropped.entry(kind).or_default().insert(name);
     }
 
     /// Subscribes to names and gives names up, of which nothing is known then.
@@ -402,7 +411,7 @@ impl State {
     /// that refer to them are.
     fn is_complete(&self, kind: ResourceType) -> bool {
         let parents: &[ResourceType] = match kind {
-            ResourceType::Cluster | ResourceType::Listener => &[],
+            ResourceType::Cluster | ResourceType::Listener | ResourceType::Workload => &[],
             ResourceType::Endpoints => &[ResourceType::Cluster],
             ResourceType::Route => &[ResourceType::Listener],
             ResourceType::VirtualHost => &[ResourceType::Route],
@@ -417,7 +426,12 @@ impl State {
     // --- requests
 
     /// A change of what is subscribed to; `None`: nothing changes, or there is no stream.
-    fn subscribe(&mut self, kind: ResourceType, added: Vec<Str>, dropped: Vec<Str>) -> Option<DeltaDiscoveryRequest> {
+    pub(super) fn subscribe(
+        &mut self,
+        kind: ResourceType,
+        added: Vec<Str>,
+        dropped: Vec<Str>,
+    ) -> Option<DeltaDiscoveryRequest> {
         if !self.open {
             return None;
         }

@@ -68,6 +68,7 @@ impl Rejection {
             Some(ResourceType::Endpoints) => "endpoints",
             Some(ResourceType::Secret) => "secret",
             Some(ResourceType::VirtualHost) => "virtual host",
+            Some(ResourceType::Workload) => "workload",
             None => "resource",
         };
         let field = if self.field.is_empty() { String::new() } else { format!("{}: ", self.field) };

@@ -50,8 +50,9 @@ impl Protocol for Delta {
     fn response(push: Push) -> DeltaDiscoveryResponse {
         let url = codec::type_url(push.kind);
         let is_virtual_host = push.kind == ResourceType::VirtualHost;
-        // Virtual hosts are known by aliases: what was asked for.
-        let aliases = |name: &Str| if is_virtual_host { vec![name.to_string()] } else { Vec::new() };
+        // These are known by aliases: what was asked for.
+        let has_aliases = matches!(push.kind, ResourceType::VirtualHost | ResourceType::Workload);
+        let aliases = |name: &Str| if has_aliases { vec![name.to_string()] } else { Vec::new() };
         let resource = |Versioned { name, version, body }: Versioned| Resource {
             aliases: aliases(&name),
             name: name.to_string(),

@@ -16,13 +16,14 @@ const MAX_NAMES: usize = 65_536;
 const MAX_NAME: usize = 1024;
 const WILDCARD: &str = "*";
 /// Order in which what is gone is taken away: what refers to a thing goes before the thing.
-const REMOVAL: [ResourceType; 6] = [
+const REMOVAL: [ResourceType; 7] = [
     ResourceType::Listener,
     ResourceType::Route,
     ResourceType::VirtualHost,
     ResourceType::Endpoints,
     ResourceType::Cluster,
     ResourceType::Secret,
+    ResourceType::Workload,
 ];
 
 /// Types that must have been answered before this one is sent. Envoy answers for clusters when they can be used, which is after
@@ -32,6 +33,8 @@ fn waits_for(kind: ResourceType) -> &'static [ResourceType] {
         ResourceType::Listener | ResourceType::Route => &[ResourceType::Cluster, ResourceType::Endpoints],
         // Requests for a virtual host are held until it has come, and ask for its clusters themselves.
         ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret | ResourceType::VirtualHost => &[],
+        // Nothing refers to them.
+        ResourceType::Workload => &[],
     }
 }
 
@@ -192,8 +195,10 @@ impl Watches {
 
     /// The next response to send, if any can be sent now.
     pub(super) fn next(&mut self, session: &mut impl Session) -> Option<Push> {
+        // Who asks for what it lacks holds it up by itself; and changes that come faster than answers would hold it up for ever.
+        let in_order = !session.is_on_demand();
         for kind in TYPES {
-            let waits = waits_for(kind).iter().any(|before| self.is_outstanding(*before));
+            let waits = in_order && waits_for(kind).iter().any(|before| self.is_outstanding(*before));
             let Some(watch) = self.watches.get_mut(&kind) else { continue };
             if waits || watch.outstanding.is_some() {
                 continue;

@@ -17,7 +17,7 @@ use varka_proto::envoy::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 
-use crate::client::{Client, Connection, Connector, Rejected, Sink, Update};
+use crate::client::{Client, Connection, Connector, Lookups, Rejected, Sink, Update};
 use crate::server::{self, Names, Peer, Session, Source, Versioned};
 use crate::{Node, codec};
 
@@ -307,6 +307,14 @@ impl Mesh {
         let refused = Arc::clone(&sink.refused);
         let client = Client::new(self.connector(), node(), sink);
         Proxy { events, refused, task: tokio::spawn(client.run(std::future::pending())) }
+    }
+
+    /// A client that looks workloads up.
+    pub(crate) fn start_looking(&self) -> (Proxy, Lookups) {
+        let (sink, events) = Recorder::new();
+        let refused = Arc::clone(&sink.refused);
+        let (client, lookups) = Client::new(self.connector(), node(), sink).lookups();
+        (Proxy { events, refused, task: tokio::spawn(client.run(std::future::pending())) }, lookups)
     }
 }
 

@@ -1,9 +1,14 @@
-//! The application of the cases: HTTP/1.1 with keep-alive, echoing what it received, steered by request headers.
+//! The application of the cases: HTTP/1.1 with keep-alive, or HTTP/2, echoing what it received, steered by request headers;
+//! on two ports, bytes that are no HTTP.
 //!
 //! One listener plays several pods: the instance is the address that a connection was made to. What it understands:
 //! `x-app-status: N`; `x-app-fail: KEY:COUNT:STATUS` (the first COUNT requests with KEY; `reset` closes without an answer);
 //! `x-app-bad: IP:STATUS[,..]`; `x-app-delay: SECONDS`; `x-app-delay-fail: KEY:COUNT:SECONDS`; `x-app-partial` (100 bytes
-//! promised, 10 sent); `x-app-resp: {"name": "value"}` (further headers; a value may be a list).
+//! promised, 10 sent); `x-app-resp: {"name": "value"}` (further headers; a value may be a list); over HTTP/2
+//! `x-app-trailers`, of the same form, and `x-app-trailers-only`.
+
+mod http2;
+mod stream;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::lab::{ECHO, GREETING};
 use super::{from_latin1, latin1};
 
 /// Longest line that is read.
@@ -35,12 +41,26 @@ pub(super) struct Seen {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: String,
+    /// Trailers in order.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Seen {
     /// The last header of a name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+
+    /// Fields that a header lists as JSON.
+    fn fields(&self, header: &str) -> Result<Vec<(String, String)>> {
+        let listed: Value = self.header(header).map_or(Ok(Value::Null), serde_json::from_str)?;
+        let mut fields = Vec::new();
+        for (name, value) in listed.as_object().into_iter().flatten() {
+            for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+                fields.push((name.clone(), super::plain(value)));
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -53,7 +73,7 @@ struct Memory {
 
 /// The application, in all pods.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Application(Arc<Mutex<Memory>>);
+pub(crate) struct Application(Arc<Mutex<Memory>>);
 
 /// What is answered.
 struct Plan {
@@ -71,7 +91,7 @@ impl Application {
             while let Ok((stream, _)) = listener.accept().await {
                 let application = application.clone();
                 // A peer that goes away is part of the cases.
-                tokio::spawn(async move { drop(application.connection(stream).await) });
+                tokio::spawn(async move { drop(application.serve(stream, port).await) });
             }
         });
         Ok(())
@@ -86,8 +106,17 @@ impl Application {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connection(&self, stream: TcpStream) -> Result<()> {
+    async fn serve(&self, stream: TcpStream, port: u16) -> Result<()> {
         stream.set_nodelay(true)?;
+        match port {
+            GREETING => stream::greet(stream).await,
+            ECHO => stream::echo(stream).await,
+            _ if http2::is_next(&stream).await? => http2::serve(self, stream).await,
+            _ => self.connection(stream).await,
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) -> Result<()> {
         let local = stream.local_addr()?;
         let mut stream = BufReader::new(stream);
         while let Some(seen) = request(&mut stream, local).await? {
@@ -113,11 +142,8 @@ impl Application {
             reason(plan.status),
             seen.instance
         );
-        let further: Value = seen.header("x-app-resp").map_or(Ok(Value::Null), serde_json::from_str)?;
-        for (name, value) in further.as_object().into_iter().flatten() {
-            for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
-                head.push_str(&format!("{name}: {}\r\n", super::plain(value)));
-            }
+        for (name, value) in seen.fields("x-app-resp")? {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
         if seen.header("x-app-partial").is_some() {
             head.push_str("content-length: 100\r\n\r\n0123456789");
@@ -201,14 +227,14 @@ async fn request(stream: &mut BufReader<TcpStream>, local: SocketAddr) -> Result
     }
     let instance = local.ip().to_string();
     let version = version(&instance);
-    let mut seen =
-        Seen { instance, version, method: method.to_owned(), path: path.to_owned(), headers, body: String::new() };
+    let (method, path) = (method.to_owned(), path.to_owned());
+    let mut seen = Seen { instance, version, method, path, headers, body: String::new(), trailers: Vec::new() };
     let mut body = Vec::new();
     if let Some(length) = seen.header("content-length") {
         body.resize(length.parse()?, 0);
         stream.read_exact(&mut body).await?;
     } else if seen.header("transfer-encoding").is_some_and(|t| t.contains("chunked")) {
-        body = chunks(stream).await?;
+        body = chunks(stream, &mut seen.trailers).await?;
     }
     seen.body = from_latin1(&body);
     Ok(Some(seen))
@@ -220,14 +246,17 @@ async fn line(stream: &mut BufReader<TcpStream>) -> Result<String> {
     Ok(from_latin1(&bytes))
 }
 
-async fn chunks(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
+async fn chunks(stream: &mut BufReader<TcpStream>, trailers: &mut Vec<(String, String)>) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(stream).await?;
         let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
         if size == 0 {
-            while !line(stream).await?.trim_end().is_empty() {}
-            return Ok(body);
+            loop {
+                let line = line(stream).await?;
+                let Some((name, value)) = line.trim_end().split_once(':') else { return Ok(body) };
+                trailers.push((name.to_owned(), value.trim().to_owned()));
+            }
         }
         let mut chunk = vec![0; size];
         stream.read_exact(&mut chunk).await?;
@@ -240,7 +269,7 @@ async fn chunks(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
 fn echo(seen: &Seen) -> String {
     let value = json!({
         "instance": seen.instance, "version": seen.version, "method": seen.method, "path": seen.path,
-        "headers": seen.headers, "body": seen.body,
+        "headers": seen.headers, "body": seen.body, "trailers": seen.trailers,
     });
     let mut text = String::new();
     for c in value.to_string().chars() {

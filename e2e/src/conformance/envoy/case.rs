@@ -1,10 +1,13 @@
 //! A case of the table: which requests are sent, how, and what is wanted.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,13 +16,20 @@ use super::plain;
 /// The service that most cases speak to.
 const SERVICE: &str = "10.96.0.10:8080";
 
+#[expect(clippy::expect_used, reason = "a constant that a test reads")]
+static REPEATED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\{\{(\w)\*(\d+)\}\}").expect("a pattern"));
+
 /// A case.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Case {
     /// `SET/NAME`.
     pub id: String,
-    /// Name of its set of resources.
+    /// Name of its set of resources; a case of a set's own file has none.
+    #[serde(default)]
     pub resources: String,
+    /// What the client speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
     #[serde(default)]
     req: Map<String, Value>,
     #[serde(default)]
@@ -73,11 +83,28 @@ pub(super) struct Case {
     /// What the application saw is compared as well.
     #[serde(default)]
     pub applog: bool,
-    /// What Envoy did.
+    /// Which endpoint of several answers is chance.
+    #[serde(default)]
+    pub any_endpoint: bool,
+    /// What Envoy did; where one runs beside, it says so itself.
+    #[serde(default)]
     pub expect: Value,
     /// What differed between recordings and is not asserted.
     #[serde(default)]
     pub unstable: Vec<String>,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    /// HTTP/1, as exact bytes.
+    #[default]
+    Http1,
+    /// HTTP/2 from the first byte.
+    Http2,
+    /// Bytes until the other side closes.
+    Tcp,
 }
 
 /// A TLS client of a case.
@@ -147,13 +174,75 @@ pub(super) struct Request {
     pub id: String,
     /// Bytes, Latin-1.
     pub raw: String,
+    /// The same for HTTP/2, which has no form of its own as text.
+    pub message: Message,
     /// Pause before it.
     pub pause: Duration,
     /// What steers the application, as text.
     pub steering: String,
 }
 
+/// A request in parts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Message {
+    /// Method.
+    pub method: String,
+    /// Target.
+    pub path: String,
+    /// `:authority`; `None`: there is none.
+    pub authority: Option<String>,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Option<String>,
+    /// Trailers in order.
+    pub trailers: Vec<(String, String)>,
+}
+
 impl Case {
+    /// A case with one request.
+    pub(super) fn of(id: String, request: Map<String, Value>) -> Self {
+        Self {
+            id,
+            resources: String::new(),
+            protocol: Protocol::default(),
+            req: request,
+            seq: Vec::new(),
+            n: one(),
+            client: web(),
+            dst: None,
+            src: None,
+            timeout: None,
+            stagger: None,
+            settle: None,
+            parallel: false,
+            reuse: false,
+            tls: None,
+            kind: None,
+            hosts: 0,
+            key: String::new(),
+            fractions: Map::new(),
+            fraction: 0.0,
+            tol: 0.0,
+            min_ms: None,
+            applog: false,
+            any_endpoint: false,
+            expect: Value::Null,
+            unstable: Vec::new(),
+        }
+    }
+
+    /// Its request, where it has one.
+    pub(super) fn request_parts(&self) -> &Map<String, Value> {
+        &self.req
+    }
+
+    /// Sends it from another pod to another address, unless it says itself where.
+    pub(super) fn goes_to(&mut self, client: &str, to: SocketAddr) {
+        client.clone_into(&mut self.client);
+        self.dst.get_or_insert(to);
+    }
+
     /// Where the requests go.
     pub(super) fn to(&self) -> Result<SocketAddr> {
         self.dst.map_or_else(|| SERVICE.parse().context("the service's address"), Ok)
@@ -183,35 +272,63 @@ impl Case {
 
     fn request(&self, request: &Map<String, Value>, tokens: &Tokens) -> Result<Request> {
         let id = request_id();
-        let text = |key: &str| request.get(key).map(plain);
-        let raw = match text("raw") {
-            Some(raw) => tokens.insert(&raw).replace("{{id}}", &id),
-            None => {
-                let method = text("method").unwrap_or_else(|| "GET".to_owned());
-                let path = tokens.insert(&text("path").unwrap_or_else(|| "/".to_owned()));
-                let mut raw = format!("{method} {path} HTTP/1.1\r\n");
-                match request.get("host") {
-                    None => raw.push_str("Host: was-service\r\n"),
-                    Some(Value::Null) => {}
-                    Some(host) => raw.push_str(&format!("Host: {}\r\n", plain(host))),
-                }
-                raw.push_str(&format!("x-request-id: {id}\r\n"));
-                for (name, value) in request.get("headers").and_then(Value::as_object).into_iter().flatten() {
-                    for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
-                        raw.push_str(&format!("{name}: {}\r\n", tokens.insert(&plain(value))));
-                    }
-                }
-                let body = request.get("body").filter(|b| !b.is_null()).map(plain);
-                if let Some(body) = &body {
-                    raw.push_str(&format!("content-length: {}\r\n", body.chars().count()));
-                }
-                raw.push_str(&format!("\r\n{}", body.unwrap_or_default()));
-                raw
-            }
+        let message = message(request, &id, tokens);
+        let raw = match request.get("raw").map(plain) {
+            Some(raw) => repeated(&tokens.insert(&raw).replace("{{id}}", &id)),
+            None => message.to_string(),
         };
         let pause = seconds(request.get("sleep").and_then(Value::as_f64), 0.0)?;
         let steering = Value::Object(self.req.clone()).to_string();
-        Ok(Request { id, raw, pause, steering })
+        Ok(Request { id, raw, message, pause, steering })
+    }
+}
+
+/// `{{x*8000}}` written out.
+fn repeated(text: &str) -> String {
+    let written_out = |found: &Captures<'_>| {
+        let part = |n| found.get(n).map_or("", |m| m.as_str());
+        part(1).repeat(part(2).parse().unwrap_or_default())
+    };
+    REPEATED.replace_all(text, written_out).into_owned()
+}
+
+fn message(request: &Map<String, Value>, id: &str, tokens: &Tokens) -> Message {
+    let text = |key: &str| request.get(key).filter(|v| !v.is_null()).map(plain);
+    let fields = |key: &str| {
+        let mut list = Vec::new();
+        for (name, value) in request.get(key).and_then(Value::as_object).into_iter().flatten() {
+            for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+                list.push((name.clone(), tokens.insert(&plain(value)).replace("{{id}}", id)));
+            }
+        }
+        list
+    };
+    let mut headers = vec![("x-request-id".to_owned(), id.to_owned())];
+    headers.extend(fields("headers"));
+    Message {
+        method: text("method").unwrap_or_else(|| "GET".to_owned()),
+        path: tokens.insert(&text("path").unwrap_or_else(|| "/".to_owned())),
+        authority: if request.contains_key("host") { text("host") } else { Some("was-service".to_owned()) },
+        headers,
+        body: text("body"),
+        trailers: fields("trailers"),
+    }
+}
+
+impl fmt::Display for Message {
+    /// As HTTP/1.1, without trailers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} HTTP/1.1\r\n", self.method, self.path)?;
+        if let Some(host) = &self.authority {
+            write!(f, "Host: {host}\r\n")?;
+        }
+        for (name, value) in &self.headers {
+            write!(f, "{name}: {value}\r\n")?;
+        }
+        if let Some(body) = &self.body {
+            write!(f, "content-length: {}\r\n", body.chars().count())?;
+        }
+        write!(f, "\r\n{}", self.body.as_deref().unwrap_or_default())
     }
 }
 
@@ -221,3 +338,6 @@ fn request_id() -> String {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{n:08x}-c0de-4000-8000-{:012x}", std::process::id())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
-//! A client that sends exactly the bytes it is given and keeps exactly the bytes it got, over plain TCP or TLS.
+//! A client that sends exactly the bytes it is given and keeps exactly the bytes it got, over plain TCP or TLS; or speaks
+//! HTTP/2.
+
+mod http2;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -15,6 +18,7 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
+use super::case::{Message, Protocol};
 use super::{from_latin1, latin1};
 
 /// How requests are sent.
@@ -34,6 +38,8 @@ pub(super) struct Plan {
     pub timeout: Duration,
     /// TLS of the client's own.
     pub tls: Option<Tls>,
+    /// What is spoken.
+    pub protocol: Protocol,
 }
 
 /// What a TLS client shows.
@@ -52,8 +58,12 @@ pub(super) struct Tls {
 pub(super) struct Send {
     /// Bytes, Latin-1.
     pub raw: String,
+    /// The same in parts.
+    pub message: Message,
     /// Pause.
     pub pause: Duration,
+    /// The client's port; `None`: any.
+    pub port: Option<u16>,
 }
 
 /// Why there is no (whole) answer.
@@ -76,6 +86,12 @@ pub(super) struct Answer {
     pub end: Option<&'static str>,
     /// Failure.
     pub failure: Option<Failure>,
+    /// How a stream of HTTP/2 ended that was not answered in whole.
+    pub ended: Option<String>,
+    /// Statuses of interim answers.
+    pub interim: Vec<u16>,
+    /// Trailers in order.
+    pub trailers: Vec<(String, String)>,
     /// The protocol that TLS agreed on.
     pub alpn: Option<String>,
     /// From the first byte that was sent.
@@ -96,7 +112,7 @@ pub(super) async fn send(plan: Plan, requests: Vec<Send>) -> Result<Vec<Answer>>
             let plan = Arc::clone(&plan);
             started.push(tokio::spawn(async move {
                 tokio::time::sleep(plan.stagger * n).await;
-                one(&plan, &request.raw, None).await.map(|(answer, _)| answer)
+                one(&plan, &request, None).await.map(|(answer, _)| answer)
             }));
         }
         for task in started {
@@ -107,7 +123,7 @@ pub(super) async fn send(plan: Plan, requests: Vec<Send>) -> Result<Vec<Answer>>
     let mut kept = None;
     for request in requests {
         tokio::time::sleep(request.pause).await;
-        let (answer, connection) = one(&plan, &request.raw, kept.take()).await?;
+        let (answer, connection) = one(&plan, &request, kept.take()).await?;
         let lasts = answer.end == Some("done") && !answer.raw.to_ascii_lowercase().contains("connection: close");
         kept = connection.filter(|_| plan.reuse && lasts);
         answers.push(answer);
@@ -115,27 +131,43 @@ pub(super) async fn send(plan: Plan, requests: Vec<Send>) -> Result<Vec<Answer>>
     Ok(answers)
 }
 
-async fn one(plan: &Plan, raw: &str, kept: Option<Connection>) -> Result<(Answer, Option<Connection>)> {
-    let bytes = latin1(raw)?;
-    let method = raw.split(' ').next().unwrap_or_default();
+async fn one(plan: &Plan, request: &Send, kept: Option<Connection>) -> Result<(Answer, Option<Connection>)> {
+    let bytes = latin1(&request.raw)?;
+    let method = request.raw.split(' ').next().unwrap_or_default();
     let started = Instant::now();
     let deadline = tokio::time::Instant::now() + plan.timeout;
     let mut answer = Answer::default();
     let exchange = async {
         let mut connection = match kept {
             Some(connection) => connection,
-            None => connect(plan, &mut answer).await?,
+            None => connect(plan, request.port, &mut answer).await?,
         };
+        if plan.protocol == Protocol::Http2 {
+            http2::exchange(connection, &request.message, &mut answer).await?;
+            return Ok(None);
+        }
         connection.write_all(&bytes).await?;
         connection.flush().await?;
-        let (raw, end) = receive(&mut connection, method).await?;
+        if plan.protocol == Protocol::Tcp {
+            // Whoever ends before its protocol is found out is closed by some: a line is enough for the application.
+            if !request.raw.ends_with('\n') {
+                connection.shutdown().await?;
+            }
+            let mut all = Vec::new();
+            let ended = until_end(&mut connection, &mut all).await;
+            answer.raw = from_latin1(&all);
+            ended?;
+            answer.end = Some("eof");
+            return Ok(None);
+        }
+        let (raw, end) = receive(&mut connection, method, &mut answer).await?;
         answer.raw = from_latin1(&raw);
         answer.end = Some(end);
-        anyhow::Ok(connection)
+        anyhow::Ok(Some(connection))
     };
     let result = timeout_at(deadline, exchange).await;
     let connection = match result {
-        Ok(Ok(connection)) => Some(connection),
+        Ok(Ok(connection)) => connection,
         Ok(Err(e)) => {
             answer.failure = Some(failure(&e)?);
             None
@@ -169,10 +201,11 @@ fn failure(error: &anyhow::Error) -> Result<Failure> {
     }
 }
 
-async fn connect(plan: &Plan, answer: &mut Answer) -> Result<Connection> {
+async fn connect(plan: &Plan, port: Option<u16>, answer: &mut Answer) -> Result<Connection> {
     let socket = TcpSocket::new_v4()?;
-    if let Some(from) = plan.from {
-        socket.bind((from, 0).into())?;
+    if plan.from.is_some() || port.is_some() {
+        socket.set_reuseaddr(true)?;
+        socket.bind((plan.from.unwrap_or(Ipv4Addr::UNSPECIFIED), port.unwrap_or_default()).into())?;
     }
     let stream = socket.connect(plan.to).await?;
     stream.set_nodelay(true)?;
@@ -247,8 +280,14 @@ async fn more(stream: &mut Connection, buffer: &mut Vec<u8>) -> Result<bool> {
     }
 }
 
+/// Everything up to the end.
+async fn until_end(stream: &mut Connection, all: &mut Vec<u8>) -> Result<()> {
+    while more(stream, all).await? {}
+    Ok(())
+}
+
 /// One answer as far as it came, without interim ones, and how it ended. The body is without its chunks' framing.
-async fn receive(stream: &mut Connection, method: &str) -> Result<(Vec<u8>, &'static str)> {
+async fn receive(stream: &mut Connection, method: &str, answer: &mut Answer) -> Result<(Vec<u8>, &'static str)> {
     let mut buffer = Vec::new();
     let (head, mut rest, status) = loop {
         let Some(at) = find(&buffer, b"\r\n\r\n") else {
@@ -260,6 +299,7 @@ async fn receive(stream: &mut Connection, method: &str) -> Result<(Vec<u8>, &'st
         let rest = buffer.split_off(at + 4);
         let status = from_latin1(&buffer).split(' ').nth(1).and_then(|s| s.parse::<u16>().ok()).unwrap_or_default();
         if (100..200).contains(&status) && status != 101 {
+            answer.interim.push(status);
             buffer = rest;
             continue;
         }
@@ -279,36 +319,47 @@ async fn receive(stream: &mut Connection, method: &str) -> Result<(Vec<u8>, &'st
         return Ok(([head, rest].concat(), "done"));
     }
     if header("transfer-encoding").is_some_and(|t| t.contains("chunked")) {
-        let (body, end) = chunked(stream, rest).await?;
+        let (body, end) = chunked(stream, rest, &mut answer.trailers).await?;
         return Ok(([head, body].concat(), end));
     }
     while more(stream, &mut rest).await? {}
     Ok(([head, rest].concat(), "done"))
 }
 
-async fn chunked(stream: &mut Connection, mut rest: Vec<u8>) -> Result<(Vec<u8>, &'static str)> {
+async fn chunked(
+    stream: &mut Connection,
+    mut rest: Vec<u8>,
+    trailers: &mut Vec<(String, String)>,
+) -> Result<(Vec<u8>, &'static str)> {
     let mut body = Vec::new();
     loop {
-        let at = loop {
-            match find(&rest, b"\r\n") {
-                Some(at) => break at,
-                None if more(stream, &mut rest).await? => {}
-                None => return Ok((body, "eof-short")),
-            }
-        };
-        let line = from_latin1(&rest.drain(..at + 2).collect::<Vec<_>>());
-        let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)?;
-        while rest.len() < size + 2 {
+        let Some(size) = line(stream, &mut rest).await? else { return Ok((body, "eof-short")) };
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
+        while size > 0 && rest.len() < size + 2 {
             if !more(stream, &mut rest).await? {
                 body.append(&mut rest);
                 return Ok((body, "eof-short"));
             }
         }
-        if size == 0 {
-            return Ok((body, "done"));
+        while size == 0 {
+            let Some(line) = line(stream, &mut rest).await? else { return Ok((body, "eof-short")) };
+            let Some((name, value)) = line.trim_end().split_once(':') else { return Ok((body, "done")) };
+            trailers.push((name.to_owned(), value.trim().to_owned()));
         }
         body.extend(rest.drain(..size));
         rest.drain(..2);
+    }
+}
+
+/// The next line with its end; `None`: it never came.
+async fn line(stream: &mut Connection, rest: &mut Vec<u8>) -> Result<Option<String>> {
+    loop {
+        if let Some(at) = find(rest, b"\r\n") {
+            return Ok(Some(from_latin1(&rest.drain(..at + 2).collect::<Vec<_>>())));
+        }
+        if !more(stream, rest).await? {
+            return Ok(None);
+        }
     }
 }
 

@@ -14,20 +14,26 @@ use super::app::Application;
 use super::place::Place;
 
 /// Address of the node, as every pod reaches it.
-pub(super) const HUB: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
+pub(crate) const HUB: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
 /// User of sidecars, whose connections are not intercepted.
-pub(super) const SIDECAR_USER: u32 = 1337;
-/// Pods with a sidecar.
-pub(super) const SIDECARS: [&str; 3] = ["web", "other", "was"];
+pub(crate) const SIDECAR_USER: u32 = 1337;
+/// Pods whose traffic a sidecar intercepts.
+pub(crate) const SIDECARS: [&str; 3] = ["web", "other", "was"];
+/// Port on which the application speaks first, and not HTTP.
+pub(crate) const GREETING: u16 = 9001;
+/// Port on which the application echoes what is not HTTP.
+pub(crate) const ECHO: u16 = 9000;
 const BRIDGE: &str = "pods";
 const HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0x77, 0x01];
 
 /// A pod's name, its addresses, and the ports that its application listens on.
-const PODS: [(&str, &[Ipv4Addr], &[u16]); 4] = [
+const PODS: [(&str, &[Ipv4Addr], &[u16]); 5] = [
     ("web", &[ip(11)], &[80]),
     ("other", &[ip(31)], &[]),
-    ("was", &[ip(21), ip(22), ip(23), ip(24)], &[8080]),
-    ("ext", &[ip(50), ip(51)], &[8080, 80]),
+    ("was", &[ip(21), ip(22), ip(23), ip(24)], &[8080, 8081, 8082, 8083, ECHO, GREETING]),
+    ("ext", &[ip(50), ip(51)], &[8080, 80, ECHO]),
+    // A proxy at the edge, where a case has one.
+    ("edge", &[ip(41)], &[]),
 ];
 
 /// What kube-proxy does for those who have no sidecar.
@@ -35,6 +41,7 @@ const SERVICES: &str = "table ip kube {
   chain prerouting { type nat hook prerouting priority -100;
     ip daddr 10.96.0.10 tcp dport 8080 dnat to 10.77.0.21:8080
     ip daddr 10.96.0.20 tcp dport 80 dnat to 10.77.0.11:80
+    ip daddr 10.96.1.0/24 dnat to 10.77.0.21
   }
 }
 ";
@@ -45,7 +52,7 @@ const fn ip(last: u8) -> Ipv4Addr {
 
 /// The node, the pods, and the application in them.
 #[derive(Debug)]
-pub(super) struct Lab {
+pub(crate) struct Lab {
     /// The node.
     pub hub: Place,
     /// What the pods' applications saw.
@@ -55,7 +62,7 @@ pub(super) struct Lab {
 
 impl Lab {
     /// A lab of its own: any number of them stand side by side.
-    pub(super) async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let hub = Place::new("hub")?;
         hub.run(async { node() }).await?;
         let application = Application::default();
@@ -75,7 +82,7 @@ impl Lab {
     }
 
     /// The namespace of a pod.
-    pub(super) fn pod(&self, name: &str) -> Result<&Place> {
+    pub(crate) fn pod(&self, name: &str) -> Result<&Place> {
         self.pods.iter().find(|(n, _)| *n == name).map(|(_, place)| place).with_context(|| format!("no pod {name}"))
     }
 }

@@ -47,6 +47,11 @@ impl Line {
         self.0.get(name).map(String::as_str)
     }
 
+    /// All fields.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
     /// What is compared of it.
     pub(super) fn compared(&self) -> Value {
         if self.0.is_empty() {

@@ -52,7 +52,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    fn of(raw: &str) -> Self {
+    /// Takes it apart.
+    pub(super) fn of(raw: &str) -> Self {
         let Some((head, body)) = raw.split_once("\r\n\r\n") else {
             return Self { partial: !raw.is_empty(), ..Self::default() };
         };
@@ -111,6 +112,20 @@ async fn exchange(
     logs: &mut BTreeMap<&str, Log>,
 ) -> Result<Vec<(Request, Answer)>> {
     let requests = case.requests(tokens)?;
+    let answers = send(lab, running, setting, case, &requests, None).await?;
+    logged(case, &requests, &answers, logs).await?;
+    Ok(requests.into_iter().zip(answers).collect())
+}
+
+/// Sends the requests of a case; from ports that begin with `first`, where one is given.
+pub(super) async fn send(
+    lab: &Lab,
+    running: &Running,
+    setting: &Setting,
+    case: &Case,
+    requests: &[Request],
+    first: Option<u16>,
+) -> Result<Vec<Answer>> {
     let tls = match &case.tls {
         None => None,
         Some(tls) => {
@@ -132,11 +147,16 @@ async fn exchange(
         reuse: case.reuse,
         timeout: case.timeout()?,
         tls,
+        protocol: case.protocol,
     };
-    let sends = requests.iter().map(|r| client::Send { raw: r.raw.clone(), pause: r.pause }).collect();
-    let answers = lab.pod(&case.client)?.run(async move { client::send(plan, sends).await }).await?;
-    logged(case, &requests, &answers, logs).await?;
-    Ok(requests.into_iter().zip(answers).collect())
+    let send = |(n, r): (u16, &Request)| client::Send {
+        raw: r.raw.clone(),
+        message: r.message.clone(),
+        pause: r.pause,
+        port: first.map(|first| first + n),
+    };
+    let sends = (0..).zip(requests).map(send).collect();
+    lab.pod(&case.client)?.run(async move { client::send(plan, sends).await }).await
 }
 
 /// Until both sidecars have logged what they must have seen.

@@ -15,7 +15,7 @@ use varka_sys::ns;
 
 /// A network namespace.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     namespace: OwnedFd,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -24,7 +24,7 @@ pub(super) struct Place {
 
 impl Place {
     /// A new one, whose loopback is still down.
-    pub(super) fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -46,12 +46,12 @@ impl Place {
     }
 
     /// The namespace itself, to move interfaces into.
-    pub(super) fn namespace(&self) -> &OwnedFd {
+    pub(crate) fn namespace(&self) -> &OwnedFd {
         &self.namespace
     }
 
     /// Runs something inside and waits for it.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {

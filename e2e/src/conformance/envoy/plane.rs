@@ -24,20 +24,22 @@ use varka_control_plane::{Config, ControlPlane};
 use varka_identity::{Authority, SpiffeId, SystemRandom, WorkloadKey};
 
 use super::lab::{HUB, Lab, SIDECAR_USER};
-use super::mesh::{Mesh, Workload, fill, pod_name, put};
+use super::mesh::{Mesh, Workload, create, fill, pod_name, put};
 
 /// Name in the control plane's certificate.
-pub(super) const DISCOVERY: &str = "istiod.istio-system.svc";
+pub(crate) const DISCOVERY: &str = "istiod.istio-system.svc";
 /// Of the certificates that are handed out.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(3600);
 /// Guards against waiting for ever.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
-/// What a set of cases runs with.
-#[derive(Debug, Clone)]
-pub(super) struct Setting {
+/// What a mesh is started with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setting {
     /// The registry.
     pub mesh: Mesh,
+    /// Further objects of its namespaces, such as many Services.
+    pub objects: Vec<Value>,
     /// Istio resources, YAML.
     pub resources: String,
     /// Mesh configuration.
@@ -48,13 +50,21 @@ pub(super) struct Setting {
     pub varka: PathBuf,
     /// A real Envoy in our data plane's place.
     pub envoy: Option<PathBuf>,
+    /// Further environment of sidecars.
+    pub environment: Vec<(String, String)>,
+    /// How long sidecars may take until they have everything, instead of [`LIMIT`].
+    pub limit: Option<Duration>,
+    /// One worker in our sidecars, as in Envoy: each has a load balancer of its own.
+    pub single: bool,
 }
 
 /// A mesh that serves.
-pub(super) struct Running {
+pub(crate) struct Running {
     sidecars: Vec<Child>,
     client: Client,
     trust_domain: String,
+    /// What a proxy refused when it started.
+    pub refused: Vec<String>,
 }
 
 /// One proxy in `/debug/syncz`.
@@ -67,16 +77,17 @@ struct Synced {
 
 impl Setting {
     /// The access log of a sidecar.
-    pub(super) fn log(&self, sidecar: &str) -> PathBuf {
+    pub(crate) fn log(&self, sidecar: &str) -> PathBuf {
         self.directory.join(sidecar).join("access.text")
     }
 }
 
 /// Starts everything; returns when each sidecar is ready and has all that there is for it.
-pub(super) async fn start(lab: &Lab, setting: &Setting) -> Result<Running> {
+pub(crate) async fn start(lab: &Lab, setting: &Setting) -> Result<Running> {
     let shared = setting.clone();
     let (client, monitoring) = lab.hub.run(async move { control_plane(&shared).await }).await?;
-    let mut running = Running { sidecars: Vec::new(), client, trust_domain: setting.mesh.trust_domain.clone() };
+    let trust_domain = setting.mesh.trust_domain.clone();
+    let mut running = Running { sidecars: Vec::new(), client, trust_domain, refused: Vec::new() };
     for (name, workload) in &setting.mesh.workloads {
         let directory = setting.directory.join(name);
         let (client, workload_, directory_) = (running.client.clone(), workload.clone(), directory.clone());
@@ -87,10 +98,11 @@ pub(super) async fn start(lab: &Lab, setting: &Setting) -> Result<Running> {
     }
     let ips: Vec<String> = setting.mesh.workloads.values().map(|w| w.ip.clone()).collect();
     let wait = lab.hub.run(async move { in_sync(&ips, monitoring).await });
+    let limit = setting.limit.unwrap_or(LIMIT);
     tokio::select! {
-        result = wait => result?,
+        result = wait => running.refused = result?,
         () = one_ended(&mut running.sidecars) => bail!("a sidecar ended before it was in sync"),
-        () = tokio::time::sleep(LIMIT) => bail!("the sidecars are not in sync after {} s", LIMIT.as_secs()),
+        () = tokio::time::sleep(limit) => bail!("the sidecars are not in sync after {} s", limit.as_secs()),
     }
     Ok(running)
 }
@@ -106,6 +118,9 @@ async fn control_plane(setting: &Setting) -> Result<(Client, SocketAddr)> {
     .await?;
     let client = api.client("conformance");
     fill(&client, &setting.mesh).await?;
+    for object in &setting.objects {
+        create(&client, object.clone()).await?;
+    }
     configure(&client, setting).await?;
     let mut config = Config::new(client.clone(), "istio-system", &setting.mesh.trust_domain);
     config.xds_address = SocketAddr::from((HUB, 15012));
@@ -142,8 +157,10 @@ async fn configure(client: &Client, setting: &Setting) -> Result<()> {
     )
     .await?;
     for object in as_recorded(&setting.resources)? {
-        if let Err(e) = put(client, object).await {
-            eprintln!("{}: not applied: {e:#}", setting.directory.display());
+        match put(client, object).await {
+            Ok(()) => {}
+            Err(e) if setting.single => return Err(e),
+            Err(e) => eprintln!("{}: not applied: {e:#}", setting.directory.display()),
         }
     }
     Ok(())
@@ -168,8 +185,8 @@ fn as_recorded(stream: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Until every sidecar is ready and has what the control plane has for it.
-async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<()> {
+/// Until every sidecar is ready and has what the control plane has for it; what was refused.
+async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<Vec<String>> {
     for ip in ips {
         let readiness = SocketAddr::from((ip.parse::<Ipv4Addr>()?, 15021));
         while get(readiness, "/healthz/ready").await.is_err() {
@@ -181,10 +198,10 @@ async fn in_sync(ips: &[String], monitoring: SocketAddr) -> Result<()> {
         let all: Vec<Synced> = serde_json::from_str(&body).unwrap_or_default();
         let is_synced = |ip: &String| all.iter().any(|s| s.pod == pod_name(ip) && s.synced);
         if ips.iter().all(is_synced) {
-            for refused in all.iter().filter(|s| !s.nacks.is_empty()) {
-                eprintln!("{} refused: {:?}", refused.pod, refused.nacks);
-            }
-            return Ok(());
+            let refused = all.iter().filter(|s| !s.nacks.is_empty());
+            let refused: Vec<_> = refused.map(|s| format!("{} refused: {:?}", s.pod, s.nacks)).collect();
+            refused.iter().for_each(|line| eprintln!("{line}"));
+            return Ok(refused);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -235,10 +252,13 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
         .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--pdeathsig", "KILL"])
         .args(["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"])
         .arg(&setting.varka)
-        .args(["proxy", "sidecar", "--domain", &domain]);
-    if let Some(program) = &setting.envoy {
+        .args(["proxy", if workload.gateway { "router" } else { "sidecar" }, "--domain", &domain]);
+    if setting.single || setting.envoy.is_some() {
         // As it was recorded: each worker has a load balancer of its own.
-        command.args(["--concurrency", "1", "--engine", "envoy", "--envoy"]).arg(program);
+        command.args(["--concurrency", "1"]);
+    }
+    if let Some(program) = &setting.envoy {
+        command.args(["--engine", "envoy", "--envoy"]).arg(program);
     }
     command
         .env("POD_NAME", pod_name(&workload.ip))
@@ -251,6 +271,7 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
         .env("VARKA_TOKEN_FILE", directory.join("token"))
         .env("VARKA_ROOT_CERT_FILE", directory.join("root-cert.pem"))
         .env("VARKA_ACCESS_LOG", setting.log(name))
+        .envs(setting.environment.iter().cloned())
         .env("ISTIO_METAJSON_LABELS", Value::Object(labels.into_iter().collect()).to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -264,8 +285,13 @@ fn spawn(mut command: Command) -> Result<Child> {
 }
 
 impl Running {
+    /// Process ids of the sidecars.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.sidecars.iter().filter_map(Child::id).collect()
+    }
+
     /// Certificate chain and key of a workload, as its sidecar has them, by the control plane's authority.
-    pub(super) async fn identity(&self, workload: &Workload) -> Result<(String, String)> {
+    pub(crate) async fn identity(&self, workload: &Workload) -> Result<(String, String)> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "istio-system");
         let data = secrets.get("istio-ca-secret").await?.data.unwrap_or_default();
         let text = |key: &str| data.get(key).and_then(|v| std::str::from_utf8(&v.0).ok()).unwrap_or_default();
@@ -277,8 +303,22 @@ impl Running {
         Ok((issued.chain.concat(), key.to_pem().as_str().to_owned()))
     }
 
+    /// Applies objects; those that are refused are left out.
+    pub(super) async fn apply(&self, lab: &Lab, objects: Vec<Value>) -> Result<()> {
+        let client = self.client.clone();
+        lab.hub
+            .run(async move {
+                for object in objects {
+                    // A refused one has no route, on either side.
+                    drop(put(&client, object).await);
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// Kills the sidecars: connections that a case left open are not waited for.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         for sidecar in &mut self.sidecars {
             let _ = sidecar.kill().await;
         }

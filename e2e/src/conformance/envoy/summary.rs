@@ -177,7 +177,7 @@ fn one(case: &Case, o: &Observation) -> Value {
 }
 
 /// Closed without a byte of an answer: reset, end and broken TLS race with each other, so they count as one.
-fn end(o: &Observation) -> Value {
+pub(super) fn end(o: &Observation) -> Value {
     let nothing = o.parts.status.is_none() && !o.parts.partial;
     match (o.answer.end, o.answer.failure) {
         (Some("eof"), _) | (_, Some(Failure::Closed)) if nothing => "closed-without-response".into(),

@@ -165,7 +165,7 @@ pub(super) fn check(types: &Types, ty: &Type, value: &Value, path: &mut Vec<Step
 }
 
 /// The paths that an object holds.
-pub(super) fn field_set(types: &Types, ty: &Type, value: &Value) -> Set {
+pub fn field_set(types: &Types, ty: &Type, value: &Value) -> Set {
     let mut set = Set::default();
     collect(types, ty, value, &mut Vec::new(), &mut set);
     set

@@ -1,4 +1,5 @@
-use super::super::{Limits, Store};
+use super::super::Store;
+use super::super::tests::forever;
 use super::{Line, Source};
 
 fn source(pod: &str) -> Source {
@@ -18,7 +19,7 @@ fn texts(store: &Store, pod: Option<&str>, start: u64, end: u64, limit: usize) -
 fn lines_are_found_by_container_and_time_also_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..2 {
-        let store = Store::open(directory.path(), Limits::default()).unwrap();
+        let store = Store::open(directory.path(), forever()).unwrap();
         if round == 0 {
             for l in [line("web", 10, "a"), line("was", 15, "b"), line("web", 20, "c"), line("web", 20, "d")] {
                 assert!(store.logs().append(l));
@@ -37,7 +38,7 @@ fn lines_are_found_by_container_and_time_also_after_a_restart() {
 #[test]
 fn long_lines_are_cut_between_characters() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     store.logs().append(line("web", 1, &"é".repeat(super::LONGEST)));
     let found = texts(&store, None, 0, 9, 9);
     assert_eq!(found[0].len(), super::LONGEST);

@@ -3,60 +3,43 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use varka_promql::{Label, Labels};
+
 use super::Series;
 
-/// A series' name (`__name__`) and labels, by name, without empty values. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
-
-impl Labels {
-    /// In any order; of a name that comes twice the last value holds.
-    pub fn new(pairs: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Self {
-        let sorted: BTreeMap<_, _> = pairs.into_iter().collect();
-        Self(sorted.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+/// As they are written in the file: each name and value behind its length.
+pub(super) fn to_bytes(labels: &Labels) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in labels.iter().flat_map(|label| [&label.name, &label.value]) {
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(part.as_bytes());
     }
-
-    /// A label's value.
-    pub fn get(&self, name: &str) -> Option<&Arc<str>> {
-        let at = self.0.binary_search_by(|(found, _)| (**found).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| value)
-    }
-
-    /// Names and values, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
-        self.0.iter()
-    }
-
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for part in self.0.iter().flat_map(|(name, value)| [name, value]) {
-            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        bytes
-    }
-
-    /// `None`: these bytes are no labels.
-    pub(super) fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
-        let mut take = || -> Option<Arc<str>> {
-            let (length, rest) = bytes.split_first_chunk()?;
-            let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length).try_into().ok()?)?;
-            bytes = rest;
-            std::str::from_utf8(text).ok().map(Arc::from)
-        };
-        let mut pairs = Vec::new();
-        while let Some(name) = take() {
-            pairs.push((name, take()?));
-        }
-        bytes.is_empty().then(|| Self::new(pairs))
-    }
+    bytes
 }
+
+/// `None`: these bytes are no labels.
+pub(super) fn from_bytes(mut bytes: &[u8]) -> Option<Labels> {
+    let mut take = || -> Option<Arc<str>> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length).try_into().ok()?)?;
+        bytes = rest;
+        std::str::from_utf8(text).ok().map(Arc::from)
+    };
+    let mut pairs = Vec::new();
+    while let Some(name) = take() {
+        pairs.push((name, take()?));
+    }
+    bytes.is_empty().then(|| pairs.into_iter().collect())
+}
+
+/// The series that have a label, by its value.
+type Values = BTreeMap<Arc<str>, Vec<Arc<Series>>>;
 
 /// Series by their labels.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     all: HashMap<Labels, Arc<Series>>,
-    by_label: HashMap<Arc<str>, BTreeMap<Arc<str>, Vec<Arc<Series>>>>,
+    by_label: HashMap<Arc<str>, Values>,
     /// Not in the file yet.
     new: Vec<Arc<Series>>,
     next: u64,
@@ -77,7 +60,7 @@ impl Index {
     }
 
     pub(super) fn insert(&mut self, series: Arc<Series>) {
-        for (name, value) in series.labels.iter() {
+        for Label { name, value } in series.labels.iter() {
             let values = self.by_label.entry(Arc::clone(name)).or_default();
             values.entry(Arc::clone(value)).or_default().push(Arc::clone(&series));
         }
@@ -100,7 +83,7 @@ impl Index {
         let ids: HashSet<u64> = gone.iter().map(|series| series.id).collect();
         for series in gone {
             self.all.remove(&series.labels);
-            for (name, value) in series.labels.iter() {
+            for Label { name, value } in series.labels.iter() {
                 let Some(values) = self.by_label.get_mut(name) else { continue };
                 if let Some(list) = values.get_mut(value) {
                     list.retain(|series| !ids.contains(&series.id));
@@ -126,9 +109,11 @@ impl Index {
             None => Box::new(std::iter::empty()),
             Some(lists) => match lists.into_iter().min_by_key(|list| list.len()) {
                 None => Box::new(self.all.values()),
-                Some(shortest) => Box::new(shortest.iter().filter(|series| {
-                    equal.iter().all(|(name, value)| series.labels.get(name).is_some_and(|found| **found == **value))
-                })),
+                Some(shortest) => Box::new(
+                    shortest
+                        .iter()
+                        .filter(|series| equal.iter().all(|(name, value)| series.labels.get(name) == *value)),
+                ),
             },
         }
     }

@@ -1,5 +1,5 @@
-use super::super::tests::labels;
-use super::super::{Limits, Store};
+use super::super::Store;
+use super::super::tests::{forever, labels};
 use super::{HEARTBEAT, Sample};
 
 fn sample(at: i64, value: f64) -> Sample {
@@ -9,7 +9,7 @@ fn sample(at: i64, value: f64) -> Sample {
 #[test]
 fn a_value_that_does_not_change_is_kept_now_and_then() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     let series = store.metrics().series(&labels(&[("__name__", "idle")])).unwrap();
     for second in 0..=60 {
         store.metrics().append(&series, sample(second * 1000, if second < 50 { 7.0 } else { 8.0 }));
@@ -24,12 +24,12 @@ fn a_value_that_does_not_change_is_kept_now_and_then() {
 #[test]
 fn series_are_found_by_labels() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     for (name, app, version) in [("a", "web", "v1"), ("a", "web", "v2"), ("a", "was", "v1"), ("b", "web", "")] {
         store.metrics().series(&labels(&[("__name__", name), ("app", app), ("version", version)])).unwrap();
     }
     let names = |equal: &[(&str, &str)], version: Option<&str>| {
-        let keep = |l: &super::Labels| version.is_none_or(|v| l.get("version").map_or("", |f| f) == v);
+        let keep = |l: &super::Labels| version.is_none_or(|v| l.get("version") == v);
         store.metrics().select(equal, keep).len()
     };
     assert_eq!(names(&[], None), 4);
@@ -44,7 +44,7 @@ fn series_are_found_by_labels() {
 #[test]
 fn what_is_partly_written_is_read_once() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     let series = store.metrics().series(&labels(&[("__name__", "x")])).unwrap();
     let mut expected = Vec::new();
     for round in 0..40 {

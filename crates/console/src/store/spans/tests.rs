@@ -1,6 +1,7 @@
 use varka_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status, Value};
 
-use super::super::{Limits, Store};
+use super::super::Store;
+use super::super::tests::forever;
 use super::{Operation, Search};
 
 fn span(trace: u8, id: u8, name: &str, start_us: u64, duration_us: u64, attributes: Vec<KeyValue>) -> Span {
@@ -76,11 +77,11 @@ fn check(store: &Store) {
 fn traces_are_found_before_and_after_they_are_written_and_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(directory.path(), Limits::default()).unwrap();
+        let store = Store::open(directory.path(), forever()).unwrap();
         fill(&store);
         check(&store);
     }
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     check(&store);
     fill(&store);
     check(&store);
@@ -89,7 +90,7 @@ fn traces_are_found_before_and_after_they_are_written_and_after_a_restart() {
 #[test]
 fn what_is_no_span_is_dropped_and_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
     let short = Span { trace_id: vec![1; 8], ..span(1, 1, "x", 1, 1, vec![]) };
     let nobody = Span { span_id: vec![0; 8], ..span(1, 1, "x", 1, 1, vec![]) };
     let huge = span(1, 1, &"x".repeat(super::LONGEST), 1, 1, vec![]);

@@ -211,3 +211,29 @@ fn labels_are_the_api_servers_word() {
     let third = next(&second, vec![pod("bank")]);
     assert!(!view.advance(third, now()));
 }
+
+#[test]
+fn whose_an_address_is_is_told_to_who_asks_and_to_nobody_else() {
+    let pod = |ip: &str| {
+        object(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},
+            "spec": {"containers": []}, "status": {"podIP": ip, "phase": "Running"},
+        }))
+    };
+    let first = Arc::new(published(vec![service("a"), pod("10.0.0.2")]));
+    for kind in [ProxyKind::Sidecar, ProxyKind::Router] {
+        let mut view = view(kind, &first);
+        assert!(!fill(&mut view).iter().any(|name| name.kind == ResourceType::Workload), "nobody is given all of them");
+        let asked = |ip: &str| ResourceName { kind: ResourceType::Workload, name: format!("/{ip}").into() };
+        assert!(view.entry(&asked("10.0.0.2"), now()).body.is_some());
+        assert!(view.entry(&asked("10.0.0.3"), now()).body.is_none());
+        view.take_findings();
+        let second = next(&first, vec![pod("10.0.0.3")]);
+        assert!(view.advance(Arc::clone(&second), now()));
+        assert!(view.take_findings().1 <= 2, "more was compiled than what has the addresses");
+        assert!(view.entry(&asked("10.0.0.2"), now()).body.is_none());
+        assert!(view.entry(&asked("10.0.0.3"), now()).body.is_some());
+        let third = next(&second, vec![pod("10.0.0.3")]);
+        assert!(!view.advance(third, now()), "a change that changes nothing is none");
+    }
+}

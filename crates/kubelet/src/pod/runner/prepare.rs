@@ -95,7 +95,9 @@ impl Runner {
         let place = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
         binds.push(Bind { source: last_words.clone(), target: place.into(), read_only: false });
         binds.extend(volumes.binds(container, &environment).map_err(|error| config(&error))?);
-        let args: Vec<String> = image.command_line(container).iter().map(|arg| expand(arg, &environment)).collect();
+        let args = image.command_line(container);
+        let args: Result<Vec<String>, _> = args.iter().map(|arg| expand(arg, &environment)).collect();
+        let args = args.map_err(|error| config(&format!("an argument: {error}")))?;
         if args.is_empty() {
             return Err(config(&format!(
                 "image \"{reference}\" has no entry point, and the container gives no command"

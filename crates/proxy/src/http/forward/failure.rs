@@ -18,8 +18,8 @@ pub(super) enum Failure {
     PerTry,
     /// The request took too long.
     Route,
-    /// Nothing moved for too long.
-    Idle,
+    /// Nothing moved for too long; `complete`: of the request nothing was missing.
+    Idle { complete: bool },
     /// The client took too long to send its request.
     Receiving,
     /// The body is larger than the route allows.
@@ -39,7 +39,7 @@ pub(super) fn halt(failure: Failure, retried: bool) -> Halt {
         }
         Failure::PerTry => LocalReply::per_try_timeout().into(),
         Failure::Route => LocalReply::route_timeout().into(),
-        Failure::Idle => LocalReply::stream_idle_timeout(true).into(),
+        Failure::Idle { complete } => LocalReply::stream_idle_timeout(complete).into(),
         Failure::Receiving => LocalReply::request_timeout().into(),
         Failure::TooLarge => LocalReply::request_payload_too_large().into(),
         Failure::Malformed => LocalReply::bad_request(HeadError::Codec.details()).into(),
@@ -52,7 +52,7 @@ impl From<Expired> for Failure {
         match which {
             Expired::Route => Self::Route,
             Expired::PerTry => Self::PerTry,
-            Expired::Idle => Self::Idle,
+            Expired::Idle { complete } => Self::Idle { complete },
             Expired::Receiving => Self::Receiving,
         }
     }

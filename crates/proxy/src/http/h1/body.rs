@@ -1,7 +1,6 @@
 //! HTTP/1 bodies: from bytes to frames and back.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::message::Framing;
 use crate::pump::{Broken, Frame, OutBuf};
@@ -13,7 +12,7 @@ const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Where in a body the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub enum Decoder {
     /// So many bytes are left.
     Length(u64),
     /// Before a chunk-size line.
@@ -31,7 +30,8 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// Before the first byte of a body.
+    pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::None => Self::Done,
             Framing::Length(n) => Self::Length(n),
@@ -40,12 +40,13 @@ impl Decoder {
         }
     }
 
-    pub(super) fn is_done(self) -> bool {
+    /// Whether the end was given out.
+    pub fn is_done(self) -> bool {
         self == Self::Done
     }
 
     /// The next frame in `buf`; `None`: more bytes are needed.
-    pub(super) fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, Broken> {
+    pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, Broken> {
         loop {
             match *self {
                 Self::Done => return Ok(Some(Frame::End)),
@@ -79,20 +80,18 @@ impl Decoder {
                     _ => return Err(Broken::Protocol),
                 },
                 Self::Trailers => {
-                    let Some(trailers) = trailers(buf)? else { return Ok(None) };
+                    if !trailers(buf)? {
+                        return Ok(None);
+                    }
                     *self = Self::Done;
-                    return Ok(Some(if trailers.is_empty() {
-                        Frame::End
-                    } else {
-                        Frame::Trailers(Box::new(trailers))
-                    }));
+                    return Ok(Some(Frame::End));
                 }
             }
         }
     }
 
     /// The connection ended: is that the end of the body?
-    pub(super) fn eof(&mut self) -> Result<Frame, Broken> {
+    pub fn eof(&mut self) -> Result<Frame, Broken> {
         match self {
             Self::UntilClose | Self::Done => {
                 *self = Self::Done;
@@ -120,7 +119,9 @@ fn chunk_size(buf: &mut BytesMut) -> Result<Option<u64>, Broken> {
     let line = line.strip_suffix(b"\r\n").ok_or(Broken::Protocol)?;
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let (size, extension) = line.split_at_checked(digits).ok_or(Broken::Protocol)?;
-    let extension_ok = match extension.trim_ascii_start() {
+    // Space and tab may stand there, and no other white space: a bare CR is a line end to some parsers.
+    let space = extension.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let extension_ok = match extension.get(space..).unwrap_or_default() {
         [] => true,
         [b';', rest @ ..] => rest.iter().all(|b| *b == b'\t' || (0x20..0x7f).contains(b) || *b >= 0x80),
         _ => false,
@@ -132,43 +133,36 @@ fn chunk_size(buf: &mut BytesMut) -> Result<Option<u64>, Broken> {
     u64::from_str_radix(text, 16).map(Some).map_err(|_| Broken::Protocol)
 }
 
-fn trailers(buf: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
-    let mut headers = HeaderMap::new();
+/// Whether the trailers are complete: they are read and go no further, since no configuration enables those of HTTP/1.
+fn trailers(buf: &mut BytesMut) -> Result<bool, Broken> {
     if let Some(b"\r\n") = buf.get(..2) {
         buf.advance(2);
-        return Ok(Some(headers));
+        return Ok(true);
     }
-    let end = memchr::memmem::find(buf, b"\r\n\r\n");
-    match end {
+    // Only CRLF ends a line, as in the chunks before; where a lone LF did, others would read on.
+    let mut ends = memchr::memchr_iter(b'\n', buf);
+    if ends.any(|at| at.checked_sub(1).and_then(|before| buf.get(before)) != Some(&b'\r')) {
+        return Err(Broken::Protocol);
+    }
+    match memchr::memmem::find(buf, b"\r\n\r\n") {
         None if buf.len() > MAX_TRAILERS => Err(Broken::Protocol),
-        None => Ok(None),
+        None => Ok(false),
         Some(end) => {
             let lines = buf.split_to(end + 4);
             let mut room = [httparse::EMPTY_HEADER; 32];
-            let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(&lines, &mut room) else {
-                return Err(Broken::Protocol);
-            };
-            for h in parsed.iter() {
-                let (Ok(name), Ok(value)) = (h.name.parse::<HeaderName>(), HeaderValue::from_bytes(h.value)) else {
-                    return Err(Broken::Protocol);
-                };
-                // Framing and routing cannot change after the fact (RFC 9110 6.5.1).
-                let late = matches!(
-                    name.as_str(),
-                    "content-length" | "transfer-encoding" | "host" | "connection" | "te" | "trailer"
-                );
-                if !late {
-                    headers.append(name, value);
-                }
+            match httparse::parse_headers(&lines, &mut room) {
+                // An empty line that ends in a bare LF is the end for some parsers and none for others: what follows would be a
+                // message to them.
+                Ok(httparse::Status::Complete((length, _))) if length == lines.len() => Ok(true),
+                _ => Err(Broken::Protocol),
             }
-            Ok(Some(headers))
         }
     }
 }
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoder {
+pub(crate) enum Encoder {
     /// So many bytes are still to be written.
     Length(u64),
     /// In chunks.
@@ -181,7 +175,7 @@ pub(super) enum Encoder {
 
 impl Encoder {
     /// Queues a frame. A body longer than its announced length is cut and reported.
-    pub(super) fn encode(&mut self, frame: Frame, out: &mut OutBuf) -> Result<(), Broken> {
+    pub(crate) fn encode(&mut self, frame: Frame, out: &mut OutBuf) -> Result<(), Broken> {
         match (frame, *self) {
             (Frame::Data(data), Self::Length(left)) => {
                 let n = data.len() as u64;
@@ -199,15 +193,8 @@ impl Encoder {
             }
             // Responses to HEAD and the like: what the peer sends beyond the head is dropped.
             (Frame::Data(_), Self::Done) => {}
-            (Frame::Trailers(trailers), Self::Chunked) => {
-                out.tail().put_slice(b"0\r\n");
-                for (name, value) in trailers.iter() {
-                    super::encode::line(out.tail(), name.as_str().as_bytes(), value.as_bytes());
-                }
-                out.tail().put_slice(b"\r\n");
-                *self = Self::Done;
-            }
-            (Frame::End, Self::Chunked) => {
+            // HTTP/2's trailers end here: no configuration enables those of HTTP/1.
+            (Frame::End | Frame::Trailers(_), Self::Chunked) => {
                 out.tail().put_slice(b"0\r\n\r\n");
                 *self = Self::Done;
             }

@@ -17,7 +17,7 @@ pub(super) fn line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// Writes a request head, and says how its body is to be written. `end`: there is no body.
-pub(super) fn request(out: &mut BytesMut, head: &RequestHead, end: bool) -> Encoder {
+pub(crate) fn request(out: &mut BytesMut, head: &RequestHead, end: bool) -> Encoder {
     out.reserve(512);
     out.put_slice(head.method.as_str().as_bytes());
     out.put_slice(b" ");
@@ -34,7 +34,7 @@ pub(super) fn request(out: &mut BytesMut, head: &RequestHead, end: bool) -> Enco
         Encoder::Raw
     } else if end {
         // An explicit zero for methods that usually carry a body, as Envoy writes it.
-        if length.is_none() && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
+        if length.is_none() && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE) {
             line(out, b"content-length", b"0");
         }
         Encoder::Done
@@ -50,7 +50,7 @@ pub(super) fn request(out: &mut BytesMut, head: &RequestHead, end: bool) -> Enco
 
 /// What a response answers, as far as its form depends on it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answering {
+pub(crate) struct Answering {
     /// HEAD: no body whatever the head says.
     pub head: bool,
     /// CONNECT.
@@ -62,7 +62,7 @@ pub(super) struct Answering {
 }
 
 /// Writes a response head. Gives back how its body is written and whether the connection can stay open.
-pub(super) fn response(out: &mut BytesMut, head: &ResponseHead, end: bool, to: Answering) -> (Encoder, bool) {
+pub(crate) fn response(out: &mut BytesMut, head: &ResponseHead, end: bool, to: Answering) -> (Encoder, bool) {
     out.reserve(512);
     out.put_slice(b"HTTP/1.1 ");
     let digits = [100, 10, 1].map(|p| b'0' + u8::try_from(head.status / p % 10).unwrap_or(0));

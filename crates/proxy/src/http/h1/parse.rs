@@ -9,7 +9,7 @@ use crate::http::message::{Ascii, Framing, RequestHead, ResponseHead};
 
 /// What a peer's head may be at most.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Bytes of a head.
     pub bytes: usize,
     /// Header lines.
@@ -27,7 +27,7 @@ impl Default for Limits {
 
 /// Why a request head is refused; the connection ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadError {
+pub enum HeadError {
     /// It is not HTTP/1.
     Codec,
     /// It has both Content-Length and Transfer-Encoding.
@@ -42,13 +42,27 @@ pub(crate) enum HeadError {
     LowVersion,
     /// It names a header in `Connection` that must not be taken out.
     Connection,
+    /// A value has a byte that must not be there.
+    Characters,
+    /// Host has one.
+    Authority,
+    /// The target does not fit the method.
+    Target,
+    /// The target is an address that is not HTTP's.
+    Scheme,
 }
 
 impl HeadError {
     /// Status of the answer.
-    pub(crate) fn status(self) -> u16 {
+    pub fn status(self) -> u16 {
         match self {
-            Self::Codec | Self::LengthAndChunked | Self::Connection => 400,
+            Self::Codec
+            | Self::LengthAndChunked
+            | Self::Connection
+            | Self::Characters
+            | Self::Authority
+            | Self::Target
+            | Self::Scheme => 400,
             Self::TransferEncoding => 501,
             Self::TooLarge | Self::TooManyLines => 431,
             Self::LowVersion => 426,
@@ -56,7 +70,7 @@ impl HeadError {
     }
 
     /// Envoy's response code details.
-    pub(crate) fn details(self) -> &'static str {
+    pub fn details(self) -> &'static str {
         match self {
             Self::Codec => "http1.codec_error",
             Self::LengthAndChunked => "http1.content_length_and_chunked_not_allowed",
@@ -65,13 +79,17 @@ impl HeadError {
             Self::TooManyLines => "http1.too_many_headers",
             Self::LowVersion => "low_version",
             Self::Connection => "http1.connection_header_rejected",
+            Self::Characters => "http1.invalid_characters",
+            Self::Authority => "http.invalid_authority",
+            Self::Target => "http1.invalid_url",
+            Self::Scheme => "http1.invalid_scheme",
         }
     }
 }
 
 /// What a head says about the rest of its message and connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// How the body ends.
     pub framing: Framing,
     /// Whether another message may follow on the connection.
@@ -134,7 +152,7 @@ fn head_len(buf: &[u8], from: &mut usize) -> Option<usize> {
 }
 
 /// Takes a request head off the front of `buf`. `None`: more bytes are needed.
-pub(crate) fn request(
+pub fn request(
     buf: &mut BytesMut,
     scanned: &mut usize,
     limits: &Limits,
@@ -201,9 +219,16 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
         return Err(HeadError::Codec);
     }
     let target = Ascii::new(line.slice_ref(target)).ok_or(HeadError::Codec)?;
+    let (of_server, path) = (target.as_str() == "*", target.as_str().starts_with('/'));
+    if (of_server && head.method != Method::OPTIONS) || (path && head.method == Method::CONNECT) {
+        return Err(HeadError::Target);
+    }
     if head.method == Method::CONNECT {
+        if !is_authority(target.as_str().as_bytes()) {
+            return Err(HeadError::Codec);
+        }
         head.authority = target;
-    } else if target.as_str().starts_with('/') || target.as_str() == "*" {
+    } else if path || of_server {
         head.path = target;
     } else {
         absolute_form(target.as_str(), head)?;
@@ -211,15 +236,21 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
     Ok(())
 }
 
+/// What Host and the authority of a target may hold, in whatever form they come: no other parser then finds a path in it. `user@` is
+/// refused although the grammar has it: what reads as the host would not be it.
+fn is_authority(text: &[u8]) -> bool {
+    text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b))
+}
+
 /// `GET http://host/path`: the authority in the target wins over Host.
 fn absolute_form(target: &str, head: &mut RequestHead) -> Result<(), HeadError> {
     let (scheme, rest) = target.split_once("://").ok_or(HeadError::Codec)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(HeadError::Codec);
+        return Err(HeadError::Scheme);
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).ok_or(HeadError::Codec)?;
-    if authority.is_empty() || authority.contains('@') {
+    if authority.is_empty() || !is_authority(authority.as_bytes()) {
         return Err(HeadError::Codec);
     }
     head.authority = authority.into();
@@ -257,6 +288,7 @@ fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap, of_request: 
     let parsed: &[httparse::Header<'_>] = match httparse::parse_headers(lines, room) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyLines),
+        Err(httparse::Error::HeaderValue) => return Err(HeadError::Characters),
         Ok(httparse::Status::Partial) | Err(_) => return Err(HeadError::Codec),
     };
     if parsed.len() > max {
@@ -284,7 +316,7 @@ fn header_lines(lines: &Bytes, max: usize, headers: &mut HeaderMap, of_request: 
             continue;
         }
         let name = HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| HeadError::Codec)?;
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::Codec)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::Characters)?;
         headers.try_append(name, value).map_err(|_| HeadError::TooManyLines)?;
     }
     Ok(control)
@@ -374,9 +406,8 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
         return Err(HeadError::Connection);
     }
     if let Some(host) = &control.host {
-        let bad = |b: &u8| !(0x21..0x7f).contains(b) || matches!(b, b'/' | b'?' | b'#' | b'@' | b'\\');
-        if host.iter().any(bad) {
-            return Err(HeadError::Codec);
+        if !is_authority(host) {
+            return Err(HeadError::Authority);
         }
         if head.authority.as_str().is_empty() {
             head.authority = Ascii::new(host.clone()).ok_or(HeadError::Codec)?;
@@ -393,7 +424,7 @@ fn finish_request(head: &mut RequestHead, control: &Control) -> Result<Shape, He
 }
 
 /// Takes a response head off the front of `buf`. `None`: more bytes are needed. `no_body`: it answers HEAD.
-pub(crate) fn response(
+pub fn response(
     buf: &mut BytesMut,
     scanned: &mut usize,
     limits: &Limits,

@@ -1,11 +1,11 @@
 //! One request on an HTTP/2 connection from a client.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{COOKIE, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 
 use super::{Inbound, Outbound, forbid_connection_headers};
@@ -18,6 +18,27 @@ pub(crate) struct ServerStream {
     inbound: Inbound,
     respond: SendResponse<Bytes>,
     outbound: Option<Outbound>,
+}
+
+/// Why a request is not served although h2 found nothing wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// More fields than allowed.
+    TooManyFields,
+    /// It says a thing twice, or what must not be said (RFC 9113 8.1.1, 8.3.1).
+    Message,
+}
+
+/// What is wrong with a head. `most`: fields that it may have, pseudo-headers among them, as Envoy counts.
+pub(crate) fn malformed(request: &Request<RecvStream>, most: usize) -> Option<Malformed> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let pseudo = [uri.scheme().is_some(), uri.authority().is_some(), uri.path_and_query().is_some()];
+    if headers.len() + 1 + pseudo.into_iter().filter(|is| *is).count() > most {
+        return Some(Malformed::TooManyFields);
+    }
+    let user = uri.authority().is_some_and(|a| a.as_str().contains('@'));
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    (user || lengths > 1).then_some(Malformed::Message)
 }
 
 impl ServerStream {
@@ -72,6 +93,16 @@ impl ServerStream {
             Some(outbound) => outbound.stream.poll_reset(cx).map(|_| ()),
             None => self.respond.poll_reset(cx).map(|_| ()),
         }
+    }
+
+    /// Whether the client has reset the stream, and not gone away.
+    pub(crate) fn was_reset(&mut self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let told = match &mut self.outbound {
+            Some(outbound) => outbound.stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        matches!(told, Poll::Ready(Ok(_)))
     }
 
     /// Ends the stream before its time.

@@ -24,6 +24,16 @@ fn both_versions() {
     }
 }
 
+#[test]
+fn a_header_is_so_long_at_most() {
+    let line = |length: usize| [&b"PROXY TCP4 "[..], &vec![b'1'; length - 11]].concat();
+    assert_eq!(parse(&line(106)), Header::Partial);
+    assert_eq!(parse(&line(107)), Header::Malformed);
+    let announced = |length: u16| [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &length.to_be_bytes()].concat();
+    assert_eq!(parse(&announced(4000)), Header::Partial);
+    assert_eq!(parse(&announced(5000)), Header::Malformed);
+}
+
 proptest! {
     #[test]
     fn any_bytes_never_crash(bytes in prop::collection::vec(any::<u8>(), 0..60)) {

@@ -249,12 +249,12 @@ impl SeriesKey {
     }
 
     /// How it was secured.
-    pub(super) fn security(&self) -> SecurityPolicy {
+    pub(crate) fn security(&self) -> SecurityPolicy {
         self.security
     }
 
     /// Labels from `reporter` to `destination_cluster`, in Istio's order.
-    pub(super) fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         let (s, d) = (&self.source, &self.destination);
         let reporter = match self.reporter {
             Reporter::Source => "source",

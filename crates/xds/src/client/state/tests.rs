@@ -1,6 +1,6 @@
 //! Names that are asked for: answers by alias, absence, limits, and what a new stream says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::*;
 use crate::client::waiting::MAX_NAMES;
 use crate::tests::fixture;
 
-/// What the sink was told, and the names that it says were used.
+/// What the sink was told, and when it says that names were used.
 #[derive(Default)]
 struct Told {
     updates: Vec<Update>,
-    used: BTreeSet<Str>,
+    used: BTreeMap<Str, u64>,
 }
 
 impl Sink for Told {
@@ -28,8 +28,8 @@ impl Sink for Told {
 
     fn synced(&mut self, _: ResourceType) {}
 
-    fn was_used(&mut self, _: ResourceType, name: &Str) -> bool {
-        self.used.remove(name)
+    fn last_use(&self, _: ResourceType, name: &Str) -> u64 {
+        self.used.get(name).copied().unwrap_or_default()
     }
 }
 
@@ -131,7 +131,11 @@ fn so_many_absent_names_are_kept_and_those_in_use_longest() {
         assert_eq!(answer.try_recv(), Ok(Answer::Absent));
         assert_eq!(asking.last().removed, Vec::<Str>::new());
     }
-    asking.sink.used = [0, 2].map(|n| name(n).into()).into();
+    // Used in the order in which they were asked for, but for two of the first, which are in use still.
+    asking.sink.used = (0..MAX_UNBOUNDED).map(|n| (name(n).into(), n.try_into().unwrap())).collect();
+    for recent in [&name(0), &name(2), "80/x.example.com"] {
+        asking.sink.used.insert(recent.into(), u64::MAX);
+    }
     // A name that only a wildcard finds is one of them.
     let (_, _answer) = asking.ask(ResourceType::VirtualHost, "80/x.example.com");
     let wildcard = envelope("80/x.example.com", &virtual_host("*.example.com:80", &["*.example.com"]));

@@ -2,6 +2,7 @@
 //! shrinking the bytes shrinks the value. Only what two proxies could not tell apart anyway is kept in one form.
 
 mod security;
+mod workload;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,11 +33,12 @@ pub(crate) fn generated<T: std::fmt::Debug>(make: fn(&mut Gen) -> T) -> impl Str
 
 /// A resource of any type.
 pub(crate) fn resource(g: &mut Gen) -> Resource {
-    match g.pick(5) {
+    match g.pick(6) {
         0 => Resource::Listener(Arc::new(listener(g))),
         1 => Resource::Route(Arc::new(routes(g))),
         2 => Resource::Cluster(Arc::new(cluster(g))),
         3 => Resource::Endpoints(Arc::new(assignment(g))),
+        4 => workload::workload(g),
         _ => Resource::Secret(Arc::new(secret(g))),
     }
 }

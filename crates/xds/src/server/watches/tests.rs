@@ -20,6 +20,7 @@ type Held = BTreeMap<(ResourceType, Str), Str>;
 struct Table {
     resources: Held,
     state: u64,
+    on_demand: bool,
 }
 
 impl Session for Table {
@@ -40,6 +41,10 @@ impl Session for Table {
         found
             .map(|((_, name), version)| Versioned { name: name.clone(), version: version.clone(), body: Bytes::new() })
             .collect()
+    }
+
+    fn is_on_demand(&self) -> bool {
+        self.on_demand
     }
 
     fn acked(&mut self, _: ResourceType, _: &str) {}
@@ -248,5 +253,35 @@ proptest! {
                 prop_assert_eq!(kinds.len(), world.proxy.unanswered.len());
             }
         }
+    }
+}
+
+/// Clusters that change faster than a proxy takes them hold up no request of one that asks: it waits for its listener alone.
+#[test]
+fn what_is_asked_for_on_demand_is_answered_however_often_other_types_change() {
+    for (on_demand, answered) in [(true, true), (false, false)] {
+        let mut world = World::new(Variant::Delta);
+        world.table.on_demand = on_demand;
+        world.serve();
+        world.answer();
+        world.step(&Step::Set(0, 0, 0));
+        let clusters = TYPES.iter().position(|kind| *kind == ResourceType::Cluster).unwrap();
+        let clusters = u8::try_from(clusters).unwrap();
+        let wanted: Str = "10.96.0.1_8080".into();
+        world.table.resources.insert((ResourceType::Listener, wanted.clone()), "1".into());
+        world.step(&Step::Set(clusters, 0, 0));
+        world.serve();
+        world.request(ResourceType::Listener, "", std::slice::from_ref(&wanted), &[]);
+        for version in 1..100 {
+            // It changed again before the last one was answered.
+            world.step(&Step::Set(clusters, 0, version));
+            let before = std::mem::take(&mut world.proxy.unanswered);
+            world.serve();
+            for (kind, nonce) in before {
+                world.request(kind, &nonce, &[], &[]);
+            }
+            world.serve();
+        }
+        assert_eq!(world.proxy.held.contains_key(&(ResourceType::Listener, wanted)), answered, "{on_demand}");
     }
 }

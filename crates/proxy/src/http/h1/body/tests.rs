@@ -26,20 +26,55 @@ fn decode(framing: Framing, wire: &[u8], step: usize) -> Result<(Vec<u8>, bool, 
 }
 
 #[test]
-fn chunked_with_trailers_and_a_next_message() {
+fn trailers_are_read_and_go_no_further() {
     let wire = b"3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nx-sum: 1\r\n\r\nGET /";
     for step in 1..20 {
-        assert_eq!(decode(Framing::Chunked, wire, step), Ok((b"abcd".to_vec(), true, b"GET /".to_vec())));
+        assert_eq!(decode(Framing::Chunked, wire, step), Ok((b"abcd".to_vec(), false, b"GET /".to_vec())));
     }
 }
 
 #[test]
+fn trailers_of_http2_are_not_written() {
+    let mut out = OutBuf::default();
+    let trailers = http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+    assert_eq!(Encoder::Chunked.encode(Frame::Trailers(Box::new(trailers)), &mut out), Ok(()));
+    assert_eq!(out.tail().as_ref(), b"0\r\n\r\n");
+}
+
+#[test]
 fn bad_chunks_are_refused() {
-    for wire in
-        [&b"g\r\n"[..], b"3\nabc\r\n", b"3\r\nabcX\r\n", b"-1\r\n", b"ffffffffffffffff\r\n", b"3 x\r\nabc\r\n", b"\r\n"]
-    {
+    let smuggled: [&[u8]; 2] =
+        [b"0\r\n\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n", b"0\r\na: b\n\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n"];
+    let chunks = [
+        &b"g\r\n"[..],
+        b"3\nabc\r\n",
+        b"3\r\nabcX\r\n",
+        b"-1\r\n",
+        b"ffffffffffffffff\r\n",
+        b"3 x\r\nabc\r\n",
+        b"3\r\r\nabc\r\n",
+        b"3\x0c\r\nabc\r\n",
+        b"\r\n",
+    ];
+    for wire in chunks.into_iter().chain(smuggled) {
         assert_eq!(decode(Framing::Chunked, wire, 64), Err(Broken::Protocol), "{}", String::from_utf8_lossy(wire));
     }
+}
+
+#[test]
+fn size_lines_and_trailers_are_so_long_at_most() {
+    let size = |length: usize| [&b"3;"[..], &vec![b'x'; length - 2]].concat();
+    assert_eq!(decode(Framing::Chunked, &size(4096), 4096), Err(Broken::Closed));
+    assert_eq!(decode(Framing::Chunked, &size(4097), 4097), Err(Broken::Protocol));
+    let trailers = |length: usize| [&b"0\r\nx: "[..], &vec![b'x'; length - 3]].concat();
+    assert_eq!(decode(Framing::Chunked, &trailers(16 * 1024), 1 << 20), Err(Broken::Closed));
+    assert_eq!(decode(Framing::Chunked, &trailers(16 * 1024 + 1), 1 << 20), Err(Broken::Protocol));
+}
+
+#[test]
+fn only_crlf_ends_a_trailer() {
+    assert_eq!(decode(Framing::Chunked, b"0\r\nx: 1\n\r\n", 100), Err(Broken::Protocol));
+    assert_eq!(decode(Framing::Chunked, b"0\r\nx: 1\r\n\n", 100), Err(Broken::Protocol));
 }
 
 #[test]

@@ -28,7 +28,9 @@ fn the_target_wins_over_host() {
 
 #[test]
 fn refused_shapes() {
-    let cases: [(&[u8], HeadError); 14] = [
+    let cases: [(&[u8], HeadError); 23] = [
+        (b"GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
+        (b"CONNECT a@b:443 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
         (
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             HeadError::LengthAndChunked,
@@ -42,6 +44,13 @@ fn refused_shapes() {
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", HeadError::Codec),
         (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", HeadError::LowVersion),
         (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target),
+        (b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target),
+        (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Scheme),
+        (b"GET / HTTP/1.1\r\nHost: \"a\"\r\n\r\n", HeadError::Authority),
+        (b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", HeadError::Authority),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nx: a\x01b\r\n\r\n", HeadError::Characters),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nx: a\x7fb\r\n\r\n", HeadError::Characters),
         (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Codec),
         (b"NONSENSE\r\n\r\n", HeadError::Codec),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", HeadError::Codec),

@@ -1,0 +1,180 @@
+//! What Istio was told, now and before.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde_json::{Value, json};
+
+use super::difference::summary;
+use super::{Pairs, Refused, Shared, findings, number, parameter};
+use crate::jaeger::blocking;
+use crate::store::revisions::{Revision, Verb};
+use crate::world::{KINDS, Kind, World};
+
+/// Groups whose objects are Istio's configuration.
+fn is_config(kind: &Kind) -> bool {
+    kind.group.ends_with(".istio.io") || kind.group == "gateway.networking.k8s.io"
+}
+
+fn text(object: &Value, path: &str) -> String {
+    object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn reference(kind: &Kind, object: &Value) -> Value {
+    json!({
+        "group": kind.group, "version": kind.version, "kind": kind.kind,
+        "namespace": text(object, "/metadata/namespace"), "name": text(object, "/metadata/name"),
+    })
+}
+
+fn seconds(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().map_or(0, |time| time.as_second())
+}
+
+/// Who holds it to what it says, besides people.
+fn managed_by(object: &Value) -> String {
+    let label = |path: &str| Some(text(object, path)).filter(|found| !found.is_empty());
+    label("/metadata/annotations/argocd.argoproj.io~1tracking-id")
+        .or_else(|| label("/metadata/labels/app.kubernetes.io~1managed-by"))
+        .unwrap_or_default()
+}
+
+pub(super) async fn list(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
+    let at = number(&pairs, "at")?;
+    let wanted = parameter(&pairs, "namespaces").unwrap_or_default().to_owned();
+    let world = at_time(&source.world, at).await?;
+    let mut found = Vec::new();
+    for kind in KINDS.iter().filter(|kind| is_config(kind)) {
+        for object in world.of(kind.group, kind.kind) {
+            if !wanted.is_empty() && !wanted.split(',').any(|n| n == text(&object, "/metadata/namespace")) {
+                continue;
+            }
+            let created = seconds(&text(&object, "/metadata/creationTimestamp"));
+            let mut item = reference(kind, &object);
+            if let Some(fields) = item.as_object_mut() {
+                fields.insert("created".to_owned(), created.into());
+                let changed = source.store.revisions().newest(&crate::world::reference(*kind, &object));
+                fields.insert("changed".to_owned(), changed.map_or(created, |r| r.at.div_euclid(1000)).into());
+                fields.insert("findings".to_owned(), findings::count(&object));
+                fields.insert("managedBy".to_owned(), managed_by(&object).into());
+            }
+            found.push(item);
+        }
+    }
+    Ok(Json(found.into()))
+}
+
+async fn at_time(world: &World, at: Option<i64>) -> Result<World, Refused> {
+    let world = world.clone();
+    match at {
+        None => Ok(world),
+        Some(at) => Ok(blocking(move || world.at(at.saturating_mul(1000).saturating_add(999))).await?),
+    }
+}
+
+pub(super) async fn object(
+    State(source): Shared,
+    Path((namespace, kind, name)): Path<(String, String, String)>,
+    Query(pairs): Pairs,
+) -> Result<Json<Value>, Refused> {
+    let at = number(&pairs, "at")?;
+    let group = parameter(&pairs, "group");
+    let namespace = if namespace == "-" { String::new() } else { namespace };
+    let found = KINDS.iter().find(|k| k.kind == kind && group.map_or_else(|| is_config(k), |group| k.group == group));
+    let kind = found.ok_or_else(|| Refused::not_found(format!("{kind} is no kind that is kept here")))?;
+    let world = at_time(&source.world, at).await?;
+    let same = |o: &Arc<Value>| text(o, "/metadata/namespace") == namespace && text(o, "/metadata/name") == name;
+    let object = world.of(kind.group, kind.kind).into_iter().find(same);
+    let object = object
+        .ok_or_else(|| Refused::not_found(format!("There is no {} {namespace}/{name} at that time.", kind.kind)))?;
+    let of = crate::world::reference(*kind, &object);
+    let revisions = blocking(move || source.store.revisions().between(i64::MIN, i64::MAX)).await?;
+    let own: Vec<&Revision> = revisions.iter().filter(|r| r.of == of).collect();
+    let mut history: Vec<Value> = Vec::new();
+    let mut before: Option<&Revision> = None;
+    for revision in own {
+        let line = describe(before, revision);
+        history.push(json!({
+            "at": revision.at.div_euclid(1000), "by": revision.by, "summary": line, "resourceVersion": revision.version,
+            "yaml": yaml(&revision.object),
+        }));
+        before = Some(revision);
+    }
+    history.reverse();
+    let written = yaml(&crate::world::bare(&object));
+    Ok(Json(json!({
+        "ref": reference(kind, &object), "findings": findings::of_text(&written), "yaml": written,
+        "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
+        "history": history, "affects": [],
+    })))
+}
+
+fn yaml(object: &Value) -> String {
+    serde_saphyr::to_string(object).unwrap_or_default()
+}
+
+fn describe(before: Option<&Revision>, revision: &Revision) -> String {
+    match (revision.verb, before) {
+        (Verb::Updated, Some(before)) => summary(&before.object, &revision.object),
+        _ => String::new(),
+    }
+}
+
+pub(super) async fn changes(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
+    let (from, to) = (number(&pairs, "from")?.unwrap_or(0), number(&pairs, "to")?.unwrap_or(i64::MAX / 2000));
+    let end = to.saturating_mul(1000).saturating_add(999);
+    let revisions = blocking(move || source.store.revisions().between(i64::MIN, end)).await?;
+    let mut last = std::collections::HashMap::new();
+    let mut found = Vec::new();
+    for revision in &revisions {
+        let before = last.insert(&revision.of, revision);
+        if revision.at >= from.saturating_mul(1000) {
+            found.push(change(before, revision));
+        }
+    }
+    Ok(Json(found.into()))
+}
+
+/// In the pages' words.
+pub(super) fn change(before: Option<&Revision>, revision: &Revision) -> Value {
+    json!({
+        "at": revision.at.div_euclid(1000), "verb": revision.verb, "kind": revision.of.kind, "namespace": revision.of.namespace,
+        "name": revision.of.name, "by": revision.by, "summary": describe(before, revision),
+    })
+}
+
+/// Objects of Istio's that name a host.
+pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str) -> Vec<Value> {
+    let names = |object: &Value, name: &str| {
+        name == host
+            || name == format!("{service}.{namespace}")
+            || name == service && text(object, "/metadata/namespace") == namespace
+    };
+    let mut found = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.group == "networking.istio.io") {
+        for object in world.of(kind.group, kind.kind) {
+            let hosts = object.pointer("/spec/hosts").and_then(Value::as_array).into_iter().flatten();
+            let one = object.pointer("/spec/host");
+            if hosts.chain(one).filter_map(Value::as_str).any(|name| names(&object, name)) {
+                found.push(reference(kind, &object));
+            }
+        }
+    }
+    found
+}
+
+/// Errors and warnings of all of a namespace's objects.
+pub(super) fn count_in(world: &World, namespace: &str) -> Value {
+    let (mut errors, mut warnings) = (0, 0);
+    for kind in KINDS.iter().filter(|kind| is_config(kind)) {
+        for object in world.of(kind.group, kind.kind) {
+            if text(&object, "/metadata/namespace") == namespace {
+                let found = findings::count(&object);
+                errors += found["errors"].as_u64().unwrap_or(0);
+                warnings += found["warnings"].as_u64().unwrap_or(0);
+            }
+        }
+    }
+    json!({"errors": errors, "warnings": warnings})
+}

@@ -1,0 +1,69 @@
+//! What is wrong with an object, or will surprise: what the control plane says of it when it comes, with lines.
+
+use axum::Json;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use varka_api::RawObject;
+use varka_api::validate::{FieldError, validate};
+use varka_pilot::{Severity, not_implemented};
+
+use super::Refused;
+
+/// A text is at most so long.
+const LARGEST: usize = 1 << 20;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Text {
+    yaml: String,
+}
+
+pub(super) async fn check(Json(text): Json<Text>) -> Result<Json<Value>, Refused> {
+    if text.yaml.len() > LARGEST {
+        return Err(Refused::bad(format!("the text is larger than {LARGEST} bytes")));
+    }
+    Ok(Json(json!({"findings": of_text(&text.yaml)})))
+}
+
+/// Findings of every document of a text.
+pub(super) fn of_text(text: &str) -> Vec<Value> {
+    let (objects, problems) = varka_api::read("", text);
+    let unreadable = problems.iter().map(|problem| finding("error", "yaml", &problem.message, "", "", problem.line));
+    unreadable.chain(objects.iter().flat_map(of_object)).collect()
+}
+
+/// How many errors and warnings an object of the API has.
+pub(super) fn count(object: &Value) -> Value {
+    let found = RawObject::from_value(object.clone()).map(|raw| of_object(&raw)).unwrap_or_default();
+    let of = |severity: &str| found.iter().filter(|finding| finding["severity"] == severity).count();
+    json!({"errors": of("error"), "warnings": of("warning")})
+}
+
+fn of_object(object: &RawObject) -> Vec<Value> {
+    let line = |path: &str| object.position.line_of(path);
+    let validation = validate(object);
+    let said = |severity: &'static str| {
+        move |error: &FieldError| {
+            let fix = error.fix.as_deref().unwrap_or_default();
+            finding(severity, "invalid", &error.message, fix, &error.path, line(&error.path))
+        }
+    };
+    let errors = validation.errors.iter().map(said("error"));
+    let warnings = validation.warnings.iter().map(said("warning"));
+    let unsupported = not_implemented(object);
+    let unsupported = unsupported.iter().map(|d| {
+        let severity = match d.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        finding(severity, d.code, &d.message, &d.effect, &d.path, line(&d.path))
+    });
+    errors.chain(warnings).chain(unsupported).collect()
+}
+
+fn finding(severity: &str, code: &str, message: &str, hint: &str, field: &str, line: u32) -> Value {
+    json!({
+        "severity": severity, "code": code, "message": message, "hint": hint, "field": field, "line": line,
+        "column": u32::from(line > 0),
+    })
+}

@@ -1,0 +1,172 @@
+//! The graph as the pages draw it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Serialize;
+use serde_json::{Value, json};
+use varka_telemetry::graph::kiali::request::{Path, parse};
+use varka_telemetry::graph::{Edge, Graph, Id, Node, Options, ResponseTime, Throughput};
+
+use super::{Pairs, Refused, Shared, now, number, parameter};
+use crate::graph::Source;
+use crate::jaeger::blocking;
+use crate::store::Error;
+
+pub(super) async fn graph(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
+    let asked = Asked::read(&source, &pairs)?;
+    let drawn = blocking(move || asked.draw(&source, now())).await?;
+    let keys: Vec<&String> = drawn.nodes.keys().collect();
+    let place = |key: &str| keys.iter().position(|found| *found == key);
+    let edges: Vec<Value> = drawn
+        .edges
+        .values()
+        .map(|edge| {
+            let mut edge = edge.clone();
+            for end in ["source", "target"] {
+                let key = edge.get(end).and_then(Value::as_str).and_then(place);
+                edge[end] = key.into();
+            }
+            edge
+        })
+        .collect();
+    Ok(Json(json!({
+        "graphType": drawn.graph_type, "timestamp": drawn.timestamp, "duration": drawn.duration,
+        "nodes": drawn.nodes.values().collect::<Vec<_>>(), "edges": edges, "leftOut": drawn.left_out,
+    })))
+}
+
+/// What is asked for, but for the time where it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pairs: Vec<(String, String)>,
+    at: Option<i64>,
+}
+
+/// A graph with its nodes and edges by their names.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    graph_type: Value,
+    pub(super) timestamp: i64,
+    pub(super) duration: u64,
+    pub(super) nodes: BTreeMap<String, Value>,
+    pub(super) edges: BTreeMap<String, Value>,
+    left_out: Value,
+}
+
+impl Asked {
+    /// Reads parameters: Kiali's, and `at` for the end of the window.
+    pub(super) fn read(source: &Arc<Source>, pairs: &[(String, String)]) -> Result<Self, Refused> {
+        let at = number(pairs, "at")?;
+        const KNOWN: [&str; 5] = ["graphType", "namespaces", "duration", "injectServiceNodes", "includeIdleEdges"];
+        let mut kept: Vec<(String, String)> =
+            pairs.iter().filter(|(name, value)| KNOWN.contains(&name.as_str()) && !value.is_empty()).cloned().collect();
+        if let Some((_, duration)) = kept.iter_mut().find(|(name, _)| name == "duration")
+            && duration.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            duration.push('s');
+        }
+        if parameter(&kept, "namespaces").is_none() {
+            let named = source.world.of("", "Namespace");
+            let names = named.iter().filter_map(|n| n.pointer("/metadata/name")?.as_str());
+            kept.push(("namespaces".to_owned(), names.collect::<Vec<_>>().join(",")));
+        }
+        let asked = Self { pairs: kept, at };
+        asked.options(source, now().div_euclid(1000)).map_err(|refused| Refused::bad(refused.to_string()))?;
+        Ok(asked)
+    }
+
+    fn options(&self, source: &Source, end: i64) -> Result<Options, varka_telemetry::graph::kiali::request::Refused> {
+        let query = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        parse(&Path::default(), query, &source.facts(), Default::default(), end)
+    }
+
+    /// The graph at the time that is asked for, or now.
+    pub(super) fn draw(&self, source: &Source, now: i64) -> Result<Drawn, Error> {
+        let end = self.at.unwrap_or_else(|| now.div_euclid(1000));
+        let source = match self.at {
+            Some(at) => Source { world: source.world.at(at.saturating_mul(1000))?, ..source.clone() },
+            None => source.clone(),
+        };
+        // A namespace that is gone since is no reason to show nothing.
+        let Ok(options) = self.options(&source, end) else {
+            return Ok(Drawn {
+                graph_type: Value::Null,
+                timestamp: end,
+                duration: 0,
+                nodes: BTreeMap::new(),
+                edges: BTreeMap::new(),
+                left_out: json!({"contradictory": 0, "unusable": 0, "reportedTwice": 0}),
+            });
+        };
+        let facts = source.facts();
+        let with =
+            |response_time, throughput| source.graph(&facts, &Options { response_time, throughput, ..options.clone() });
+        let (p95, average) = (
+            with(ResponseTime::Quantile(0.95), Throughput::Response)?,
+            with(ResponseTime::Average, Throughput::Request)?,
+        );
+        let (p50, p99) = (
+            with(ResponseTime::Quantile(0.5), Throughput::Response)?,
+            with(ResponseTime::Quantile(0.99), Throughput::Response)?,
+        );
+        Ok(drawn(&p95, [&average, &p50, &p99]))
+    }
+}
+
+fn value(of: impl Serialize) -> Value {
+    serde_json::to_value(of).unwrap_or_default()
+}
+
+fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
+    let key = |graph: &Graph, edge: &Edge| {
+        let name = |id: Id<Node>| graph.nodes[id].key.clone();
+        (name(edge.source), name(edge.target), edge.protocol.name())
+    };
+    let find = |other: &Graph, wanted: &(String, String, &str)| {
+        let found = other.edges.iter().find(|edge| key(other, edge) == *wanted);
+        (found.and_then(|edge| edge.response_time), found.and_then(|edge| edge.throughput))
+    };
+    let mut edges = BTreeMap::new();
+    for edge in graph.edges.iter() {
+        let name = key(graph, edge);
+        let (avg, request) = find(average, &name);
+        let times = edge
+            .response_time
+            .zip(avg)
+            .map(|(p95, avg)| json!({"avg": avg, "p50": find(p50, &name).0, "p95": p95, "p99": find(p99, &name).0}));
+        let throughput =
+            edge.throughput.map(|response| json!({"request": request.unwrap_or(0.0), "response": response}));
+        let mut drawn = value(edge);
+        if let Some(fields) = drawn.as_object_mut() {
+            fields.remove("responseTime");
+            fields.extend([
+                ("source".to_owned(), Value::from(name.0.as_str())),
+                ("target".to_owned(), name.1.as_str().into()),
+                ("responseTimes".to_owned(), times.unwrap_or_default()),
+                ("throughput".to_owned(), throughput.unwrap_or_default()),
+                ("examples".to_owned(), json!([])),
+            ]);
+            for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
+                unmatched["yaml"] = Value::Null;
+            }
+        }
+        edges.insert(format!("{}>{}>{}", name.0, name.1, name.2), drawn);
+    }
+    let mut nodes = BTreeMap::new();
+    for node in graph.nodes.iter() {
+        let mut drawn = value(node);
+        drawn["examples"] = json!([]);
+        nodes.insert(node.key.clone(), drawn);
+    }
+    Drawn {
+        graph_type: value(graph.graph_type),
+        timestamp: graph.timestamp,
+        duration: graph.duration,
+        nodes,
+        edges,
+        left_out: value(graph.left_out),
+    }
+}

@@ -1,0 +1,70 @@
+//! What a page has to know first.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::{Shared, config, now};
+use crate::world::World;
+
+pub(super) async fn info(State(source): Shared) -> Json<Value> {
+    let world = &source.world;
+    let count = |kind: (&str, &str)| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for object in world.of(kind.0, kind.1) {
+            *counts.entry(text(&object, "/metadata/namespace")).or_default() += 1;
+        }
+        counts
+    };
+    let (services, deployments, sets) =
+        (count(("", "Service")), count(("apps", "Deployment")), count(("apps", "StatefulSet")));
+    let namespaces: Vec<Value> = world
+        .of("", "Namespace")
+        .iter()
+        .map(|object| {
+            let name = text(object, "/metadata/name");
+            let label = |label: &str| text(object, &format!("/metadata/labels/{}", label.replace('/', "~1")));
+            let of = |counts: &BTreeMap<String, usize>| counts.get(&name).copied().unwrap_or(0);
+            json!({
+                "name": name,
+                "injected": label("istio-injection") == "enabled" || !label("istio.io/rev").is_empty(),
+                "ambient": label("istio.io/dataplane-mode") == "ambient",
+                "controlPlane": name == "istio-system",
+                "mtls": mtls(world, &name),
+                "health": "NA",
+                "workloads": of(&deployments) + of(&sets),
+                "services": of(&services),
+                "findings": config::count_in(world, &name),
+            })
+        })
+        .collect();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": now(),
+        "oldest": source.store.oldest().unwrap_or_else(now).div_euclid(1000),
+        "interval": 1,
+        "cluster": source.cluster,
+        "user": null,
+        "readOnly": true,
+        "namespaces": namespaces,
+    }))
+}
+
+fn text(object: &Value, path: &str) -> String {
+    object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The mode for all of a namespace: its own policy without a selector, else the mesh's.
+pub(super) fn mtls(world: &World, namespace: &str) -> String {
+    let policies = world.of("security.istio.io", "PeerAuthentication");
+    let of = |wanted: &str| {
+        policies
+            .iter()
+            .filter(|p| text(p, "/metadata/namespace") == wanted && p.pointer("/spec/selector/matchLabels").is_none())
+            .map(|p| text(p, "/spec/mtls/mode"))
+            .find(|mode| !mode.is_empty() && mode != "UNSET")
+    };
+    of(namespace).or_else(|| of("istio-system")).unwrap_or_else(|| "PERMISSIVE".to_owned())
+}

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::routes;
+use crate::graph::Source;
+use crate::graph::tests::{END, source};
+use crate::store::logs::{Line, Source as Container};
+use crate::world::{KINDS, World};
+
+async fn get(source: &Source, path: &str) -> (u16, Value) {
+    let response = routes(source.clone()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+fn recording(directory: &tempfile::TempDir) -> Source {
+    let source = source(directory);
+    let world = World::recording(source.store.clone());
+    for kind in KINDS {
+        for object in source.world.of(kind.group, kind.kind) {
+            world.put(kind, (*object).clone());
+        }
+    }
+    Source { world, ..source }
+}
+
+fn kind(name: &str) -> crate::world::Kind {
+    KINDS.into_iter().find(|k| k.kind == name).unwrap()
+}
+
+fn virtual_service(weight: i32) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "was", "namespace": "blog-system", "resourceVersion": weight.to_string(),
+                     "managedFields": [{"manager": "kubectl", "time": "2026-01-01T00:00:00Z"}]},
+        "spec": {"hosts": ["was-service"], "http": [{"route": [{"destination": {"host": "was-service"}, "weight": weight}]}]},
+    })
+}
+
+#[tokio::test]
+async fn the_graph_has_each_request_once_with_how_it_went() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let (status, graph) = get(&source, &format!("/console/api/graph?at={END}&duration=50&graphType=workload")).await;
+    assert_eq!(status, 200, "{graph}");
+    let edges = graph["edges"].as_array().unwrap();
+    assert_eq!(
+        (edges.len(), &edges[0]["rates"]["total"], &edges[0]["security"]["mtls"]),
+        (1, &json!(1.0), &json!(1.0))
+    );
+    let name = |end: &str| graph["nodes"][edges[0][end].as_u64().unwrap() as usize]["workload"].clone();
+    assert_eq!((name("source"), name("target")), (json!("web"), json!("was")));
+    assert_eq!(edges[0]["health"]["verdict"]["status"], "Healthy");
+    let (status, refused) = get(&source, "/console/api/graph?at=soon").await;
+    assert_eq!((status, refused["code"].as_str()), (400, Some("badRequest")));
+}
+
+#[tokio::test]
+async fn the_past_of_an_object_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = recording(&directory);
+    source.world.put(kind("VirtualService"), virtual_service(0));
+    source.world.put(kind("VirtualService"), virtual_service(10));
+    let (_, list) = get(&source, "/console/api/config").await;
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["kind"]), (1, &json!("VirtualService")));
+    let (_, object) = get(&source, "/console/api/config/blog-system/VirtualService/was").await;
+    let summaries: Vec<_> =
+        object["history"].as_array().unwrap().iter().map(|r| r["summary"].as_str().unwrap()).collect();
+    assert_eq!(summaries, ["spec.http[0].route[0].weight 0 -> 10", ""]);
+    assert!(
+        object["yaml"].as_str().unwrap().contains("weight: 10")
+            && !object["yaml"].as_str().unwrap().contains("managedFields")
+    );
+    let (_, changes) = get(&source, "/console/api/changes").await;
+    let told: Vec<_> =
+        changes.as_array().unwrap().iter().map(|c| (c["verb"].as_str().unwrap(), c["by"].as_str().unwrap())).collect();
+    assert_eq!(told, [("created", "kubectl"), ("updated", "kubectl")]);
+    source.world.remove(kind("VirtualService"), &("blog-system".to_owned(), "was".to_owned()));
+    assert_eq!(get(&source, "/console/api/config").await.1, json!([]));
+    assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
+    let present = source.world.at(i64::MAX).unwrap().of("networking.istio.io", "VirtualService");
+    assert!(present.is_empty());
+}
+
+#[tokio::test]
+async fn a_text_is_checked_as_the_control_plane_checks_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: b}\nspec:\n  hosts: [a]\n  http:\n  - timeout: soon\n    route:\n    - destination: {host: a}\n---\n{";
+    let request = Request::post("/console/api/validate").header("content-type", "application/json");
+    let response =
+        routes(source).oneshot(request.body(Body::from(json!({"yaml": yaml}).to_string())).unwrap()).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    let places: Vec<_> = answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["severity"].as_str().unwrap(), f["line"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(places, [("error", 11), ("error", 7)], "{answer}");
+}
+
+#[tokio::test]
+async fn lists_say_how_things_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let deployment = json!({"metadata": {"name": "was", "namespace": "blog-system"}, "spec": {"replicas": 1, "template": {"metadata": {"labels": {"app": "was", "version": "v1"}}}}, "status": {"replicas": 1, "availableReplicas": 1}});
+    source.world.put(kind("Deployment"), deployment);
+    let service = json!({"metadata": {"name": "was-service", "namespace": "blog-system"}, "spec": {"ports": [{"name": "http-api", "port": 8080}]}});
+    source.world.put(kind("Service"), service);
+    source.world.put(kind("VirtualService"), virtual_service(100));
+    let (_, workloads) = get(&source, &format!("/console/api/workloads?at={END}")).await;
+    let was = &workloads[0];
+    assert_eq!(
+        (was["name"].as_str(), was["kind"].as_str(), was["app"].as_str()),
+        (Some("was"), Some("Deployment"), Some("was"))
+    );
+    assert!(was["rate"].as_f64().unwrap() > 0.8, "{was}");
+    let (_, services) = get(&source, &format!("/console/api/services?at={END}&namespaces=blog-system")).await;
+    assert_eq!((&services[0]["name"], &services[0]["config"][0]["name"]), (&json!("was-service"), &json!("was")));
+    let (_, apps) = get(&source, &format!("/console/api/applications?at={END}")).await;
+    assert_eq!((&apps[0]["name"], &apps[0]["versions"]), (&json!("was"), &json!(["v1"])));
+    let (_, info) = get(&source, "/console/api/info").await;
+    assert_eq!(
+        (&info["namespaces"][0]["name"], &info["namespaces"][0]["workloads"]),
+        (&json!("blog-system"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_stream_begins_with_the_whole_graph_and_goes_on_with_what_is_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = recording(&directory);
+    let path = "/console/api/stream?topics=graph,changes,logs&duration=60";
+    let response = routes(source.clone()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    let mut text = String::new();
+    let mut read_until = async |wanted: &str| {
+        while !text.contains(wanted) {
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            text.push_str(std::str::from_utf8(&frame).unwrap());
+        }
+    };
+    read_until("\"whole\":true").await;
+    source.world.put(kind("VirtualService"), virtual_service(0));
+    let of = Container { namespace: "blog-system".to_owned(), pod: "web-1".to_owned(), container: "web".to_owned() };
+    let at = u64::try_from(super::now()).unwrap() * 1000 + 1_000_000;
+    source.store.logs().append(Line { at, source: of, text: "hello".to_owned() });
+    read_until("event: changes").await;
+    read_until("\"text\":\"hello\"").await;
+    read_until("\"whole\":false").await;
+    drop(Arc::new(source));
+}

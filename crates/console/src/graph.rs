@@ -1,0 +1,124 @@
+//! What graphs are made from, and Kiali's interface that answers with them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use varka_telemetry::graph::kiali::request::{Path as Node, Refused, parse};
+use varka_telemetry::graph::{Facts, Graph, Input, Options, build, kiali};
+
+use crate::jaeger::{Pairs, blocking};
+use crate::rates::{LastSeen, Rates};
+use crate::store::{Error, Store};
+use crate::world::World;
+
+/// What graphs are made from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Numbers.
+    pub store: Store,
+    /// Names.
+    pub world: World,
+    /// What proxies call the cluster.
+    pub cluster: String,
+    /// Of its names.
+    pub domain: String,
+}
+
+impl Source {
+    /// Facts as they are now.
+    pub fn facts(&self) -> Facts {
+        crate::facts::of(&self.world, &self.cluster, &self.domain, &LastSeen::read(&self.store))
+    }
+
+    /// The graph that is asked for.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn graph(&self, facts: &Facts, options: &Options) -> Result<Graph, Error> {
+        let window = i64::try_from(options.duration).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        let end = options.query_time.saturating_mul(1000).saturating_add(999);
+        let rates = Rates::read(&self.store, end, window, options.include_idle_edges)?;
+        Ok(build(&Input { metrics: &rates.metrics(&options.aggregate), facts }, options))
+    }
+}
+
+/// The routes of Kiali's interface that answer with graphs.
+pub fn routes(source: Source) -> Router {
+    Router::new()
+        .route("/kiali/api/namespaces/graph", get(of_namespaces))
+        .route("/kiali/api/namespaces/{namespace}/workloads/{workload}/graph", get(of_workload))
+        .route("/kiali/api/namespaces/{namespace}/services/{service}/graph", get(of_service))
+        .route("/kiali/api/namespaces/{namespace}/applications/{app}/graph", get(of_app))
+        .route("/kiali/api/namespaces/{namespace}/applications/{app}/versions/{version}/graph", get(of_version))
+        .with_state(Arc::new(source))
+}
+
+type Shared = State<Arc<Source>>;
+
+async fn of_namespaces(state: Shared, query: Query<Pairs>) -> Response {
+    in_kialis_form(state, query, Node::default()).await
+}
+
+async fn of_workload(
+    state: Shared,
+    Path((namespace, workload)): Path<(String, String)>,
+    query: Query<Pairs>,
+) -> Response {
+    in_kialis_form(state, query, Node { namespace: &namespace, workload: &workload, ..Node::default() }).await
+}
+
+async fn of_service(
+    state: Shared,
+    Path((namespace, service)): Path<(String, String)>,
+    query: Query<Pairs>,
+) -> Response {
+    in_kialis_form(state, query, Node { namespace: &namespace, service: &service, ..Node::default() }).await
+}
+
+async fn of_app(state: Shared, Path((namespace, app)): Path<(String, String)>, query: Query<Pairs>) -> Response {
+    in_kialis_form(state, query, Node { namespace: &namespace, app: &app, ..Node::default() }).await
+}
+
+async fn of_version(
+    state: Shared,
+    Path((namespace, app, version)): Path<(String, String, String)>,
+    query: Query<Pairs>,
+) -> Response {
+    in_kialis_form(state, query, Node { namespace: &namespace, app: &app, version: &version, ..Node::default() }).await
+}
+
+async fn in_kialis_form(State(source): Shared, Query(pairs): Query<Pairs>, node: Node<'_>) -> Response {
+    match make(source, &pairs, &node).await {
+        Ok(graph) => Json(kiali::render(&graph)).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+async fn make(source: Arc<Source>, pairs: &Pairs, node: &Node<'_>) -> Result<Graph, Response> {
+    let facts = source.facts();
+    let query = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let options = parse(node, query, &facts, Default::default(), now()).map_err(|refused| refuse(&refused))?;
+    let made = blocking(move || source.graph(&facts, &options)).await;
+    made.map_err(|problem| {
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": problem.to_string(), "code": 500}))).into_response()
+    })
+}
+
+fn refuse(refused: &Refused) -> Response {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    (status, Json(json!({"error": refused.to_string(), "code": refused.status()}))).into_response()
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

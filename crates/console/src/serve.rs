@@ -1,0 +1,121 @@
+//! The process: opens the store, follows the cluster, and serves each interface at the port where its clients look for it.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::graph::Source;
+use crate::ingest::{logs, receive, scrape};
+use crate::store::{self, Limits, Store};
+use crate::world::World;
+use crate::{api, graph, jaeger, pages, prometheus};
+
+/// What the process is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the store is.
+    pub directory: PathBuf,
+    /// How much it keeps.
+    pub limits: Limits,
+    /// Where it listens.
+    pub address: IpAddr,
+    /// At which ports.
+    pub ports: Ports,
+    /// What proxies call the cluster.
+    pub cluster: String,
+    /// Of the cluster's names.
+    pub domain: String,
+}
+
+/// A port for each interface; 0: any that is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Everything that is asked.
+    pub console: u16,
+    /// Jaeger's queries.
+    pub jaeger: u16,
+    /// Spans by OTLP over gRPC,
+    pub otlp_grpc: u16,
+    /// over HTTP,
+    pub otlp_http: u16,
+    /// and by Zipkin.
+    pub zipkin: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { console: 20001, jaeger: 16686, otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411 }
+    }
+}
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Somebody else listens there.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// A server ended.
+    #[error("the server of {0} ended: {1}")]
+    Serve(SocketAddr, io::Error),
+}
+
+/// Runs until `shutdown`; what was taken in is written before it returns.
+///
+/// # Errors
+/// The store cannot be opened, or a port is not to be had.
+pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let store = Store::open(&config.directory, config.limits)?;
+    let world = World::recording(store.clone());
+    let source = Source {
+        store: store.clone(),
+        world: world.clone(),
+        cluster: config.cluster.clone(),
+        domain: config.domain.clone(),
+    };
+    let console = Router::new()
+        .route("/healthz", get(|| async { StatusCode::OK }))
+        .route("/kiali/healthz", get(|| async { StatusCode::OK }))
+        .merge(api::routes(source.clone()))
+        .merge(graph::routes(source))
+        .merge(jaeger::routes(store.clone()))
+        .merge(prometheus::routes(store.clone()))
+        .merge(pages::routes());
+    let receive = receive::routes(store.clone());
+    let mut servers = JoinSet::new();
+    for (port, router) in [
+        (config.ports.console, console),
+        (config.ports.jaeger, jaeger::routes(store.clone())),
+        (config.ports.otlp_grpc, receive.clone()),
+        (config.ports.otlp_http, receive.clone()),
+        (config.ports.zipkin, receive),
+    ] {
+        let address = SocketAddr::new(config.address, port);
+        let listener = TcpListener::bind(address).await.map_err(|e| Error::Listen(address, e))?;
+        servers.spawn(async move {
+            let ended = axum::serve(listener, router).await;
+            Error::Serve(address, ended.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+        });
+    }
+    tracing::info!(address = %config.address, ports = ?config.ports, store = %config.directory.display(), "serving");
+    tokio::select! {
+        () = shutdown => Ok(()),
+        Some(Ok(ended)) = servers.join_next() => Err(ended),
+        () = world.clone().run(client.clone()) => Ok(()),
+        () = logs::run(client.clone(), world, store.clone()) => Ok(()),
+        scraped = scrape::run(client, store.clone()) => {
+            tracing::error!(problem = ?scraped.err(), "pods are not followed any more");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The objects of the cluster that telemetry is read with: who there is, and what Istio was told.
+//!
+//! Objects are kept as they are, in memory, by watching them. A kind that the cluster does not have is looked for again now and then.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use crate::store::revisions::{Reference, Revision, Verb};
+use crate::store::{Error, Millis, Store};
+
+/// A kind that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// Empty: the core group.
+    pub group: &'static str,
+    /// Which is asked for.
+    pub version: &'static str,
+    /// In the singular.
+    pub kind: &'static str,
+    /// In addresses.
+    pub plural: &'static str,
+}
+
+const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { group, version, kind, plural }
+}
+
+/// Every kind that is watched.
+pub const KINDS: [Kind; 20] = [
+    kind("", "v1", "Namespace", "namespaces"),
+    kind("", "v1", "Service", "services"),
+    kind("", "v1", "Pod", "pods"),
+    kind("apps", "v1", "Deployment", "deployments"),
+    kind("apps", "v1", "ReplicaSet", "replicasets"),
+    kind("apps", "v1", "StatefulSet", "statefulsets"),
+    kind("apps", "v1", "DaemonSet", "daemonsets"),
+    kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    kind("networking.istio.io", "v1", "VirtualService", "virtualservices"),
+    kind("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
+    kind("networking.istio.io", "v1", "Gateway", "gateways"),
+    kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries"),
+    kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries"),
+    kind("networking.istio.io", "v1", "Sidecar", "sidecars"),
+    kind("security.istio.io", "v1", "PeerAuthentication", "peerauthentications"),
+    kind("security.istio.io", "v1", "RequestAuthentication", "requestauthentications"),
+    kind("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
+    kind("telemetry.istio.io", "v1", "Telemetry", "telemetries"),
+    kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
+    kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+];
+
+/// A kind that is not there is looked for again after this.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Namespace (empty: none) and name.
+pub type Name = (String, String);
+
+type Objects = BTreeMap<(&'static str, &'static str), BTreeMap<Name, Arc<serde_json::Value>>>;
+
+/// Groups whose objects are of interest later, too.
+const RECORDED: [&str; 5] = [
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "gateway.networking.k8s.io",
+    "networking.k8s.io",
+];
+/// Who listens may be so many changes behind.
+const BEHIND: usize = 256;
+
+/// The objects as they are now; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct World {
+    objects: Arc<RwLock<Objects>>,
+    version: watch::Sender<u64>,
+    /// Where changes are written down.
+    history: Option<Store>,
+    news: broadcast::Sender<Arc<Revision>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let news = broadcast::Sender::new(BEHIND);
+        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, news }
+    }
+}
+
+impl World {
+    /// Nothing yet; what changes is written down.
+    pub fn recording(store: Store) -> Self {
+        Self { history: Some(store), ..Self::default() }
+    }
+
+    /// The objects as they were at a time. What is not written down (pods and their like) is as it is now.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn at(&self, time: Millis) -> Result<Self, Error> {
+        let Some(history) = &self.history else { return Ok(self.clone()) };
+        let past = Self::default();
+        let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        objects.retain(|(group, kind), _| !is_recorded(group, kind));
+        for revision in history.revisions().at(time)? {
+            let Some(kind) = KINDS.iter().find(|k| k.group == revision.of.group && k.kind == revision.of.kind) else {
+                continue;
+            };
+            let name = (revision.of.namespace, revision.of.name);
+            objects.entry((kind.group, kind.kind)).or_default().insert(name, revision.object);
+        }
+        *past.objects.write().unwrap_or_else(PoisonError::into_inner) = objects;
+        Ok(past)
+    }
+
+    /// Tells of what is written down.
+    pub fn news(&self) -> broadcast::Receiver<Arc<Revision>> {
+        self.news.subscribe()
+    }
+
+    /// The objects of a kind, by namespace and name.
+    pub fn of(&self, group: &str, kind: &str) -> Vec<Arc<serde_json::Value>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let found = objects.iter().find(|((g, k), _)| *g == group && *k == kind);
+        found.map(|(_, named)| named.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Grows with every change.
+    pub fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+
+    /// Tells of changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Puts an object in its place.
+    pub fn put(&self, kind: Kind, object: serde_json::Value) {
+        let name = name_of(&object);
+        self.record(kind, &name, Verb::Created, &object);
+        self.change(|objects| {
+            objects.entry((kind.group, kind.kind)).or_default().insert(name, Arc::new(object));
+        });
+    }
+
+    fn record(&self, kind: Kind, name: &Name, verb: Verb, object: &serde_json::Value) {
+        let Some(history) = self.history.as_ref().filter(|_| is_recorded(kind.group, kind.kind)) else { return };
+        let of = reference_of(kind, name);
+        let version =
+            object.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let revision = Revision {
+            at: now(),
+            verb,
+            of,
+            version: version.to_owned(),
+            by: author(object),
+            object: Arc::new(bare(object)),
+        };
+        if let Some(revision) = history.revisions().append(revision) {
+            // Nobody may listen.
+            let _ = self.news.send(revision);
+        }
+    }
+
+    /// Takes an object away.
+    pub fn remove(&self, kind: Kind, name: &Name) {
+        self.record(kind, name, Verb::Deleted, &self.last(kind, name));
+        self.change(|objects| {
+            if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
+                named.remove(name);
+            }
+        });
+    }
+
+    fn last(&self, kind: Kind, name: &Name) -> serde_json::Value {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let found = objects.get(&(kind.group, kind.kind)).and_then(|named| named.get(name));
+        found.map(|object| (**object).clone()).unwrap_or_default()
+    }
+
+    fn keep(&self, kind: Kind, listed: &HashSet<Name>) {
+        // What went while nobody watched.
+        for of in self.history.iter().flat_map(|history| history.revisions().present()) {
+            let name = (of.namespace, of.name);
+            if of.group == kind.group && of.kind == kind.kind && !listed.contains(&name) {
+                self.record(kind, &name, Verb::Deleted, &self.last(kind, &name));
+            }
+        }
+        self.change(|objects| {
+            if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
+                named.retain(|name, _| listed.contains(name));
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Objects)) {
+        change(&mut self.objects.write().unwrap_or_else(PoisonError::into_inner));
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Watches every kind, for as long as the program runs.
+    pub async fn run(self, client: Client) {
+        let mut watches = JoinSet::new();
+        for kind in KINDS {
+            watches.spawn(follow(self.clone(), client.clone(), kind));
+        }
+        while watches.join_next().await.is_some() {}
+    }
+}
+
+async fn follow(world: World, client: Client, kind: Kind) {
+    let api_version = match kind.group {
+        "" => kind.version.to_owned(),
+        group => format!("{group}/{}", kind.version),
+    };
+    let resource = ApiResource {
+        group: kind.group.to_owned(),
+        version: kind.version.to_owned(),
+        api_version,
+        kind: kind.kind.to_owned(),
+        plural: kind.plural.to_owned(),
+    };
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    loop {
+        let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+        let mut events = std::pin::pin!(events);
+        let mut listed = HashSet::new();
+        loop {
+            let event = events.try_next().await;
+            match event {
+                Ok(Some(Event::Init)) => listed.clear(),
+                Ok(Some(event @ (Event::InitApply(_) | Event::Apply(_)))) => {
+                    let (Event::InitApply(object) | Event::Apply(object)) = event else { continue };
+                    let Ok(object) = serde_json::to_value(object) else { continue };
+                    listed.insert(name_of(&object));
+                    world.put(kind, object);
+                }
+                Ok(Some(Event::InitDone)) => world.keep(kind, &listed),
+                Ok(Some(Event::Delete(object))) => {
+                    let name =
+                        (object.metadata.namespace.unwrap_or_default(), object.metadata.name.unwrap_or_default());
+                    world.remove(kind, &name);
+                }
+                Ok(None) => break,
+                Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) if status.code == 404 => {
+                    tracing::debug!(kind = kind.kind, group = kind.group, "there is no such kind here");
+                    break;
+                }
+                Err(problem) => tracing::warn!(%problem, kind = kind.kind, "not watched at the moment"),
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn name_of(object: &serde_json::Value) -> Name {
+    let of = |field: &str| object.pointer(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    (of("/metadata/namespace"), of("/metadata/name"))
+}
+
+/// The object's place among revisions.
+pub(crate) fn reference(kind: Kind, object: &serde_json::Value) -> Reference {
+    reference_of(kind, &name_of(object))
+}
+
+fn reference_of(kind: Kind, (namespace, name): &Name) -> Reference {
+    Reference {
+        group: kind.group.to_owned(),
+        kind: kind.kind.to_owned(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+    }
+}
+
+fn is_recorded(group: &str, kind: &str) -> bool {
+    RECORDED.contains(&group)
+        || matches!((group, kind), ("apps", "Deployment" | "StatefulSet" | "DaemonSet") | ("", "Service"))
+}
+
+/// Without what is about the object rather than in it.
+pub(crate) fn bare(object: &serde_json::Value) -> serde_json::Value {
+    let mut bare = object.clone();
+    if let Some(fields) = bare.as_object_mut() {
+        fields.remove("status");
+        if let Some(meta) = fields.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+            meta.remove("managedFields");
+            if let Some(annotations) = meta.get_mut("annotations").and_then(serde_json::Value::as_object_mut) {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+        }
+    }
+    bare
+}
+
+/// Who changed it last, as far as its managed fields say.
+fn author(object: &serde_json::Value) -> String {
+    let entries = object.pointer("/metadata/managedFields").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let of_spec = entries.filter(|entry| entry.get("subresource").is_none());
+    let text = |entry: &serde_json::Value, field: &str| {
+        entry.get(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    of_spec.max_by_key(|entry| text(entry, "time")).map(|entry| text(entry, "manager")).unwrap_or_default()
+}
+
+fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

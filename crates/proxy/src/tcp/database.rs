@@ -1,0 +1,186 @@
+//! What goes over a connection to a database: read as it goes by, counted, and told as spans by the client's side.
+//!
+//! Nothing is altered or held up. A connection on which no database is spoken costs a look at its first bytes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+use std::time::{Instant, SystemTime};
+
+use varka_engine::ir::{Terminal, Tracing, TrafficDirection};
+use varka_telemetry::metrics::database::{DatabaseSeries, Key};
+use varka_telemetry::metrics::istio::Protocol;
+use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
+use varka_telemetry::wire::{Observer, Operation, Reading, Side};
+
+use super::Ending;
+use crate::config::Config;
+use crate::in_flight::Only;
+use crate::pump::{Broken, Frame, Source};
+use crate::state::State;
+use crate::worker::Worker;
+
+/// Series that a connection keeps at hand.
+const MOST: usize = 256;
+const WHOLE: u32 = 1_000_000;
+
+/// Reads one connection.
+pub(super) struct Tap {
+    worker: Rc<Worker>,
+    /// `None`: there is nothing to be read any more.
+    reader: RefCell<Option<Box<Reader>>>,
+}
+
+struct Reader {
+    observer: Observer,
+    ended: Vec<(Operation, Option<Only>)>,
+    /// The only request in flight since then, as long as nobody comes or goes.
+    only: Option<(Only, Instant)>,
+}
+
+impl Tap {
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        let reader = Reader { observer: Observer::default(), ended: Vec::new(), only: None };
+        Self { worker: Rc::clone(worker), reader: RefCell::new(Some(Box::new(reader))) }
+    }
+
+    /// A source whose bytes are read on their way.
+    pub(super) fn on<'t, S>(&'t self, side: Side, inner: &'t mut S) -> Tapped<'t, S> {
+        Tapped { inner, side, tap: self }
+    }
+
+    fn see(&self, side: Side, bytes: &[u8]) {
+        let mut reader = self.reader.borrow_mut();
+        let Some(of) = reader.as_deref_mut() else { return };
+        let (now, in_flight) = (Instant::now(), &self.worker.state.in_flight);
+        if side == Side::Client && of.only.is_none_or(|(only, _)| !in_flight.stayed(&only)) {
+            of.only = in_flight.only().map(|only| (only, now));
+        }
+        let Reader { observer, ended, only } = of;
+        observer.observe(side, bytes, now, &mut |operation| {
+            // Whoever was alone from before it was asked until now has asked it.
+            let alone = only.filter(|(only, since)| *since <= operation.started && in_flight.stayed(only));
+            ended.push((operation, alone.map(|(only, _)| only)));
+        });
+        if matches!(observer.reading(), Reading::Nothing | Reading::Hidden(_)) && ended.is_empty() {
+            *reader = None;
+        }
+    }
+
+    /// Operations that have ended since the last time.
+    pub(super) fn take(&self) -> Vec<(Operation, Option<Only>)> {
+        self.reader.borrow_mut().as_mut().map(|reader| std::mem::take(&mut reader.ended)).unwrap_or_default()
+    }
+}
+
+/// See [`Tap::on`].
+pub(super) struct Tapped<'t, S> {
+    inner: &'t mut S,
+    side: Side,
+    tap: &'t Tap,
+}
+
+impl<S: Source> Source for Tapped<'_, S> {
+    fn poll_recv(&mut self, cx: &mut Task<'_>) -> Poll<Result<Frame, Broken>> {
+        let frame = ready!(self.inner.poll_recv(cx))?;
+        if let Frame::Data(data) = &frame {
+            self.tap.see(self.side, data);
+        }
+        Poll::Ready(Ok(frame))
+    }
+}
+
+/// Series by operation and error.
+pub(super) type Known = HashMap<(String, String), Arc<DatabaseSeries>>;
+
+impl Ending<'_> {
+    /// Counts an operation, and leaves a span of it.
+    pub(super) fn operation(&mut self, operation: Operation, only: Option<Only>) {
+        let state = &self.conn.worker.state;
+        if self.databases.len() >= MOST {
+            self.databases.clear();
+        }
+        let error = operation.error.clone().unwrap_or_default();
+        let known = self.databases.get(&(operation.name.clone(), error.clone()));
+        let series = known.map_or_else(
+            || {
+                let peers = self.who().key(state, Protocol::Tcp, "");
+                let key =
+                    Key { peers, system: operation.system, operation: operation.name.clone(), error: error.clone() };
+                state.metrics.databases.series(key)
+            },
+            Arc::clone,
+        );
+        series.count(operation.ended.saturating_duration_since(operation.started));
+        self.databases.insert((operation.name.clone(), error), series);
+        if self.conn.chain.direction() == TrafficDirection::Outbound
+            && let Some(tracing) = tracing(&state.config())
+            && let Some(span) = self.span(&tracing, operation, only)
+        {
+            self.conn.worker.spans.push(&self.conn.worker, &tracing.provider, span);
+        }
+    }
+
+    fn span(&self, tracing: &Tracing, operation: Operation, only: Option<Only>) -> Option<Span> {
+        let (context, inferred) = place(tracing, &operation, only)?;
+        let state: &State = &self.conn.worker.state;
+        let mut tags = vec![
+            ("node_id".into(), state.bootstrap.node_id()),
+            ("component".into(), "proxy".to_owned()),
+            ("db.system.name".into(), operation.system.name().to_owned()),
+            ("db.operation.name".into(), operation.name.clone()),
+        ];
+        let mut tag = |name: &'static str, value: Option<String>| tags.extend(value.map(|value| (name.into(), value)));
+        tag("db.namespace", operation.database.clone());
+        tag("db.query.text", operation.statement.map(|statement| statement.text));
+        tag("db.response.status_code", operation.error.clone());
+        tag("upstream_cluster", self.upstream.cluster.as_ref().map(ToString::to_string));
+        tag("upstream_address", self.upstream.host.map(|host| host.to_string()));
+        tag("varka.parent", inferred.then(|| "inferred".to_owned()));
+        tag("error", operation.error.is_some().then(|| "true".to_owned()));
+        let now = (Instant::now(), SystemTime::now());
+        let ago = now.0.saturating_duration_since(operation.started);
+        Some(Span {
+            context,
+            trace_state: String::new(),
+            kind: SpanKind::Client,
+            name: operation.database.map_or_else(|| operation.name.clone(), |of| format!("{} {of}", operation.name)),
+            start: now.1.checked_sub(ago).unwrap_or(now.1),
+            duration: operation.ended.saturating_duration_since(operation.started),
+            tags,
+            error: operation.error.is_some(),
+        })
+    }
+}
+
+/// Where in a trace it is, and whether that is inferred; `None`: it is not to be recorded.
+fn place(tracing: &Tracing, operation: &Operation, only: Option<Only>) -> Option<(Context, bool)> {
+    let forms = Forms { w3c: true, b3_single: false, b3_multi: false };
+    let said = operation.statement.as_ref().and_then(|statement| statement.trace);
+    if let Some(said) = said {
+        return (said.sampled == Some(true)).then(|| (said.child(rand::random(), true), false));
+    }
+    if let Some(only) = only {
+        let parent = Context::root(only.trace, only.span, only.sampled, forms);
+        return only.sampled.then(|| (parent.child(rand::random(), true), true));
+    }
+    let sampled = rand::random_range(0..WHOLE) < tracing.random_sampling.min(tracing.overall_sampling);
+    sampled.then(|| (Context::root(rand::random(), rand::random(), true, forms), false))
+}
+
+/// How the workload's requests are traced: connections of other protocols have no configuration of their own for it.
+fn tracing(config: &Config) -> Option<Tracing> {
+    let chains = config
+        .ir
+        .listeners
+        .values()
+        .flat_map(|listener| listener.filter_chains.iter().chain(&listener.default_filter_chain));
+    chains
+        .filter_map(|chain| match &chain.terminal {
+            Terminal::Http(manager) => manager.tracing.clone(),
+            Terminal::Tcp(_) => None,
+        })
+        .next()
+}
