@@ -117,8 +117,8 @@ function edgeLabel(g: CanvasRenderingContext2D, e: SceneEdge, x: number, y: numb
   const text = lines.length ? Math.max(...lines.map((l, i) => g.measureText(l).width + (i === 0 ? icons : 0))) : icons - 3;
   const w = text + 12;
   const h = Math.max(1, lines.length) * (small + 3) + 5;
-  // Beside the middle where somebody else is there already.
-  const place = [0, -h - 3, h + 3, -2 * h - 6, 2 * h + 6].find((dy) => room.take(x - w / 2, y + dy - h / 2, w, h));
+  // A little higher where it would lie on the names beside it; beside the middle where somebody else is there already.
+  const place = [0, Math.min(0, 12 - h / 2), -h - 3, h + 3, -2 * h - 6, 2 * h + 6].find((dy) => room.take(x - w / 2, y + dy - h / 2, w, h));
   if (place === undefined) return false;
   const top = y + place - h / 2;
   g.fillStyle = theme.pill;
