@@ -274,19 +274,20 @@ pub(crate) fn assignment(
     order: &Order<'_>,
 ) -> ClusterLoadAssignment {
     let mut groups: BTreeMap<(u32, TopologyKey), Vec<Endpoint>> = BTreeMap::new();
+    let own = own_locality(ctx);
     for instance in instances.into_iter().filter(|i| contains(&i.labels, labels)) {
-        let priority = if order.failover { priority(ctx, &instance, order.locality) } else { 0 };
+        let priority = if order.failover { priority(ctx, &own, &instance, order.locality) } else { 0 };
         let key = (priority, TopologyKey::of(&instance.locality));
         groups.entry(key).or_default().push(endpoint(ctx, service, &instance));
     }
     compact_priorities(&mut groups);
     let localities = groups
         .into_iter()
-        .map(|((priority, key), endpoints)| LocalityEndpoints {
-            weight: share(ctx, &key, order.locality, &endpoints),
-            locality: Locality { region: s(key.0), zone: s(key.1), sub_zone: s(key.2) },
-            priority,
-            endpoints,
+        .filter_map(|((priority, key), endpoints)| {
+            // A place that `distribute` gives nothing is left out, as in Istio: a weight of 0 is none that a proxy takes.
+            let weight = share(&own, &key, order.locality, &endpoints).filter(|share| *share > 0)?;
+            let locality = Locality { region: s(key.0), zone: s(key.1), sub_zone: s(key.2) };
+            Some(LocalityEndpoints { weight: Some(weight), locality, priority, endpoints })
         })
         .collect();
     ClusterLoadAssignment { cluster_name: name.clone(), localities }
@@ -323,9 +324,19 @@ fn endpoint(ctx: &Ctx<'_>, service: &Service, i: &Instance) -> Endpoint {
     }
 }
 
+/// Where the proxy is: where it says so itself, or else where its pod's node is.
+fn own_locality(ctx: &Ctx<'_>) -> TopologyZone {
+    let proxy = ctx.proxy;
+    if !proxy.locality.region.is_empty() {
+        return proxy.locality.clone();
+    }
+    let pod = ctx.object(Kind::Pod, &ctx.snapshot.stores.pods, &proxy.namespace, &proxy.name);
+    let node = pod.and_then(|pod| ctx.object(Kind::Node, &ctx.snapshot.stores.nodes, "", &pod.spec.spec.node_name));
+    node.map(|n| TopologyZone::of(&n.metadata.labels)).unwrap_or_default()
+}
+
 /// Farther localities come later: same sub-zone, zone, region, a region named for failover, others; or by `failoverPriority`.
-fn priority(ctx: &Ctx<'_>, i: &Instance, settings: Option<&LocalityLb>) -> u32 {
-    let own = &ctx.proxy.locality;
+fn priority(ctx: &Ctx<'_>, own: &TopologyZone, i: &Instance, settings: Option<&LocalityLb>) -> u32 {
     if let Some(labels) = settings.map(|s| &s.failover_priority).filter(|l| !l.is_empty()) {
         let same = labels.iter().take_while(|entry| {
             let (key, value) = entry.split_once('=').map_or((entry.as_str(), None), |(k, v)| (k, Some(v)));
@@ -361,8 +372,8 @@ fn compact_priorities(groups: &mut BTreeMap<(u32, TopologyKey), Vec<Endpoint>>) 
 }
 
 /// Share of a locality: as `distribute` says, else the sum of its endpoints' weights.
-fn share(ctx: &Ctx<'_>, key: &TopologyKey, settings: Option<&LocalityLb>, endpoints: &[Endpoint]) -> Option<u32> {
-    let own = TopologyKey::of(&ctx.proxy.locality);
+fn share(own: &TopologyZone, key: &TopologyKey, settings: Option<&LocalityLb>, endpoints: &[Endpoint]) -> Option<u32> {
+    let own = TopologyKey::of(own);
     let distribute = settings.filter(|s| s.enabled != Some(false)).map(|s| &s.distribute);
     if let Some(rule) = distribute.and_then(|d| d.iter().find(|d| own.is_in(&d.from))) {
         return Some(rule.to.iter().find(|(to, _)| key.is_in(to)).map_or(0, |(_, share)| *share));

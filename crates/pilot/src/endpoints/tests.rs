@@ -61,3 +61,29 @@ fn a_headless_service_does_not() {
     let (tcp, _) = found(&SERVICE.replace("clusterIP: 10.96.0.9", "clusterIP: None"), 3306);
     assert!(tcp.is_empty(), "{tcp:?}");
 }
+
+#[test]
+fn a_proxy_is_where_its_node_is() {
+    let objects = "
+apiVersion: v1
+kind: Node
+metadata: {name: near, labels: {topology.kubernetes.io/region: east, topology.kubernetes.io/zone: a}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {nodeName: near, containers: [{name: web, image: web}]}
+";
+    let (objects, problems) = varka_api::read("t.yaml", objects);
+    assert!(problems.is_empty(), "{problems:?}");
+    let snapshot = Snapshot::builder().objects(objects).build();
+    let mut proxy = ProxyKey::new(ProxyKind::Sidecar, "web", "shop", [10, 0, 0, 1].into());
+    let place = |proxy: &ProxyKey| own_locality(&Ctx::new(&snapshot, proxy));
+    let found = place(&proxy);
+    assert_eq!((found.region.as_str(), found.zone.as_str()), ("east", "a"));
+    // What it says itself holds.
+    proxy.locality.region = "west".to_owned();
+    assert_eq!(place(&proxy).region, "west");
+    let stranger = ProxyKey::new(ProxyKind::Sidecar, "db", "shop", [10, 0, 0, 2].into());
+    assert_eq!(place(&stranger), TopologyZone::default());
+}
