@@ -43,6 +43,16 @@ impl Outcome {
         }
     }
 
+    /// The client took its request back, and its connection lasts. `status` is 0 if none was sent yet.
+    pub fn client_reset(status: u16) -> Self {
+        Self {
+            status,
+            flags: ResponseFlags::of(Flag::DownstreamRemoteReset),
+            details: Cow::Borrowed("http2.remote_reset"),
+            blame: Blame::Downstream,
+        }
+    }
+
     /// The upstream broke off inside the body: the client's response is cut too.
     pub fn upstream_broke_off(status: u16, reason: ResetReason) -> Self {
         Self {

@@ -11,7 +11,7 @@ mod timeout;
 
 pub use redirect::location;
 pub use rewrite::{Rewritten, rewrite};
-pub use timeout::{Timeouts, grpc_timeout, route_timeouts};
+pub use timeout::{Timeouts, expected, grpc_timeout, grpc_timeout_text, route_timeouts};
 
 use crate::facts::Request;
 use crate::host::RouteIndex;

@@ -67,7 +67,7 @@ pub fn apply(client: &Client, headers: &mut HeaderMap) {
     if let Some(ip) = client.append {
         let mut text = joined(headers);
         if !text.is_empty() {
-            text.push_str(", ");
+            text.push(',');
         }
         text.push_str(&ip.to_string());
         if let Ok(value) = HeaderValue::try_from(text) {

@@ -117,9 +117,8 @@ fn judge(bytes: &[u8], filters: &ConnectionFilters) -> Option<Sniffed> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest method and longest request line that are waited for. A line that is taken for something else than HTTP would pass
-/// by every route and policy, so it may be as long as a head.
-const MAX_METHOD: usize = 20;
+/// Longest request line that is waited for. A line that is taken for something else than HTTP would pass by every route and
+/// policy, so it may be as long as a head.
 const MAX_LINE: usize = MAX_AHEAD;
 
 /// `tchar` of RFC 9110: any method is taken for HTTP here; whether it is known is for the codec to say.
@@ -134,7 +133,7 @@ pub fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
         return (bytes.len() >= PREFACE.len()).then_some(Some(DetectedHttp::H2c));
     }
     let method = bytes.iter().take_while(|b| is_token(**b)).count();
-    if method > MAX_METHOD || method == 0 || bytes.get(method).is_some_and(|b| *b != b' ') {
+    if method == 0 || bytes.get(method).is_some_and(|b| *b != b' ') {
         return Some(None);
     }
     let Some(end) = memchr::memchr(b'\n', bytes) else {

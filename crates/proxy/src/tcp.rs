@@ -193,7 +193,9 @@ pub(crate) async fn proxy(conn: Conn, io: Io) {
         }
         Err(NoConnection::Failed(e)) => {
             picked.report(Err(e.reason));
+            // The one attempt that there is.
             ending.flags.insert(Flag::UpstreamConnectionFailure);
+            ending.flags.insert(Flag::UpstreamRetryLimitExceeded);
             ending.upstream.failure = e.transport;
             client.io.socket().reset_on_close();
             return;

@@ -275,6 +275,25 @@ fn timeouts() {
     assert_eq!(grpc_timeout(b"123456789S"), None);
 }
 
+#[test]
+fn an_attempt_is_told_what_is_left() {
+    let ms = Duration::from_millis;
+    let of = |global, per_try, elapsed| {
+        expected(&Timeouts { global, per_try, idle: None }, ms(elapsed)).map(|d| d.as_millis())
+    };
+    assert_eq!(of(None, None, 0), None);
+    assert_eq!(of(Some(ms(300)), None, 0), Some(300));
+    assert_eq!(of(Some(ms(300)), Some(ms(100)), 0), Some(100));
+    assert_eq!(of(Some(ms(300)), Some(ms(100)), 250), Some(50));
+    assert_eq!(of(Some(ms(300)), Some(ms(100)), 900), Some(1));
+    assert_eq!(of(None, Some(ms(100)), 900), Some(100));
+    for (seconds, text) in [(1, "1000m"), (200_000, "200000S"), (200_000_000, "3333333M"), (9_000_000_000, "2500000H")] {
+        let limit = Duration::from_secs(seconds);
+        assert_eq!(grpc_timeout_text(limit), text);
+        assert!(grpc_timeout(text.as_bytes()).is_some_and(|told| told <= limit), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn every_number_finds_a_destination_in_proportion(weights in prop::collection::vec(0u32..5, 1..5)) {

@@ -43,6 +43,25 @@ pub fn route_timeouts(action: &RouteAction, request: &Request<'_>) -> Timeouts {
     Timeouts { global, per_try, idle: action.idle_timeout }
 }
 
+/// How long the next attempt may take, after `elapsed` of the whole time; at least a millisecond, for 0 would mean no limit.
+pub fn expected(timeouts: &Timeouts, elapsed: Duration) -> Option<Duration> {
+    let limit = timeouts.per_try.or(timeouts.global)?;
+    let left = timeouts.global.map_or(limit, |global| global.saturating_sub(elapsed));
+    Some(limit.min(left).max(Duration::from_millis(1)))
+}
+
+/// `grpc-timeout`, in the smallest unit that eight digits have room for.
+pub fn grpc_timeout_text(limit: Duration) -> String {
+    const MOST: u128 = 99_999_999;
+    let milliseconds = limit.as_millis();
+    for (divisor, unit) in [(1, 'm'), (1000, 'S'), (60_000, 'M')] {
+        if milliseconds / divisor <= MOST {
+            return format!("{}{unit}", milliseconds / divisor);
+        }
+    }
+    format!("{}H", (milliseconds / 3_600_000).min(MOST))
+}
+
 /// Parses `grpc-timeout`: at most eight digits and a unit of `H M S m u n`.
 pub fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;

@@ -51,6 +51,14 @@ impl Downstream {
         }
     }
 
+    /// Whether the client took this request back, and did not go away.
+    pub(crate) fn was_reset(&mut self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(s) => s.was_reset(),
+        }
+    }
+
     /// The response cannot be completed: the client must not take it for complete.
     pub(crate) fn abort(&mut self) {
         match self {

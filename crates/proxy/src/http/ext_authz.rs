@@ -17,7 +17,6 @@ use super::call::{Answer, Call, call};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Halt};
 use super::message::RequestHead;
-use super::mirror;
 use crate::limit::TARGET;
 use crate::pump::{Frame, Source as _};
 
@@ -169,7 +168,10 @@ async fn over_http(
         authority: x.head.authority.clone(),
         upgrade: None,
     };
-    mirror::add_origin(&mut head, x.conn);
+    head.headers.insert("x-envoy-internal", HeaderValue::from_static("true"));
+    if let (false, Ok(limit)) = (service.timeout.is_zero(), u64::try_from(service.timeout.as_millis())) {
+        head.headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from(limit));
+    }
     let request = Call { cluster: &service.cluster, head, body: sent, http2: false, timeout: service.timeout };
     let Answer { head, body, .. } = call(x.conn, &x.config, request).await?;
     Ok(match ext_authz::answer(service, head.status, &head.headers, body) {

@@ -1,6 +1,7 @@
 //! From a route to an endpoint and back: the request as the endpoint gets it, attempts, the response as the client gets it.
 
 mod failure;
+mod limit;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -80,6 +81,7 @@ pub(crate) async fn forward(
     };
     let key = balance::hash_key(&to.action.hash_policy, &x.facts(facts));
     rewrite(x, facts, decision, to);
+    limit::tell(x, to, Duration::ZERO);
     if let Some(traced) = &x.traced {
         traced.tell_endpoint(&mut x.head.headers);
     }
@@ -213,6 +215,7 @@ async fn attempts(
                 if x.head.headers.contains_key(ATTEMPT_COUNT) {
                     x.head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(number));
                 }
+                limit::tell(x, f.to, x.started.elapsed());
                 continue;
             }
             Verdict::LimitExceeded => x.flags.insert(Flag::UpstreamRetryLimitExceeded),

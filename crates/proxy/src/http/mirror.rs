@@ -97,8 +97,8 @@ fn shadow(authority: &str) -> String {
     format!("{host}-shadow{port}")
 }
 
-/// Mirrors and checks say that it is a proxy that sends them, and whence.
-pub(super) fn add_origin(head: &mut RequestHead, conn: &Conn) {
+/// Mirrors say that it is a proxy that sends them, and whence.
+fn add_origin(head: &mut RequestHead, conn: &Conn) {
     let own = match conn.seen.local.ip() {
         ip if ip.is_loopback() => conn.worker.state.bootstrap.ip,
         ip => ip,

@@ -15,8 +15,10 @@ use crate::pump::{Frame, Sink as _};
 pub(crate) async fn send(x: &mut Exchange<'_>, down: &mut Downstream, reply: LocalReply) -> Outcome {
     let close = reply.close || !down.received();
     let reply = reply.after(x.flags).mapped(&x.manager().local_replies);
-    let outcome = reply.outcome.clone();
+    let mut outcome = reply.outcome.clone();
     let rendered = reply.render(x.head.is_grpc(), x.head.method == http::Method::HEAD);
+    // To a client of gRPC it is an answer with a status of gRPC, and as such it is recorded.
+    outcome.status = rendered.status;
     if close {
         down.close_after();
     }

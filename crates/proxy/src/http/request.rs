@@ -29,9 +29,10 @@ pub(crate) async fn serve(conn: &Conn, down: &mut Downstream, head: RequestHead)
         Ok(outcome) => outcome,
         Err(Halt::Reply(reply) | Halt::Answer(reply)) => reply::send(&mut x, down, *reply).await,
         Err(Halt::ClientGone) => {
+            let reset = down.was_reset();
             down.abort();
             given_up = x.status == 0;
-            Outcome::client_gone(x.status)
+            if reset { Outcome::client_reset(x.status) } else { Outcome::client_gone(x.status) }
         }
         Err(Halt::BrokeOff(outcome)) => {
             down.abort();

@@ -24,6 +24,7 @@ fn a_long_target_is_http_like_any_other() {
     let line = format!("GET /?{} HTTP/1.1\r\n", "a".repeat(50_000));
     assert_eq!(detect_http(line.as_bytes().get(..40_000).unwrap_or_default()), None);
     assert_eq!(detect_http(line.as_bytes()), Some(Some(DetectedHttp::Http11)));
+    assert_eq!(detect_http(format!("{} / HTTP/1.1\r\n", "M".repeat(40)).as_bytes()), Some(Some(DetectedHttp::Http11)));
 }
 
 #[test]

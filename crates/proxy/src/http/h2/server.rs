@@ -1,6 +1,6 @@
 //! One request on an HTTP/2 connection from a client.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -93,6 +93,16 @@ impl ServerStream {
             Some(outbound) => outbound.stream.poll_reset(cx).map(|_| ()),
             None => self.respond.poll_reset(cx).map(|_| ()),
         }
+    }
+
+    /// Whether the client has reset the stream, and not gone away.
+    pub(crate) fn was_reset(&mut self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let told = match &mut self.outbound {
+            Some(outbound) => outbound.stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        matches!(told, Poll::Ready(Ok(_)))
     }
 
     /// Ends the stream before its time.
