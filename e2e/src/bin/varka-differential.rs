@@ -34,6 +34,10 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    if varka_e2e::skipped() {
+        println!("left out, since SKIP_NETNS=1");
+        return Ok(ExitCode::SUCCESS);
+    }
     let repository = varka_e2e::repository();
     let document = repository.join("docs/CONFORMANCE.md");
     let text = std::fs::read_to_string(&document).with_context(|| document.display().to_string())?;

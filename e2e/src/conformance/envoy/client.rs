@@ -149,7 +149,10 @@ async fn one(plan: &Plan, request: &Send, kept: Option<Connection>) -> Result<(A
         connection.write_all(&bytes).await?;
         connection.flush().await?;
         if plan.protocol == Protocol::Tcp {
-            connection.shutdown().await?;
+            // Whoever ends before its protocol is found out is closed by some: a line is enough for the application.
+            if !request.raw.ends_with('\n') {
+                connection.shutdown().await?;
+            }
             let mut all = Vec::new();
             let ended = until_end(&mut connection, &mut all).await;
             answer.raw = from_latin1(&all);

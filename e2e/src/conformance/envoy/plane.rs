@@ -31,7 +31,7 @@ pub(crate) const DISCOVERY: &str = "istiod.istio-system.svc";
 /// Of the certificates that are handed out.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(3600);
 /// Guards against waiting for ever.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a mesh is started with.
 #[derive(Debug, Clone, Default)]

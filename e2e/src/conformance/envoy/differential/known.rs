@@ -77,7 +77,7 @@ impl Known {
 }
 
 /// Where a difference is: `out.details` of `.out[0].details: wanted ..`.
-fn place(difference: &str) -> String {
+pub(super) fn place(difference: &str) -> String {
     let mut place = String::new();
     let mut in_index = false;
     for c in difference.trim_start_matches('.').chars() {
