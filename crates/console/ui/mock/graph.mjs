@@ -106,9 +106,12 @@ export function graphOf(world, options, traces = () => []) {
     e.examples = e.rates.serverErrors > 0 ? traces(at) : [];
     delete e.weight;
   }
+  const arriving = new Map();
+  const sources = new Set();
+  for (const e of edges.values()) { (arriving.get(e.target) ?? arriving.set(e.target, []).get(e.target)).push(e); sources.add(e.source); }
   for (const n of nodes.values()) {
-    const into = [...edges.values()].filter((e) => e.target === n.key);
-    n.root ||= into.length === 0 && [...edges.values()].some((e) => e.source === n.key);
+    const into = arriving.get(n.key) ?? [];
+    n.root ||= into.length === 0 && sources.has(n.key);
     n.outside = namespaces.length > 0 && !namespaces.includes(n.namespace);
     const responses = into.filter((e) => e.protocol !== "tcp").flatMap((e) => e.responses);
     const said = verdict("http", "inbound", responses, duration);

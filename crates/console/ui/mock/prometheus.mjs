@@ -15,8 +15,8 @@ function valueAt(world, metric, matchers, quantile, at) {
   for (const f of world.flows(at)) {
     const tcp = f.protocol === "tcp";
     if (metric?.startsWith("istio_tcp") !== tcp) continue;
-    const from = f.from ? world.workloads.find((w) => `${w.namespace}/${w.name}` === f.from) : null;
-    const to = f.to ? world.workloads.find((w) => `${w.namespace}/${w.name}` === f.to) : null;
+    const from = world.byName.get(f.from);
+    const to = world.byName.get(f.to);
     const [ns, service] = f.service.replace("entry:", "").split("/");
     const labels = {
       source_workload: from?.name, source_workload_namespace: from?.namespace, source_canonical_service: from?.app, source_canonical_revision: from?.version,
