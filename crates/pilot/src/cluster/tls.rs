@@ -10,6 +10,7 @@ use varka_engine::ir::{
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
 use crate::endpoints::instances;
+use crate::gateway_api::is_backend_tls;
 use crate::listener::strs;
 use crate::registry::{Port, Resolution, Service};
 use crate::scope::HostRule;
@@ -115,7 +116,13 @@ fn originated(cluster: &Cluster, tls: &ClientTlsSettings, names: Vec<Str>, to: &
     let auto_sni = tls.sni.is_empty();
     // Whoever names what the certificate must have does not ask for the request's host beside it.
     let auto_san = verifies && auto_sni && names.is_empty();
-    let names = if names.is_empty() { to.service.subject_alt_names.clone() } else { names };
+    let by_policy = to.rule.is_some_and(|rule| is_backend_tls(&rule.object.metadata));
+    let names = match (names.is_empty(), by_policy) {
+        (false, _) => names,
+        // A BackendTLSPolicy's hostname is what the certificate must be for, unless it names something else.
+        (true, true) => vec![s(&tls.sni)],
+        (true, false) => to.service.subject_alt_names.clone(),
+    };
     UpstreamTls {
         certificate,
         subject_alt_names: if verifies { exact(names) } else { Vec::new() },
