@@ -7,14 +7,14 @@ import { Problem, Waiting } from "../parts/states.tsx";
 import { Table } from "../parts/table.tsx";
 import { bytes, duration, moment as momentText, percent, short, span } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { href, liveNow, view } from "../state/store.ts";
+import { href, liveTurn, view } from "../state/store.ts";
 
 const DAY = 86400;
 const sync: Record<Proxy["sync"], string> = { synced: "health-healthy", stale: "health-degraded", rejected: "health-failure", lost: "health-na" };
 
 export default function MeshPage(): JSX.Element {
   const at = view.value.at;
-  const now = at ?? Math.floor(liveNow.value / 10) * 10;
+  const now = at ?? liveTurn.value;
   const { data, error, again } = useLoad(`mesh/${now}`, () => api.mesh(at));
   if (!data) return error ? <Problem error={error} again={again} /> : <Waiting />;
   // A workload's certificate lives for a day and is renewed at half of it; others are renewed by people.

@@ -9,15 +9,15 @@ import { Counts } from "../parts/findings.tsx";
 import { HealthSign } from "../parts/health.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { range } from "../api/prometheus.ts";
-import { changes } from "../state/changes.ts";
+import { shownChanges } from "../state/changes.ts";
 import { duration, percent, short } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { href, info, liveNow, moment, namespaces, view } from "../state/store.ts";
+import { href, info, liveTurn, namespaces, view } from "../state/store.ts";
 
 export default function Overview(): JSX.Element {
   const at = view.value.at;
   // Lists that are live are asked for again every ten seconds.
-  const turn = at ?? Math.floor(liveNow.value / 10) * 10;
+  const turn = at ?? liveTurn.value;
   const ns = namespaces.value;
   const loaded = useLoad(`${ns}/${turn}`, () => Promise.all([api.workloads(ns, at), api.services(ns, at), api.mesh(at)]));
   if (!loaded.data) return loaded.error ? <Problem error={loaded.error} again={loaded.again} /> : <Waiting />;
@@ -64,7 +64,7 @@ export default function Overview(): JSX.Element {
           ))}
         </div>
       </section>
-      <section class="card"><h2>{t("panel.recentChanges")}</h2><ChangeList list={changes.value.filter((c) => c.at <= moment.value).slice(-10).reverse()} /></section>
+      <section class="card"><h2>{t("panel.recentChanges")}</h2><ChangeList list={shownChanges.value.slice(-10).reverse()} /></section>
     </div>
   );
 }
