@@ -10,7 +10,6 @@ use varka_engine::ir::{
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
 use crate::endpoints::instances;
-use crate::gateway_api::is_backend_tls;
 use crate::listener::strs;
 use crate::registry::{Port, Resolution, Service};
 use crate::scope::HostRule;
@@ -21,6 +20,8 @@ pub(super) struct Destination<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a Port,
     pub(super) subset: &'a str,
+    /// Made of a BackendTLSPolicy: its hostname is what the certificate must be for.
+    pub(super) by_backend_policy: bool,
 }
 
 /// Applies TLS settings.
@@ -116,10 +117,9 @@ fn originated(cluster: &Cluster, tls: &ClientTlsSettings, names: Vec<Str>, to: &
     let auto_sni = tls.sni.is_empty();
     // Whoever names what the certificate must have does not ask for the request's host beside it.
     let auto_san = verifies && auto_sni && names.is_empty();
-    let by_policy = to.rule.is_some_and(|rule| is_backend_tls(&rule.object.metadata));
-    let names = match (names.is_empty(), by_policy) {
+    let names = match (names.is_empty(), to.by_backend_policy) {
         (false, _) => names,
-        // A BackendTLSPolicy's hostname is what the certificate must be for, unless it names something else.
+        // Unless the policy names something else.
         (true, true) => vec![s(&tls.sni)],
         (true, false) => to.service.subject_alt_names.clone(),
     };

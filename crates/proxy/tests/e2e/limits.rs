@@ -174,7 +174,7 @@ fn a_client_that_does_not_read_is_not_read_from() {
         socket.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
         let flood = one.repeat(10_000);
         let taken = (0..2000).take_while(|_| socket.write_all(&flood).is_ok()).count();
-        assert!(taken < 2000, "{} MB were read whose answers nobody reads", taken * flood.len() >> 20);
+        assert!(taken < 2000, "{} MB were read whose answers nobody reads", (taken * flood.len()) >> 20);
     }
 }
 

@@ -241,6 +241,12 @@ fn data_and_headers() -> Vec<Case> {
             [open(), frame(PUSH_PROMISE, END_HEADERS, 1, &[&number(3)[..], &whole].concat())].concat(),
             ConnectionError(PROTOCOL_ERROR),
         ),
+    ]
+}
+
+fn continuations() -> Vec<Case> {
+    let whole = get(&[]);
+    vec![
         case(
             "6.10",
             "a field block in several CONTINUATIONs",
@@ -491,8 +497,10 @@ fn hpack() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> =
-        [framing(), states(), data_and_headers(), control(), messages(), hpack()].into_iter().flatten().collect();
+    let mut all: Vec<Case> = [framing(), states(), data_and_headers(), continuations(), control(), messages(), hpack()]
+        .into_iter()
+        .flatten()
+        .collect();
     let (mut named, mut taken) = (NAMED_PROTOCOL_ERROR.to_vec(), TAKEN.to_vec());
     for case in &mut all {
         if let Some(at) = named.iter().position(|what| *what == case.what) {
