@@ -91,7 +91,7 @@ fn numbers(system: &System) -> Result<()> {
         "/api/v1/query?query=sum(istio_requests_total%7Breporter%3D%22source%22,destination_workload%3D%22was%22%7D)",
     )?;
     let sum: Value = serde_json::from_str(&system.sh(&sum)?)?;
-    ensure!(sum["data"]["result"][0]["value"][1] == REQUESTS.to_string(), "{sum}");
+    ensure!(sum["data"]["result"][0]["value"][1].as_str() == Some(&*REQUESTS.to_string()), "{sum}");
     Ok(())
 }
 

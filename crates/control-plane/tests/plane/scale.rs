@@ -1,7 +1,6 @@
 //! What one changed endpoint costs in a mesh of some size: a message to each proxy that uses it, and nothing to any other.
 //!
 //! `SCALE=SERVICES,PROXIES` makes the mesh as large as that; what it cost is printed (`make scale`).
-#![expect(clippy::disallowed_methods, reason = "the size is asked for")]
 
 use std::io;
 use std::pin::Pin;
