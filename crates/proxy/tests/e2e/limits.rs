@@ -8,7 +8,10 @@ use std::time::Duration;
 use varka_engine::ir::{ClusterProtocol, HttpConnectionManager, Listener, Proxy, RetryOn, Terminal};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound, retry};
-use crate::frames::*;
+use crate::frames::{
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, PREFACE, Peer,
+    RST_STREAM, SETTINGS, field, frame, get, headers, number, post, socket,
+};
 use crate::mtls::Mesh;
 use crate::support::{App, Client, Running, until};
 

@@ -1,6 +1,10 @@
 //! The cases: what is sent, and what must come of it.
 
-use crate::frames::*;
+use crate::frames::{
+    ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
+    GET, GOAWAY, HEADERS, HTTP, PADDED, PING, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, ROOT, RST_STREAM, SETTINGS,
+    STREAM_CLOSED, WINDOW_UPDATE, WITH_PRIORITY, field, frame, get, headers, number, post, setting,
+};
 
 /// What a client does.
 pub(super) enum Step {
