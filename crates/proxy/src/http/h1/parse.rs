@@ -215,6 +215,9 @@ fn request_line(line: &Bytes, limits: &Limits, head: &mut RequestHead) -> Result
         b"HTTP/1.0" => return Err(HeadError::LowVersion),
         _ => return Err(HeadError::Codec),
     };
+    if target.iter().any(u8::is_ascii_control) {
+        return Err(HeadError::Characters);
+    }
     if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b)) {
         return Err(HeadError::Codec);
     }
