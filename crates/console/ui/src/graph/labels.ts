@@ -59,8 +59,8 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {
     const p = toScreen(camera, n);
-    // From afar only what needs a look is named.
-    if (visible(p.x, p.y) && (z > 0.28 || n.found || n.tone === "failure" || n.tone === "degraded")) placed.push({ n, ...p });
+    // From afar, of many only what needs a look is named.
+    if (visible(p.x, p.y) && (z > 0.28 || scene.nodes.length <= 150 || n.found || n.tone === "failure" || n.tone === "degraded")) placed.push({ n, ...p });
   }
   // Nothing is written over a node.
   if (z > 0.32) for (const { n, x, y } of placed) room.take(x - n.r * z, y - n.r * z, n.r * 2 * z, n.r * 2 * z);
