@@ -33,7 +33,7 @@ export function verdict(protocol, direction, responses, window) {
     const spread = 1.96 * Math.sqrt((share * (1 - share)) / all + z2 / (4 * all * all));
     const interval = { low: Math.max(0, ((share + z2 / (2 * all) - spread) / (1 + z2 / all)) * 100), high: Math.min(100, ((share + z2 / (2 * all) + spread) / (1 + z2 / all)) * 100) };
     const of = (p) => (p >= failure ? "Failure" : p > degraded ? "Degraded" : "Healthy");
-    const status = errors >= 2 || all >= 100 ? of(interval.low) : "Healthy";
+    const status = errors === 0 ? "Healthy" : errors >= 2 || all >= 100 ? of(interval.low) : "Healthy";
     const reason = { tolerance: { code, protocol, direction, degraded, failure }, protocol, direction, errors: Math.round(errors), all: Math.round(all), percent: share * 100, interval, ifCertain: of(share * 100) };
     if (!found || (errors > 0 && found.status === "Healthy")) found = { status, notEnoughData: errors > 0 && status === "Healthy", reason };
   }

@@ -21,7 +21,7 @@ function valueAt(world, metric, matchers, quantile, at) {
     const labels = {
       source_workload: from?.name, source_workload_namespace: from?.namespace, source_canonical_service: from?.app, source_canonical_revision: from?.version,
       destination_workload: to?.name, destination_workload_namespace: to?.namespace, destination_canonical_service: to?.app, destination_canonical_revision: to?.version,
-      destination_service_name: service, destination_service_namespace: ns,
+      connection_security_policy: f.mtls ? "mutual_tls" : "none", destination_service_name: service, destination_service_namespace: ns,
     };
     for (const r of f.responses.length ? f.responses : [{ code: "", share: 1 }]) {
       labels.response_code = r.code;
