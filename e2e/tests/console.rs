@@ -19,10 +19,9 @@ fn ask(system: &System, path: &str) -> Result<String> {
     Ok(format!("curl -sSf 'http://{address}:20001{path}'"))
 }
 
-/// Edges as `SOURCE -> TARGET PROTOCOL: REQUESTS mTLS`, of a graph over the given seconds.
+/// Edges as `SOURCE -> TARGET PROTOCOL`, how many requests they had (of TCP: bytes a second), and the share over mTLS.
 fn edges(text: &str) -> Result<Vec<(String, f64, Option<f64>)>> {
     let graph: Value = serde_json::from_str(text).with_context(|| text.to_owned())?;
-    let duration = graph["duration"].as_f64().context("no duration")?;
     let name = |place: &Value| {
         let node = place.as_u64().and_then(|place| graph["nodes"].get(usize::try_from(place).ok()?));
         let text = |field: &str| node.and_then(|n| n[field].as_str()).unwrap_or_default().to_owned();
@@ -37,7 +36,8 @@ fn edges(text: &str) -> Result<Vec<(String, f64, Option<f64>)>> {
         .iter()
         .map(|edge| {
             let (source, target) = (name(&edge["source"]), name(&edge["target"]));
-            let total = edge["rates"]["total"].as_f64().unwrap_or(0.0) * duration;
+            let requests = edge["health"]["verdict"]["reason"]["all"].as_f64();
+            let total = requests.or(edge["rates"]["total"].as_f64()).unwrap_or(0.0);
             let title = format!("{source} -> {target} {}", edge["protocol"].as_str().unwrap_or_default());
             (title, total, edge["security"]["mtls"].as_f64())
         })

@@ -21,7 +21,7 @@ const USERS: usize = 5;
 
 fn size() -> (usize, usize) {
     let text = std::env::var("SCALE").unwrap_or_else(|_| "200,20".to_owned());
-    let (services, proxies) = text.split_once(',').unwrap();
+    let Some((services, proxies)) = text.split_once(',') else { panic!("SCALE is SERVICES,PROXIES, and not {text}") };
     (services.parse().unwrap(), proxies.parse().unwrap())
 }
 
