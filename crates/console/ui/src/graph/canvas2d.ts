@@ -52,7 +52,7 @@ function drawEdges(g: CanvasRenderingContext2D, scene: Scene, theme: Theme, sele
     const c = e.curve;
     const tone = theme.tones[e.tone];
     const width = widths[e.tone] * (e.id === selected || e.found ? 1.7 : 1);
-    g.globalAlpha = e.dim ? 0.16 : 1;
+    g.globalAlpha = e.strength;
     g.setLineDash(dashes[patterns[e.tone]]);
     g.beginPath();
     g.moveTo(c[0], c[1]);

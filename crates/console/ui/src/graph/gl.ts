@@ -142,10 +142,11 @@ export function webgl(canvas: HTMLCanvasElement): Renderer | null {
     setScene(scene, now, selected) {
       theme = now;
       const fade = (c: Rgba, dim: boolean): number[] => [c[0], c[1], c[2], dim ? c[3] * 0.16 : c[3]];
+      const strong = (c: Rgba, share: number): number[] => [c[0], c[1], c[2], c[3] * share];
       const e: number[] = [];
       for (const edge of scene.edges) {
-        const strong = edge.id === selected || edge.found;
-        e.push(...edge.curve, ...fade(now.tones[edge.tone], edge.dim), widths[edge.tone] * (strong ? 1.7 : 1), patterns[edge.tone]);
+        const wide = edge.id === selected || edge.found;
+        e.push(...edge.curve, ...strong(now.tones[edge.tone], edge.strength), widths[edge.tone] * (wide ? 1.7 : 1), patterns[edge.tone]);
       }
       fill(edges, e, 14);
       arrows.count = edges.count;

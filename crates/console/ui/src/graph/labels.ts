@@ -16,6 +16,20 @@ export interface LabelOptions {
 
 const MOST = 320;
 
+const known = new Map<string, number>();
+
+/** Width of a text in the font that is set. */
+function widthOf(g: CanvasRenderingContext2D, text: string): number {
+  const key = `${g.font}|${text}`;
+  let width = known.get(key);
+  if (width === undefined) {
+    if (known.size > 20_000) known.clear();
+    width = g.measureText(text).width;
+    known.set(key, width);
+  }
+  return width;
+}
+
 /** Boxes on the screen that are taken, in cells, so that looking is quick. */
 class Room {
   private cells = new Map<number, [number, number, number, number][]>();
@@ -35,7 +49,8 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   g.clearRect(0, 0, width, height);
   const room = new Room();
   const z = camera.zoom;
-  const size = Math.max(10.5, Math.min(13, 12.5 * Math.sqrt(z)));
+  // In steps, so that widths of text are measured once.
+  const size = Math.round(2 * Math.max(10.5, Math.min(13, 12.5 * Math.sqrt(z)))) / 2;
   g.textAlign = "center";
   g.textBaseline = "middle";
   const visible = (x: number, y: number): boolean => x > -90 && y > -60 && x < width + 90 && y < height + 60;
@@ -44,7 +59,8 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {
     const p = toScreen(camera, n);
-    if (visible(p.x, p.y)) placed.push({ n, ...p });
+    // From afar, of many only what needs a look is named.
+    if (visible(p.x, p.y) && (z > 0.28 || scene.nodes.length <= 150 || n.found || n.tone === "failure" || n.tone === "degraded")) placed.push({ n, ...p });
   }
   // Nothing is written over a node.
   if (z > 0.32) for (const { n, x, y } of placed) room.take(x - n.r * z, y - n.r * z, n.r * 2 * z, n.r * 2 * z);
@@ -57,7 +73,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   if (z < 0.36) return;
   for (const e of scene.edges) {
     if (drawn >= MOST) break;
-    if (e.dim) continue;
+    if (e.dim || e.strength < 1) continue;
     const p = toScreen(camera, pointAt(e.curve, 0.5));
     if (visible(p.x, p.y) && edgeLabel(g, e, p.x, p.y, size, theme, options, room)) drawn++;
   }
@@ -71,7 +87,7 @@ function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y:
   g.font = `600 ${z < 0.25 ? 10 : 11.5}px ${theme.font}`;
   g.fillStyle = theme.muted;
   const text = clip(g, name, Math.max(110, width));
-  room.take(at.x + 2, at.y - 16, g.measureText(text).width + 6, 14);
+  room.take(at.x + 2, at.y - 16, widthOf(g, text) + 6, 14);
   g.fillText(text, at.x + 4, at.y - 9);
   g.textAlign = "center";
 }
@@ -80,11 +96,11 @@ function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: numb
   const top = y + n.r * z * 1.12 + 6;
   g.font = `600 ${size}px ${theme.font}`;
   const name = clip(g, n.name, 168);
-  const w = g.measureText(name).width;
+  const w = widthOf(g, name);
   let lines = n.subtitle && z > 0.4 ? 2 : 1;
   if (!room.take(x - w / 2 - 2, top, w + 4, size * 1.25 * lines)) {
     lines = 1;
-    if (!n.subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return false;
+    if (!n.subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return aside(g, n, name, w, x, y, z, size, theme, room);
   }
   g.globalAlpha = n.dim ? 0.3 : 1;
   outlined(g, name, x, top + size * 0.68, theme.text, theme);
@@ -94,6 +110,19 @@ function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: numb
   }
   g.globalAlpha = 1;
   return true;
+}
+
+/** Right or left of a node under which there is no room. */
+function aside(g: CanvasRenderingContext2D, n: SceneNode, name: string, w: number, x: number, y: number, z: number, size: number, theme: Theme, room: Room): boolean {
+  for (const side of [1, -1]) {
+    const middle = x + side * (n.r * z * 1.15 + 5 + w / 2);
+    if (!room.take(middle - w / 2, y - size * 0.6, w, size * 1.2)) continue;
+    g.globalAlpha = n.dim ? 0.3 : 1;
+    outlined(g, name, middle, y, theme.text, theme);
+    g.globalAlpha = 1;
+    return true;
+  }
+  return false;
 }
 
 function outlined(g: CanvasRenderingContext2D, text: string, x: number, y: number, colour: string, theme: Theme): void {
@@ -114,7 +143,7 @@ function edgeLabel(g: CanvasRenderingContext2D, e: SceneEdge, x: number, y: numb
   const small = size - 1.5;
   g.font = `500 ${small}px ${theme.font}`;
   const icons = (lock ? 13 : 0) + (sign ? 14 : 0);
-  const text = lines.length ? Math.max(...lines.map((l, i) => g.measureText(l).width + (i === 0 ? icons : 0))) : icons - 3;
+  const text = lines.length ? Math.max(...lines.map((l, i) => widthOf(g, l) + (i === 0 ? icons : 0))) : icons - 3;
   const w = text + 12;
   const h = Math.max(1, lines.length) * (small + 3) + 5;
   // A little higher where it would lie on the names beside it; beside the middle where somebody else is there already.
@@ -131,7 +160,7 @@ function edgeLabel(g: CanvasRenderingContext2D, e: SceneEdge, x: number, y: numb
   g.textAlign = "left";
   const first = top + 2.5 + (small + 3) / 2;
   let at = x - text / 2;
-  if (lines.length === 1) at = x - (g.measureText(lines[0]).width + icons) / 2;
+  if (lines.length === 1) at = x - (widthOf(g, lines[0]) + icons) / 2;
   if (lock) { drawLock(g, at + 4.5, first, css(theme.tones[e.edge.protocol === "tcp" ? "tcp" : "mtls"]), mtls >= 0.995); at += 13; }
   if (sign) { warning(g, at + 5, first, css(theme.tones[e.tone]), e.tone === "failure", theme); at += 14; }
   lines.forEach((line, i) => {
@@ -210,8 +239,8 @@ function inside(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number,
 }
 
 function clip(g: CanvasRenderingContext2D, text: string, width: number): string {
-  if (g.measureText(text).width <= width) return text;
+  if (widthOf(g, text) <= width) return text;
   let end = text.length - 1;
-  while (end > 3 && g.measureText(`${text.slice(0, end)}…`).width > width) end--;
+  while (end > 3 && widthOf(g, `${text.slice(0, end)}…`) > width) end--;
   return `${text.slice(0, end)}…`;
 }

@@ -24,6 +24,9 @@ export const spacing = { x: 174, y: 112, pad: 46, padTop: 50, gap: 44 };
 /** From so many groups on they are packed. */
 const MANY_GROUPS = 9;
 const SWEEPS = 12;
+/** Group of what stands for many, such as closed namespaces: all call all, so that ranks would say nothing. */
+export const RING = "";
+const RING_LEAST = 12;
 
 export function layout(input: LayoutInput): Layout {
   const index = new Map(input.nodes.map((n, i) => [n.key, i]));
@@ -40,10 +43,12 @@ export function layout(input: LayoutInput): Layout {
   const groupOf = new Int32Array(count);
   groups.forEach((g, i) => g.members.forEach((m) => (groupOf[m] = i)));
   // Where groups are packed, a rank means something within its group only.
-  const ranked = packed ? edges.filter(([a, b]) => groupOf[a] === groupOf[b]) : edges;
+  const inRing = (node: number): boolean => isRing(groups[groupOf[node]]);
+  const ranked = edges.filter(([a, b]) => (packed ? groupOf[a] === groupOf[b] : inRing(a) === inRing(b)));
   const { rank, forward } = rankNodes(count, ranked);
 
   const blocks = groups.map((g) => arrange(g.name, g.members, rank, forward, groupOf));
+  if (!packed) setRingAside(blocks);
   const offsets = packed ? shelves(blocks) : settle(blocks, edges, groupOf);
   const points: Point[] = new Array(count);
   const boxes: Box[] = [];
@@ -122,6 +127,7 @@ interface Block {
 /** One group by itself. */
 function arrange(name: string, members: number[], rank: Int32Array, forward: [number, number][], groupOf: Int32Array): Block {
   const group = groupOf[members[0]];
+  if (isRing({ name, members })) return ring(members, rank);
   const inner = forward.filter(([a, b]) => groupOf[a] === group && groupOf[b] === group);
   const touched = new Set(forward.flatMap(([a, b]) => (groupOf[a] === group || groupOf[b] === group ? [a, b] : [])));
   const linked = members.filter((m) => touched.has(m));
@@ -169,6 +175,35 @@ function arrange(name: string, members: number[], rank: Int32Array, forward: [nu
     top: Math.min(...points.map((p) => p.y), ...bends.values()) - spacing.padTop,
     bottom: Math.max(bottomY, ...bends.values()) + spacing.pad + 18,
   };
+}
+
+const isRing = (group: { name: string; members: number[] }): boolean => group.name === RING && group.members.length > RING_LEAST;
+
+/** Left of all others, which have ranks of their own. */
+function setRingAside(blocks: Block[]): void {
+  const it = blocks.find(isRing);
+  const others = blocks.filter((b) => b !== it);
+  if (!it || !others.length) return;
+  const dx = Math.min(...others.map((b) => b.left)) - spacing.gap * 2 - it.right;
+  it.x = it.x.map((x) => x + dx);
+  it.left += dx;
+  it.right += dx;
+}
+
+/** On an ellipse, in the order of ranks: who calls whom often stands near. */
+function ring(members: number[], rank: Int32Array): Block {
+  const order = [...members.keys()].sort((a, b) => rank[members[a]] - rank[members[b]] || a - b);
+  const rx = Math.max(320, (members.length * 116) / (2 * Math.PI) * 1.25);
+  const ry = rx * 0.56;
+  const x = new Array<number>(members.length);
+  const y = new Array<number>(members.length);
+  order.forEach((member, i) => {
+    const angle = Math.PI + (i / members.length) * 2 * Math.PI;
+    x[member] = rx * Math.cos(angle);
+    y[member] = ry * Math.sin(angle);
+  });
+  const pad = spacing.x / 2;
+  return { name: RING, members, x, y, bends: new Map(), left: -rx - pad, right: rx + pad, top: -ry - spacing.padTop, bottom: ry + spacing.pad + 18 };
 }
 
 /** Barycentre sweeps down and up; the order with the fewest crossings is kept. */

@@ -30,6 +30,8 @@ export interface SceneEdge {
   curve: Float32Array;
   dim: boolean;
   found: boolean;
+  /** From 0 to 1: where there are many, the healthy ones stand back, so that the others are seen. */
+  strength: number;
   source: SceneNode;
   target: SceneNode;
 }
@@ -81,14 +83,20 @@ export function buildScene(model: GraphModel, points: Map<string, Point>, bows: 
     byKey.set(node.key, made);
   }
   const edges: SceneEdge[] = [];
+  const crowd = model.edges.size > 600 ? 0.26 : model.edges.size > 120 ? 0.4 : 1;
   for (const [id, edge] of model.edges) {
     const [source, target] = [byKey.get(edge.source), byKey.get(edge.target)];
     if (!source || !target) continue;
     const found = (marks.foundEdges?.has(id) ?? false) || (marks.trace?.has(id) ?? false);
     const dim = (marks.foundEdges !== null && !marks.foundEdges.has(id)) || (marks.trace !== null && !marks.trace.has(id)) ||
       (near !== null && !touches(edge, id, marks.selected!));
-    edges.push({ id, edge, tone: edgeTone(edge), curve: curve(source, target, bows.get(id) ?? 0), dim, found, source, target });
+    const tone = edgeTone(edge);
+    const trouble = tone === "failure" || tone === "degraded" || edge.unmatched.length > 0;
+    const strength = dim ? 0.16 : trouble || found || near !== null ? 1 : crowd;
+    edges.push({ id, edge, tone, strength, curve: curve(source, target, bows.get(id) ?? 0), dim, found, source, target });
   }
+  // What is strong is drawn over what is not.
+  edges.sort((a, b) => a.strength - b.strength);
   return { nodes, edges, boxes: boxesOf(nodes), byKey };
 }
 
@@ -108,6 +116,7 @@ function neighbourhood(model: GraphModel, selected: string | null): Set<string> 
 export function curve(s: SceneNode, t: SceneNode, bow: number): Float32Array {
   if (s === t) return new Float32Array([s.x + s.r, s.y, s.x + s.r + 50, s.y - 60, s.x - s.r - 50, s.y - 60, s.x - s.r, s.y]);
   const [dx, dy] = [t.x - s.x, t.y - s.y];
+  if (s.shape === "stack" && t.shape === "stack") return chord(s, t, dx, dy);
   const gap = 4;
   const back = dx < spacing.x * 0.4;
   if (back && Math.abs(dx) < spacing.x * 0.4) {
@@ -127,6 +136,16 @@ export function curve(s: SceneNode, t: SceneNode, bow: number): Float32Array {
   }
   const arch = back ? -70 : 0;
   return new Float32Array([x0, s.y, x0 + sign * reach, s.y + arch, x3 - sign * reach, t.y + arch, x3, t.y]);
+}
+
+/** Nearly straight, bent to its left, so that the way back is another line. */
+function chord(s: SceneNode, t: SceneNode, dx: number, dy: number): Float32Array {
+  const length = Math.hypot(dx, dy) || 1;
+  const [ux, uy] = [dx / length, dy / length];
+  const [x0, y0, x3, y3] = [s.x + ux * (s.r + 4), s.y + uy * (s.r + 4), t.x - ux * (t.r + 4), t.y - uy * (t.r + 4)];
+  const bend = Math.min(40, length * 0.08);
+  const at = (share: number): [number, number] => [x0 + (x3 - x0) * share + uy * bend, y0 + (y3 - y0) * share - ux * bend];
+  return new Float32Array([x0, y0, ...at(0.33), ...at(0.67), x3, y3]);
 }
 
 export function pointAt(c: Float32Array, t: number): Point {

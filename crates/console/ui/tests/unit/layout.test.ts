@@ -93,3 +93,15 @@ test("another picture is laid out anew", () => {
   const other = place(layout(input({ x: "g", y: "g", web: "g" }, [["x", "y"]])), memory, new Map());
   assert.equal(other.kept, false);
 });
+
+test("closed namespaces stand on a ring, and what is opened stands beside it with ranks of its own", () => {
+  const nodes: Record<string, string> = { a: "team", b: "team", c: "team" };
+  const edges: [string, string][] = [["a", "b"], ["b", "c"]];
+  for (let i = 0; i < 20; i++) { nodes[`ns:${i}`] = ""; edges.push([`ns:${i}`, `ns:${(i * 7 + 1) % 20}`], [`ns:${i}`, "a"], ["c", `ns:${i}`]); }
+  const l = layout(input(nodes, edges));
+  const ring = Object.keys(nodes).filter((k) => k.startsWith("ns:")).map((k) => l.nodes[k]);
+  assert.equal(new Set(ring.map((p) => `${Math.round(p.x)},${Math.round(p.y)}`)).size, 20);
+  assert.ok(l.nodes.a.x < l.nodes.b.x && l.nodes.b.x < l.nodes.c.x);
+  assert.equal(l.nodes.b.x - l.nodes.a.x, spacing.x);
+  assert.ok(Math.max(...ring.map((p) => p.x)) < l.nodes.a.x);
+});
