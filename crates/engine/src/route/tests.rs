@@ -287,7 +287,8 @@ fn an_attempt_is_told_what_is_left() {
     assert_eq!(of(Some(ms(300)), Some(ms(100)), 250), Some(50));
     assert_eq!(of(Some(ms(300)), Some(ms(100)), 900), Some(1));
     assert_eq!(of(None, Some(ms(100)), 900), Some(100));
-    for (seconds, text) in [(1, "1000m"), (200_000, "200000S"), (200_000_000, "3333333M"), (9_000_000_000, "2500000H")] {
+    for (seconds, text) in [(1, "1000m"), (200_000, "200000S"), (200_000_000, "3333333M"), (9_000_000_000, "2500000H")]
+    {
         let limit = Duration::from_secs(seconds);
         assert_eq!(grpc_timeout_text(limit), text);
         assert!(grpc_timeout(text.as_bytes()).is_some_and(|told| told <= limit), "{text}");
