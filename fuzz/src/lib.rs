@@ -89,7 +89,7 @@ pub fn find(name: &str) -> Option<&'static Target> {
 }
 
 /// Cuts bytes into pieces whose sizes come from `sizes`, over and over.
-fn pieces<'a>(mut bytes: &'a [u8], sizes: [usize; 3]) -> Vec<&'a [u8]> {
+fn pieces(mut bytes: &[u8], sizes: [usize; 3]) -> Vec<&[u8]> {
     let mut out = Vec::new();
     for size in sizes.into_iter().cycle() {
         if bytes.is_empty() {

@@ -161,8 +161,8 @@ pub(crate) fn inject(data: &[u8]) {
             if let Err(error) = json_patch::patch(&mut injected, &patch) {
                 panic!("the patch does not apply to the pod that it is for: {error}");
             }
-            let containers = [&injected["spec"]["containers"], &injected["spec"]["initContainers"]];
-            let proxies = containers.iter().filter_map(|list| list.as_array()).flatten();
+            let lists = ["/spec/containers", "/spec/initContainers"].map(|path| injected.pointer(path));
+            let proxies = lists.into_iter().flatten().filter_map(|list| list.as_array()).flatten();
             assert_eq!(proxies.filter(|c| c.get("name") == Some(&json!("istio-proxy"))).count(), 1);
             let again = inject_pod(&injected, "default", &options);
             assert!(matches!(again, Ok(Injection::Skip(Skip::AlreadyInjected))), "{again:?}");

@@ -26,7 +26,7 @@ impl Numbers {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,7 +37,7 @@ impl Numbers {
     /// One of so many; zero of none.
     pub fn below(&mut self, count: usize) -> usize {
         let count = u64::try_from(count.max(1)).unwrap_or(1);
-        usize::try_from(self.next() % count).unwrap_or(0)
+        usize::try_from(self.draw() % count).unwrap_or(0)
     }
 
     fn of<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
@@ -79,10 +79,10 @@ fn bytes(data: &mut Vec<u8>, numbers: &mut Numbers) {
         }
         1 => {
             if let Some(byte) = data.get_mut(at) {
-                *byte = numbers.next().to_le_bytes()[0];
+                *byte = numbers.draw().to_le_bytes()[0];
             }
         }
-        2 => data.insert(at, numbers.next().to_le_bytes()[0]),
+        2 => data.insert(at, numbers.draw().to_le_bytes()[0]),
         3 => {
             let end = (at + 1 + numbers.below(8)).min(data.len());
             data.drain(at.min(end)..end);

@@ -17,6 +17,7 @@ use varka_engine::ir::{
 use crate::context::{Ctx, s};
 use crate::diagnostic::Severity;
 use crate::endpoints::{Order, assignment, instances};
+use crate::gateway_api::is_backend_tls;
 use crate::ingress::nginx;
 use crate::listener::{BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH};
 use crate::registry::{Port, Protocol, Resolution, Service};
@@ -232,7 +233,8 @@ fn outbound(ctx: &Ctx<'_>, name: &Str) -> Option<Cluster> {
     }
     let policy = effective_policy(ctx.mesh(), rule.as_ref(), parts.port, subset);
     pools::apply(ctx, &mut cluster, &policy, port);
-    let to = tls::Destination { service: &service, port, subset: parts.subset };
+    let by_backend_policy = rule.as_ref().is_some_and(|rule| is_backend_tls(&rule.object.metadata));
+    let to = tls::Destination { service: &service, port, subset: parts.subset, by_backend_policy };
     tls::apply(ctx, &mut cluster, &policy, &to);
     Some(cluster)
 }

@@ -53,6 +53,16 @@ pub(crate) fn has_gateway_semantics(metadata: &ObjectMeta) -> bool {
     metadata.annotations.get(crate::ingress::SEMANTICS).is_some_and(|v| v == GATEWAY_SEMANTICS)
 }
 
+/// Whether a Gateway was made of one of the Gateway API. Nobody can write an object of such a name: `~` stands in none.
+pub(crate) fn is_made(metadata: &ObjectMeta) -> bool {
+    metadata.name.contains(&format!("~{MADE}"))
+}
+
+/// Whether a DestinationRule was made of a BackendTLSPolicy.
+pub(crate) fn is_backend_tls(metadata: &ObjectMeta) -> bool {
+    is_made(metadata) && metadata.annotations.get(PARENTS).is_some_and(|p| p.starts_with("BackendTLSPolicy/"))
+}
+
 /// `Kind namespace/name` of the first object that a made one comes from; `None`: it was written as it is.
 pub(crate) fn written_as(metadata: &ObjectMeta) -> Option<String> {
     let (first, _) =

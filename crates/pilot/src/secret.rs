@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use varka_api::Object;
 use varka_api::kube::{ConfigMap, Secret as KubeSecret};
+use varka_api::{Object, ObjectMeta};
 use varka_engine::ir::{DownstreamTls, Listener, SYSTEM_ROOTS, Secret, SecretKind, Str};
 
 use crate::context::{Ctx, s};
+use crate::gateway_api::is_made;
 use crate::ingress::nginx;
 use crate::scope::{HostRule, destination_rule};
 use crate::snapshot::Kind;
@@ -61,8 +62,35 @@ pub(crate) fn is_given(ctx: &Ctx<'_>, rule: &HostRule, name: &str) -> bool {
         return true;
     }
     let Some(path) = name.strip_prefix(KUBERNETES) else { return false };
-    let beside = path.split_once('/').is_none_or(|(namespace, _)| namespace == &*ctx.proxy.namespace);
-    beside && (ctx.is_router() || rule.object.spec.workload_selector.is_some())
+    is_beside(ctx, path) && (ctx.is_router() || rule.object.spec.workload_selector.is_some())
+}
+
+/// Whether a proxy may be given what a server of a Gateway names. Whoever writes a Gateway does not thereby get at the Secrets of
+/// other namespaces: it has to lie beside the proxy, or a Gateway of the Gateway API has to be allowed to refer to it, which was
+/// asked when the name was made.
+pub(crate) fn may_name(ctx: &Ctx<'_>, gateway: &ObjectMeta, name: &str) -> bool {
+    match name.strip_prefix(KUBERNETES) {
+        Some(path) => is_beside(ctx, path),
+        None => !name.starts_with(GATEWAY_SECRET) || is_made(gateway),
+    }
+}
+
+fn is_beside(ctx: &Ctx<'_>, path: &str) -> bool {
+    path.split_once('/').is_none_or(|(namespace, _)| namespace == &*ctx.proxy.namespace)
+}
+
+/// Whether a Secret of another namespace belongs to what the proxy serves, by a reference that was checked: a Gateway's of the
+/// Gateway API, or an Ingress's, which names Secrets beside itself.
+fn is_granted(ctx: &Ctx<'_>, name: &str) -> bool {
+    if nginx::is_nginx(ctx) {
+        return names(ctx).iter().any(|n| **n == *name);
+    }
+    let mut made = ctx.gateways().ports.values().flatten().filter(|bound| is_made(&bound.gateway.metadata));
+    ctx.is_router()
+        && made.any(|bound| {
+            let tls = bound.server.tls.as_ref();
+            tls.is_some_and(|tls| crate::listener::server_tls(ctx, tls, &[]).secrets().any(|n| **n == *name))
+        })
 }
 
 /// SDS names that the proxy is given. `local-ca://HOST` is made by whoever holds the CA, not here.
@@ -110,7 +138,8 @@ fn of_rules(ctx: &Ctx<'_>, found: &mut BTreeSet<Str>) {
 }
 
 /// A secret by SDS name: `file-cert:CHAIN~KEY`, `file-root:CA`, or `kubernetes://NAMESPACE/NAME[-cacert]`; without a namespace,
-/// the proxy's own. `kubernetes-gateway://` means the same, of a Gateway that may use it, and `configmap://` trust anchors in a
+/// the proxy's own, and with another one only by a reference that was checked. `kubernetes-gateway://` means the same, of a
+/// Gateway that may use it, and `configmap://` trust anchors in a
 /// ConfigMap.
 pub(crate) fn build(ctx: &Ctx<'_>, name: &Str) -> Option<Arc<Secret>> {
     Some(Arc::new(Secret { name: name.clone(), kind: contents(ctx, name)? }))
@@ -130,7 +159,11 @@ fn contents(ctx: &Ctx<'_>, name: &str) -> Option<SecretKind> {
         let map = ctx.object(Kind::ConfigMap, &ctx.snapshot.stores.config_maps, namespace, object)?;
         return Some(SecretKind::Validation { ca: map_anchors(map)?, crl: map_lists(map) });
     }
-    let path = name.strip_prefix(KUBERNETES).or_else(|| name.strip_prefix(GATEWAY_SECRET))?;
+    let beside = name.strip_prefix(KUBERNETES).filter(|path| is_beside(ctx, path));
+    let path = beside.or_else(|| {
+        let path = name.strip_prefix(KUBERNETES).or_else(|| name.strip_prefix(GATEWAY_SECRET))?;
+        is_granted(ctx, name).then_some(path)
+    })?;
     let (namespace, object) = path.split_once('/').unwrap_or((&ctx.proxy.namespace, path));
     let get = |name: &str| ctx.object(Kind::Secret, &ctx.snapshot.stores.secrets, namespace, name);
     match object.strip_suffix(ANCHORS) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Place;
 use crate::format;
+use crate::limits::MAX_ANNOTATIONS;
 
 /// How grave it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +35,13 @@ pub(crate) struct Forced {
     pub(crate) samples: usize,
 }
 
-/// All annotations of an answer; each text once.
+/// All annotations of an answer; each text once, and not more of them than anybody reads.
 #[derive(Debug, Clone, Default)]
-pub struct Annotations(BTreeMap<String, Annotation>);
+pub struct Annotations {
+    texts: BTreeMap<String, Annotation>,
+    /// How often there was one more than that.
+    omitted: usize,
+}
 
 /// What was done to histograms.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +63,15 @@ impl Operation {
 
 impl Annotations {
     fn add(&mut self, severity: Severity, at: usize, text: String) {
-        self.0.insert(text, Annotation { severity, at, forced: None });
+        self.insert(text, Annotation { severity, at, forced: None });
+    }
+
+    fn insert(&mut self, text: String, annotation: Annotation) {
+        if self.texts.len() < MAX_ANNOTATIONS || self.texts.contains_key(&text) {
+            self.texts.insert(text, annotation);
+        } else {
+            self.omitted += 1;
+        }
     }
 
     fn warn(&mut self, at: usize, text: String) {
@@ -72,7 +85,7 @@ impl Annotations {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.texts.is_empty()
     }
 
     /// The texts of one severity, with their places in the query.
@@ -86,7 +99,10 @@ impl Annotations {
             let more = annotation.forced.map(|forced| forced.text()).unwrap_or_default();
             format!("PromQL {word}: {text}{more} ({})", Place::of(query, annotation.at))
         };
-        self.0.iter().filter(|(_, annotation)| annotation.severity == severity).map(print).collect()
+        let of_severity = self.texts.iter().filter(|(_, annotation)| annotation.severity == severity);
+        let omitted = (self.omitted > 0 && severity == Severity::Warning)
+            .then(|| format!("more than {MAX_ANNOTATIONS} warnings and infos: the others are omitted"));
+        of_severity.map(print).chain(omitted).collect()
     }
 
     pub(crate) fn invalid_quantile(&mut self, at: usize, quantile: f64) {
@@ -188,9 +204,9 @@ impl Annotations {
         let text = "input to histogram_quantile needed to be fixed for monotonicity \
                     (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
         let text = with_metric(text.to_owned(), metric);
-        let before = self.0.get(&text).and_then(|annotation| annotation.forced);
+        let before = self.texts.get(&text).and_then(|annotation| annotation.forced);
         let forced = before.map_or(forced, |before| before.and(&forced));
-        self.0.insert(text, Annotation { severity: Severity::Info, at, forced: Some(forced) });
+        self.insert(text, Annotation { severity: Severity::Info, at, forced: Some(forced) });
     }
 }
 
@@ -224,5 +240,39 @@ impl Forced {
             crate::date::rfc3339(self.first),
             crate::date::rfc3339(self.last),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_only_the_first_are_told() {
+        let mut annotations = Annotations::default();
+        for metric in 0..500 {
+            annotations.not_a_gauge(0, &metric.to_string());
+        }
+        let texts = annotations.texts(Severity::Warning, "x");
+        assert_eq!((texts.len(), annotations.texts(Severity::Info, "x").len()), (MAX_ANNOTATIONS + 1, 0));
+        assert!(texts.last().is_some_and(|text| text.contains("more than 100")));
+    }
+
+    #[test]
+    fn what_was_forced_is_summed_up() {
+        let mut annotations = Annotations::default();
+        let forced = |time: i64, bound: f64, difference: f64| Forced {
+            first: time,
+            last: time,
+            lowest: bound,
+            highest: bound,
+            difference,
+            samples: 1,
+        };
+        annotations.forced_monotonicity(0, "x", forced(0, 0.5, 0.123));
+        annotations.forced_monotonicity(0, "x", forced(60_000, 2.0, 0.01));
+        let [text] = annotations.texts(Severity::Info, "x").try_into().unwrap();
+        let summary = "from buckets 0.5 to 2, with a max diff of 0.12, over 2 samples from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:1)";
+        assert!(text.ends_with(summary), "{text}");
     }
 }

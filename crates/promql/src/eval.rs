@@ -31,7 +31,7 @@ use crate::ast::{At, Duration, Expr, Kind, Op, Type, When};
 use crate::duration::MAX_SECONDS;
 use crate::error::{Error, Limit, Place, QueryError};
 use crate::functions::{Body, Special};
-use crate::limits::{Budget, Limits, MAX_STEPS};
+use crate::limits::{ANNOTATION, Budget, Limits, MAX_STEPS};
 use crate::storage::Storage;
 use values::{Row, Steps, Value, merge_same};
 
@@ -159,6 +159,7 @@ pub(crate) struct Evaluator<'q> {
 
 impl Evaluator<'_> {
     fn annotate(&self, add: impl FnOnce(&mut Annotations)) {
+        self.budget.charge(ANNOTATION);
         add(&mut self.annotations.borrow_mut());
     }
 

@@ -16,6 +16,11 @@ pub const MAX_REGEX_BYTES: usize = 1 << 20;
 /// Bytes of a label's value that a query makes: `label_replace` within `label_replace` could make it grow without end.
 pub const MAX_LABEL_BYTES: usize = 64 * 1024;
 
+/// Annotations of one answer; of what is more, only the number is told.
+pub const MAX_ANNOTATIONS: usize = 100;
+/// What an annotation costs, in samples: its text is made each time.
+pub(crate) const ANNOTATION: u64 = 100;
+
 /// What the caller decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -51,6 +56,11 @@ impl Budget {
         let worked = self.worked.get().saturating_add(samples as u64);
         self.worked.set(worked);
         if worked > self.limits.work { Err(Error::Limit(Limit::Work(self.limits.work))) } else { Ok(()) }
+    }
+
+    /// For what costs as much as looking at so many samples, and is noticed with the next that are looked at.
+    pub(crate) fn charge(&self, samples: u64) {
+        self.worked.set(self.worked.get().saturating_add(samples));
     }
 
     /// Before making a result of so many values.

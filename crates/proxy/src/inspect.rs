@@ -127,7 +127,6 @@ fn is_token(b: u8) -> bool {
 }
 
 /// HTTP by its preface or request line. Outer `None`: cannot be told yet.
-#[expect(clippy::option_option, reason = "undecided and decided-not-HTTP differ")]
 pub fn detect_http(bytes: &[u8]) -> Option<Option<DetectedHttp>> {
     if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
         return (bytes.len() >= PREFACE.len()).then_some(Some(DetectedHttp::H2c));

@@ -85,7 +85,7 @@ pub(crate) async fn run(socket: Socket, node: Arc<dyn Node>, pod: PodRef) {
 impl Session {
     async fn receive(&mut self, bytes: &[u8]) -> Result<(), SpdyError> {
         self.codec.feed(bytes);
-        while let Some(frame) = self.codec.next()? {
+        while let Some(frame) = self.codec.next_frame()? {
             match frame {
                 Frame::SynStream { stream, headers, .. } => self.open(stream, &headers).await?,
                 Frame::Data { stream, data, fin } => {

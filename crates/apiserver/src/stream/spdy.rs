@@ -97,7 +97,7 @@ impl Codec {
     ///
     /// # Errors
     /// What was sent is not SPDY, or more than is taken.
-    pub fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, SpdyError> {
         let Some(mut head) = self.buffer.get(..HEAD) else { return Ok(None) };
         let (first, second) = (head.get_u32(), head.get_u32());
         let length = (second & 0x00ff_ffff) as usize;
@@ -242,9 +242,11 @@ mod tests {
             let bytes = syn(&mut client, stream, &[("streamtype", "data"), ("port", "80"), ("requestid", "0")]);
             let (a, b) = bytes.split_at(9);
             codec.feed(a);
-            assert_eq!(codec.next().unwrap(), None);
+            assert_eq!(codec.next_frame().unwrap(), None);
             codec.feed(b);
-            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next().unwrap() else { panic!() };
+            let Some(Frame::SynStream { stream: got, headers, fin: false }) = codec.next_frame().unwrap() else {
+                panic!()
+            };
             assert_eq!((got, headers[1].clone()), (stream, ("port".to_owned(), "80".to_owned())));
         }
     }
@@ -255,11 +257,11 @@ mod tests {
         codec.feed(&data(3, b"hello", FIN));
         codec.feed(&pong(&[0, 0, 0, 1]));
         assert_eq!(
-            codec.next().unwrap(),
+            codec.next_frame().unwrap(),
             Some(Frame::Data { stream: 3, data: Bytes::from_static(b"hello"), fin: true })
         );
-        assert_eq!(codec.next().unwrap(), Some(Frame::Ping(Bytes::from_static(&[0, 0, 0, 1]))));
-        assert_eq!(codec.next().unwrap(), None);
+        assert_eq!(codec.next_frame().unwrap(), Some(Frame::Ping(Bytes::from_static(&[0, 0, 0, 1]))));
+        assert_eq!(codec.next_frame().unwrap(), None);
     }
 
     proptest::proptest! {
@@ -267,7 +269,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
             let mut codec = Codec::new().unwrap();
             codec.feed(&[&[0x80, 3, 0, 1, 0, 0, 0, 20][..], &bytes].concat());
-            while let Ok(Some(_)) = codec.next() {}
+            while let Ok(Some(_)) = codec.next_frame() {}
         }
     }
 }

@@ -167,12 +167,13 @@ pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str)
 /// Errors and warnings of all of a namespace's objects.
 pub(super) fn count_in(world: &World, namespace: &str) -> Value {
     let (mut errors, mut warnings) = (0, 0);
+    let of = |found: &Value, severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);
     for kind in KINDS.iter().filter(|kind| is_config(kind)) {
         for object in world.of(kind.group, kind.kind) {
             if text(&object, "/metadata/namespace") == namespace {
                 let found = findings::count(&object);
-                errors += found["errors"].as_u64().unwrap_or(0);
-                warnings += found["warnings"].as_u64().unwrap_or(0);
+                errors += of(&found, "errors");
+                warnings += of(&found, "warnings");
             }
         }
     }

@@ -26,8 +26,9 @@ pub(super) async fn graph(State(source): Shared, Query(pairs): Pairs) -> Result<
         .map(|edge| {
             let mut edge = edge.clone();
             for end in ["source", "target"] {
-                let key = edge.get(end).and_then(Value::as_str).and_then(place);
-                edge[end] = key.into();
+                if let Some(key) = edge.get_mut(end) {
+                    *key = key.as_str().and_then(place).into();
+                }
             }
             edge
         })
@@ -150,7 +151,9 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
                 ("examples".to_owned(), json!([])),
             ]);
             for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
-                unmatched["yaml"] = Value::Null;
+                if let Some(fields) = unmatched.as_object_mut() {
+                    fields.insert("yaml".to_owned(), Value::Null);
+                }
             }
         }
         edges.insert(format!("{}>{}>{}", name.0, name.1, name.2), drawn);
@@ -158,7 +161,9 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
     let mut nodes = BTreeMap::new();
     for node in graph.nodes.iter() {
         let mut drawn = value(node);
-        drawn["examples"] = json!([]);
+        if let Some(fields) = drawn.as_object_mut() {
+            fields.insert("examples".to_owned(), json!([]));
+        }
         nodes.insert(node.key.clone(), drawn);
     }
     Drawn {

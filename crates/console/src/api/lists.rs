@@ -121,13 +121,16 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
     Ok(Json(facts.services.iter().filter(|s| shown(&s.namespace)).map(one).collect()))
 }
 
+/// Versions and workloads of an application.
+type Members<'f> = (Vec<&'f str>, Vec<&'f str>);
+
 pub(super) async fn applications(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
     let (_, graph, facts) = look(source, &pairs, GraphType::App).await?;
     let nodes: BTreeMap<(&str, &str), &Node> =
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.app.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
-    let mut apps: BTreeMap<(&str, &str), (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+    let mut apps: BTreeMap<(&str, &str), Members<'_>> = BTreeMap::new();
     for workload in facts.workloads.iter().filter(|w| shown(&w.namespace)) {
         let Some((_, app)) = app_label(&workload.labels) else { continue };
         let (versions, workloads) = apps.entry((&workload.namespace, app)).or_default();

@@ -2,6 +2,7 @@
 //!
 //! The kubelet's time before each line is the line's time. After a break it goes on behind the newest line that is known.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use futures_util::{AsyncBufReadExt as _, TryStreamExt as _};
@@ -37,9 +38,9 @@ pub async fn run(client: Client, world: World, store: Store) {
             stays
         });
         for source in wanted {
-            if !running.contains_key(&source) {
-                let task = tasks.spawn(follow(client.clone(), store.clone(), source.clone()));
-                running.insert(source, task);
+            if let Entry::Vacant(free) = running.entry(source) {
+                let task = tasks.spawn(follow(client.clone(), store.clone(), free.key().clone()));
+                free.insert(task);
             }
         }
         while tasks.try_join_next().is_some() {}

@@ -33,7 +33,7 @@ export function verdict(protocol, direction, responses, window) {
     const spread = 1.96 * Math.sqrt((share * (1 - share)) / all + z2 / (4 * all * all));
     const interval = { low: Math.max(0, ((share + z2 / (2 * all) - spread) / (1 + z2 / all)) * 100), high: Math.min(100, ((share + z2 / (2 * all) + spread) / (1 + z2 / all)) * 100) };
     const of = (p) => (p >= failure ? "Failure" : p > degraded ? "Degraded" : "Healthy");
-    const status = errors >= 2 || all >= 100 ? of(interval.low) : "Healthy";
+    const status = errors === 0 ? "Healthy" : errors >= 2 || all >= 100 ? of(interval.low) : "Healthy";
     const reason = { tolerance: { code, protocol, direction, degraded, failure }, protocol, direction, errors: Math.round(errors), all: Math.round(all), percent: share * 100, interval, ifCertain: of(share * 100) };
     if (!found || (errors > 0 && found.status === "Healthy")) found = { status, notEnoughData: errors > 0 && status === "Healthy", reason };
   }
@@ -106,9 +106,12 @@ export function graphOf(world, options, traces = () => []) {
     e.examples = e.rates.serverErrors > 0 ? traces(at) : [];
     delete e.weight;
   }
+  const arriving = new Map();
+  const sources = new Set();
+  for (const e of edges.values()) { (arriving.get(e.target) ?? arriving.set(e.target, []).get(e.target)).push(e); sources.add(e.source); }
   for (const n of nodes.values()) {
-    const into = [...edges.values()].filter((e) => e.target === n.key);
-    n.root ||= into.length === 0 && [...edges.values()].some((e) => e.source === n.key);
+    const into = arriving.get(n.key) ?? [];
+    n.root ||= into.length === 0 && sources.has(n.key);
     n.outside = namespaces.length > 0 && !namespaces.includes(n.namespace);
     const responses = into.filter((e) => e.protocol !== "tcp").flatMap((e) => e.responses);
     const said = verdict("http", "inbound", responses, duration);

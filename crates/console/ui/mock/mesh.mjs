@@ -17,7 +17,7 @@ export function mesh({ world }, at) {
     ],
     proxies,
     store: { samples: 18_400_000, spans: 421_000, lines: 1_250_000, bytes: 412 * 2 ** 20, limit: 2 * 2 ** 30, dropped: 0, oldest: at - 6.2 * day },
-    mtls: { share: 0.58, mode: "PERMISSIVE" },
+    mtls: { mode: "PERMISSIVE" },
     settings: [
       { name: "outboundTrafficPolicy", value: "ALLOW_ANY", meaning: "Traffic to unknown services is let through, in plain text." },
       { name: "trustDomain", value: "cluster.local", meaning: "The first part of every identity." },

@@ -15,13 +15,13 @@ function valueAt(world, metric, matchers, quantile, at) {
   for (const f of world.flows(at)) {
     const tcp = f.protocol === "tcp";
     if (metric?.startsWith("istio_tcp") !== tcp) continue;
-    const from = f.from ? world.workloads.find((w) => `${w.namespace}/${w.name}` === f.from) : null;
-    const to = f.to ? world.workloads.find((w) => `${w.namespace}/${w.name}` === f.to) : null;
+    const from = world.byName.get(f.from);
+    const to = world.byName.get(f.to);
     const [ns, service] = f.service.replace("entry:", "").split("/");
     const labels = {
       source_workload: from?.name, source_workload_namespace: from?.namespace, source_canonical_service: from?.app, source_canonical_revision: from?.version,
       destination_workload: to?.name, destination_workload_namespace: to?.namespace, destination_canonical_service: to?.app, destination_canonical_revision: to?.version,
-      destination_service_name: service, destination_service_namespace: ns,
+      connection_security_policy: f.mtls ? "mutual_tls" : "none", destination_service_name: service, destination_service_namespace: ns,
     };
     for (const r of f.responses.length ? f.responses : [{ code: "", share: 1 }]) {
       labels.response_code = r.code;

@@ -49,6 +49,7 @@ export function createWorld({ scenario = "story", start = Math.floor(Date.now() 
   return {
     start, scenario, chapter,
     workloads: large ? large.workloads : blogWorkloads,
+    byName: new Map((large ? large.workloads : blogWorkloads).map((w) => [`${w.namespace}/${w.name}`, w])),
     services: large ? large.services : blogServices,
     entries: large ? [] : [{ namespace: "platform", name: "slack", hosts: ["hooks.slack.com"] }],
     flows: (at) => (large ? large.flows(at) : blogFlows(chapter(at), (name, size) => wave(at, name, size))),
@@ -113,16 +114,18 @@ export function largeMesh(count = 2000, groups = 40) {
       }
     }
   }
-  const flows = (at) => links.map(([a, b], i) => {
+  // All but the rate is the same at every time.
+  const fixed = links.map(([a, b], i) => {
     const [s, d] = [workloads[a], workloads[b]];
     const bad = noise("bad", i) < 0.012 ? 0.15 : 0;
     const host = `${d.name}.${d.namespace}`;
     return {
       from: `${s.namespace}/${s.name}`, service: `${d.namespace}/${d.name}`, to: `${d.namespace}/${d.name}`, protocol: "http", mtls: noise("m", i) < 0.93 ? 1 : 0,
-      rate: Math.pow(10, noise("r", i) * 2.4) * (1 + 0.2 * Math.sin(at / 31 + i)), bytes: [800, 6000], principals: [null, null], unmatched: [],
+      rate: Math.pow(10, noise("r", i) * 2.4), bytes: [800, 6000], principals: [null, null], unmatched: [],
       times: [4 + 20 * noise("t", i), 30 + 90 * noise("t", i), 90 + 300 * noise("t", i)],
       responses: bad ? [{ code: "200", flags: "", host, share: 1 - bad }, { code: "500", flags: "", host, share: bad }] : [{ code: "200", flags: "", host, share: 1 }],
     };
   });
+  const flows = (at) => fixed.map((f, i) => ({ ...f, rate: f.rate * (1 + 0.2 * Math.sin(at / 31 + i)) }));
   return { workloads, services, flows };
 }

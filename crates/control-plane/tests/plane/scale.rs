@@ -1,11 +1,6 @@
 //! What one changed endpoint costs in a mesh of some size: a message to each proxy that uses it, and nothing to any other.
 //!
 //! `SCALE=SERVICES,PROXIES` makes the mesh as large as that; what it cost is printed (`make scale`).
-#![expect(
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a measurement is told, and its size is asked for"
-)]
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +21,7 @@ const USERS: usize = 5;
 
 fn size() -> (usize, usize) {
     let text = std::env::var("SCALE").unwrap_or_else(|_| "200,20".to_owned());
-    let (services, proxies) = text.split_once(',').expect("SCALE is SERVICES,PROXIES");
+    let Some((services, proxies)) = text.split_once(',') else { panic!("SCALE is SERVICES,PROXIES, and not {text}") };
     (services.parse().unwrap(), proxies.parse().unwrap())
 }
 
@@ -172,7 +167,7 @@ async fn a_changed_endpoint_is_told_to_those_who_use_it() {
     world.put(slice(&name(0), "10.244.0.99", 8080)).await;
     world.page_when("/debug/syncz", |_, page| taken_by_all(page, number).is_some_and(|now| now > before)).await;
     let (bytes, time) = (sent(&proxies) - bytes, processor_time("plane") - time);
-    let uses = |n: usize| n < USERS || (0..USED).any(|i| (n * USED + i) % services == 0);
+    let uses = |n: usize| n < USERS || (0..USED).any(|i| (n * USED + i).is_multiple_of(services));
     let mut messages = 0;
     for (n, proxy) in proxies.iter_mut().enumerate() {
         let mut told = Vec::new();

@@ -20,6 +20,8 @@ pub(super) struct Destination<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a Port,
     pub(super) subset: &'a str,
+    /// Made of a BackendTLSPolicy: its hostname is what the certificate must be for.
+    pub(super) by_backend_policy: bool,
 }
 
 /// Applies TLS settings.
@@ -115,7 +117,12 @@ fn originated(cluster: &Cluster, tls: &ClientTlsSettings, names: Vec<Str>, to: &
     let auto_sni = tls.sni.is_empty();
     // Whoever names what the certificate must have does not ask for the request's host beside it.
     let auto_san = verifies && auto_sni && names.is_empty();
-    let names = if names.is_empty() { to.service.subject_alt_names.clone() } else { names };
+    let names = match (names.is_empty(), to.by_backend_policy) {
+        (false, _) => names,
+        // Unless the policy names something else.
+        (true, true) => vec![s(&tls.sni)],
+        (true, false) => to.service.subject_alt_names.clone(),
+    };
     UpstreamTls {
         certificate,
         subject_alt_names: if verifies { exact(names) } else { Vec::new() },

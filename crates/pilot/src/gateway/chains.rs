@@ -16,6 +16,7 @@ use crate::listener::{
 };
 use crate::policy::Side;
 use crate::registry::Protocol;
+use crate::secret;
 
 /// What is answered in ALPN where HTTP is within.
 const HTTP: &[&str] = &["h2", "http/1.1"];
@@ -162,5 +163,20 @@ fn terminate(ctx: &Ctx<'_>, server: &Bound, alpn: &[&str]) -> Option<DownstreamT
             "the file is not read; put the list into the Secret, as ca.crl beside ca.crt",
         );
     }
-    Some(server_tls(ctx, tls, alpn))
+    let settings = server_tls(ctx, tls, alpn);
+    if let Some(name) = settings.secrets().find(|name| !secret::may_name(ctx, &server.gateway.metadata, name)) {
+        let own = &ctx.proxy.namespace;
+        ctx.report(
+            Severity::Error,
+            "credential-not-given",
+            &server.gateway,
+            &format!("spec.servers[{}].tls", server.index),
+            format!("`{name}` is not given to a proxy in namespace {own}"),
+            format!(
+                "TLS connections to this server fail: a credentialName is a Secret in the namespace of the gateway's proxy. Put it \
+                 into {own}; a Gateway of the Gateway API can refer to others where a ReferenceGrant allows it"
+            ),
+        );
+    }
+    Some(settings)
 }

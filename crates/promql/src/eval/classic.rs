@@ -205,11 +205,11 @@ impl Evaluator<'_> {
     }
 
     fn note_skew(&self, skew: Option<Skew>, at: usize, metric: &str) {
+        let Some(skew) = skew else { return };
         self.annotate(|annotations| match skew {
-            None => {}
-            Some(Skew::Nan) => annotations.quantile_is_nan(at, metric),
-            Some(Skew::High) => annotations.quantile_is_skewed(at, metric),
-            Some(Skew::Excluded) => annotations.fraction_excludes(at, metric),
+            Skew::Nan => annotations.quantile_is_nan(at, metric),
+            Skew::High => annotations.quantile_is_skewed(at, metric),
+            Skew::Excluded => annotations.fraction_excludes(at, metric),
         });
     }
 

@@ -186,14 +186,12 @@ fn of_histograms(samples: &[HistogramSample], context: &Context<'_>, mean: bool)
             return None;
         }
     }
-    context.annotate(|annotations, at, _| {
-        if sum.collides() {
-            annotations.reset_collision(at, Operation::Aggregation);
-        }
-        if sum.reconciled {
-            annotations.reconciled_bounds(at, Operation::Aggregation);
-        }
-    });
+    if sum.collides() {
+        context.annotate(|annotations, at, _| annotations.reset_collision(at, Operation::Aggregation));
+    }
+    if sum.reconciled {
+        context.annotate(|annotations, at, _| annotations.reconciled_bounds(at, Operation::Aggregation));
+    }
     Some(if mean { sum.mean() } else { sum.sum() }.into())
 }
 

@@ -11,6 +11,7 @@ use crate::ast::{Expr, Extension, Kind, Subquery};
 use crate::error::Error;
 use crate::functions::Function;
 use crate::labels::Labels;
+use crate::limits::{ANNOTATION, Budget};
 use crate::storage::{FloatSample, HistogramSample, Samples, is_stale};
 
 /// What a function of a range makes of a window; nothing where it has no result.
@@ -36,6 +37,7 @@ pub(crate) struct Window<'a> {
 /// What a function knows besides the window.
 pub(crate) struct Context<'a> {
     annotations: &'a RefCell<Annotations>,
+    budget: &'a Budget,
     pub(crate) labels: &'a Labels,
     /// Where the first argument stands in the query.
     at: usize,
@@ -48,6 +50,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     pub(crate) fn annotate(&self, add: impl FnOnce(&mut Annotations, usize, &str)) {
+        self.budget.charge(ANNOTATION);
         add(&mut self.annotations.borrow_mut(), self.at, self.labels.metric_name());
     }
 
@@ -178,6 +181,7 @@ impl Evaluator<'_> {
             args.extend(call.args.iter().map(|values| values.get(step).copied().unwrap_or(f64::NAN)));
             let context = Context {
                 annotations: &self.annotations,
+                budget: &self.budget,
                 labels,
                 at: call.at,
                 seconds: call.range as f64 / 1000.0,

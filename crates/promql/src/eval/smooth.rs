@@ -75,11 +75,13 @@ impl Evaluator<'_> {
             return Some(last.into());
         };
         let noted = |result: Result<Outcome, IncompatibleSchemas>, operation: Operation| {
-            self.annotate(|annotations| match result {
-                Ok(outcome) if outcome.bounds_reconciled => annotations.reconciled_bounds(at, operation),
+            match result {
+                Ok(outcome) if outcome.bounds_reconciled => {
+                    self.annotate(|annotations| annotations.reconciled_bounds(at, operation));
+                }
                 Ok(_) => {}
-                Err(IncompatibleSchemas) => annotations.mixed_schemas(at, metric),
-            });
+                Err(IncompatibleSchemas) => self.annotate(|annotations| annotations.mixed_schemas(at, metric)),
+            }
             result.ok().map(|_| ())
         };
         let gauges = [before, after].map(|sample| sample.histogram.hint == ResetHint::Gauge);

@@ -203,7 +203,10 @@ impl Following {
 
     /// One that is pushed its configuration.
     pub(crate) fn pushed(plane: &ControlPlane, app: &App) -> Self {
-        Self::start(plane, TOKEN, app)
+        let sidecar = Self::start(plane, TOKEN, app);
+        // A listener may be open before its routes have come.
+        until("it is ready", || (sidecar.get("readiness", "/healthz/ready").0 == 200).then_some(()));
+        sidecar
     }
 
     /// The same, whose connections were all meant for one address.

@@ -17,7 +17,10 @@ use varka_engine::ir::{
 use varka_identity::{Authority, SystemRandom};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
-use crate::frames::*;
+use crate::frames::{
+    ACK, CANCEL, DATA, END_STREAM, GOAWAY, HEADERS, PING, Peer, REFUSED_STREAM, RST_STREAM, Received, SETTINGS, Silent,
+    WINDOW_UPDATE, frame, get, headers, number, post, setting, socket,
+};
 use crate::support::{App, Running};
 use cases::Expect::{BadRequest, ConnectionError, Ignored, Served, StreamError};
 use cases::{Case, Step, cases};

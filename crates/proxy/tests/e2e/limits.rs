@@ -8,7 +8,10 @@ use std::time::Duration;
 use varka_engine::ir::{ClusterProtocol, HttpConnectionManager, Listener, Proxy, RetryOn, Terminal};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound, retry};
-use crate::frames::*;
+use crate::frames::{
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, PREFACE, Peer,
+    RST_STREAM, SETTINGS, field, frame, get, headers, number, post, socket,
+};
 use crate::mtls::Mesh;
 use crate::support::{App, Client, Running, until};
 
@@ -174,7 +177,7 @@ fn a_client_that_does_not_read_is_not_read_from() {
         socket.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
         let flood = one.repeat(10_000);
         let taken = (0..2000).take_while(|_| socket.write_all(&flood).is_ok()).count();
-        assert!(taken < 2000, "{} MB were read whose answers nobody reads", taken * flood.len() >> 20);
+        assert!(taken < 2000, "{} MB were read whose answers nobody reads", (taken * flood.len()) >> 20);
     }
 }
 

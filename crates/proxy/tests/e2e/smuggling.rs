@@ -3,7 +3,7 @@
 //! What is refused here Envoy refuses with the same status, but for what [`STRICTER`] names, which Envoy takes.
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
-use crate::frames::*;
+use crate::frames::{DATA, END_STREAM, GOAWAY, HEADERS, HTTP, POST, Peer, ROOT, RST_STREAM, field, frame, headers};
 use crate::support::{App, Client, Running};
 
 const STRICTER: [&str; 12] = [

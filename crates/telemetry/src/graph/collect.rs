@@ -124,7 +124,7 @@ pub(super) fn collect<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
                     protocol: row.protocol,
                     source,
                     target,
-                    part: Part { code: row.code, flags: row.flags, host: row.host, rate: 0.0 },
+                    part: Part { code: row.code, flags: row.flags, host: row.host, rate: 0.0, count: 0.0 },
                     sides: [None; Side::COUNT],
                     selected: false,
                     told_otherwise: false,
@@ -192,9 +192,14 @@ fn apply<'a>(draft: &mut Draft<'a>, reports: &Reports<'a>) {
             draft.left_out.unusable += 1;
             continue;
         };
+        // A rate over the whole window says too little of what has not existed for as long.
+        let stretch = draft.options.stretch(source.namespace(), target.namespace());
+        #[expect(clippy::cast_precision_loss, reason = "windows are far shorter than 2^52 seconds")]
+        let count = entry.part.rate * draft.options.duration as f64;
+        let part = Part { rate: entry.part.rate * stretch, count, ..entry.part };
         let mut carry = |from, to| {
             let flow = draft.flow(from, to, entry.protocol, entry.unit);
-            draft.flows[flow].add(entry.part);
+            draft.flows[flow].add(part);
         };
         match served.service {
             Some(service) => {

@@ -47,6 +47,15 @@ pub(super) struct Part<'a> {
     pub(super) flags: &'a str,
     pub(super) host: &'a str,
     pub(super) rate: f64,
+    /// How many in the window.
+    pub(super) count: f64,
+}
+
+impl Part<'_> {
+    /// So much of it.
+    pub(super) fn share(self, share: f64) -> Self {
+        Self { rate: self.rate * share, count: self.count * share, ..self }
+    }
 }
 
 impl<'a> Flow<'a> {
@@ -89,6 +98,7 @@ impl<'a> Flow<'a> {
             let same = (next.code, next.flags, next.host) == (kept.code, kept.flags, kept.host);
             if same {
                 kept.rate += next.rate;
+                kept.count += next.count;
             }
             same
         });
@@ -194,7 +204,7 @@ impl<'a> Draft<'a> {
             }
         }
         for part in parts {
-            self.flows[into].add(Part { rate: part.rate * share, ..part });
+            self.flows[into].add(part.share(share));
         }
     }
 

@@ -72,6 +72,21 @@ impl Options {
         self.inject_service_nodes || self.graph_type == GraphType::Service
     }
 
+    /// In how many of the window's seconds there can have been traffic between two namespaces: those that both existed.
+    pub(super) fn common_window(&self, a: &str, b: &str) -> u64 {
+        let of = |name: &str| self.namespaces.iter().find(|n| n.name == name).map_or(self.duration, |n| n.duration);
+        of(a).min(of(b)).min(self.duration)
+    }
+
+    /// By how much a rate over the whole window is to be multiplied to be one over the time in which both existed.
+    #[expect(clippy::cast_precision_loss, reason = "windows are far shorter than 2^52 seconds")]
+    pub(super) fn stretch(&self, a: &str, b: &str) -> f64 {
+        match self.common_window(a, b) {
+            0 => 1.0,
+            window => self.duration as f64 / window as f64,
+        }
+    }
+
     /// Whether traffic of one of these namespaces is asked for.
     pub(super) fn asks_for(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|n| n.name == namespace)
@@ -110,7 +125,7 @@ impl GraphType {
 pub struct RequestedNamespace {
     /// Name.
     pub name: String,
-    /// Window over which its rates are taken, in seconds: no longer than it has existed.
+    /// How much of the window it existed, in seconds: what rates of its traffic are shown over ([`safe_duration`]).
     pub duration: u64,
     /// Captured by ambient.
     pub ambient: bool,

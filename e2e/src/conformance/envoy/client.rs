@@ -341,10 +341,12 @@ async fn chunked(
                 return Ok((body, "eof-short"));
             }
         }
-        while size == 0 {
-            let Some(line) = line(stream, &mut rest).await? else { return Ok((body, "eof-short")) };
-            let Some((name, value)) = line.trim_end().split_once(':') else { return Ok((body, "done")) };
-            trailers.push((name.to_owned(), value.trim().to_owned()));
+        if size == 0 {
+            loop {
+                let Some(line) = line(stream, &mut rest).await? else { return Ok((body, "eof-short")) };
+                let Some((name, value)) = line.trim_end().split_once(':') else { return Ok((body, "done")) };
+                trailers.push((name.to_owned(), value.trim().to_owned()));
+            }
         }
         body.extend(rest.drain(..size));
         rest.drain(..2);

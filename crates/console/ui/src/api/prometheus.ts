@@ -74,3 +74,11 @@ export function byteQueries(selector: string, reporter: string, window: string):
     { name: "sent", query: `sum(rate(istio_tcp_sent_bytes_total${one(selector, reporter)}[${window}]))` },
   ];
 }
+
+/** Share of requests that came over mTLS, from 0 to 1; NaN: there were none. */
+export async function mtlsShare(end: number, window: number, signal?: AbortSignal): Promise<number> {
+  const of = (labels: string): string => `sum(rate(istio_requests_total{reporter="destination"${labels}}[${window}s]))`;
+  const { series } = await range([{ name: "all", query: of("") }, { name: "mtls", query: of(',connection_security_policy="mutual_tls"') }], end - 60, end, signal);
+  const last = (i: number): number => series[i].values.findLast((v) => v !== null) ?? 0;
+  return last(1) / last(0);
+}

@@ -287,7 +287,7 @@ export interface LogLine {
   pod: string;
   container: string;
   text: string;
-  /** A line of the sidecar's access log, read. */
+  /** A line of the sidecar's access log, where the console knows more of it than the line says (its trace); else null. */
   access: Access | null;
 }
 
@@ -318,9 +318,10 @@ export interface WorkloadItem {
   version: string;
   sidecar: boolean;
   ambient: boolean;
-  replicas: WorkloadReplicas | null;
+  replicas: Omit<WorkloadReplicas, "name"> | null;
   health: Health;
-  examples: Example[];
+  /** Absent where none is at hand. */
+  examples?: Example[];
   /** Requests a second that arrive, and share of them that fails (0 to 1). */
   rate: number;
   errorShare: number;
@@ -334,7 +335,8 @@ export interface ServiceItem {
   selector: Record<string, string>;
   hosts: string[];
   health: Health;
-  examples: Example[];
+  /** Absent where none is at hand. */
+  examples?: Example[];
   rate: number;
   errorShare: number;
   /** Configuration objects that apply to it. */
@@ -349,7 +351,8 @@ export interface AppItem {
   workloads: string[];
   services: string[];
   health: Health;
-  examples: Example[];
+  /** Absent where none is at hand. */
+  examples?: Example[];
   rate: number;
   errorShare: number;
   findings: FindingCount;
@@ -451,6 +454,7 @@ export interface Effect {
 export interface ExplainRequest {
   traceId?: string;
   from?: { namespace: string; workload: string };
+  /** `port` 0: the first port of the service that answers to the host. */
   to?: { host: string; port: number; method: string; path: string; headers: Record<string, string> };
   at?: number;
 }
@@ -494,7 +498,7 @@ export interface Mesh {
     ready: number;
     /** Newest configuration. */
     revision: string;
-    /** Milliseconds from a change until the last proxy holds it: 99 of 100. */
+    /** Milliseconds from a change until the last proxy holds it, 99 of 100; 0: not known, as below. */
     convergence: number;
     cpu: number;
     memory: number;
@@ -502,7 +506,7 @@ export interface Mesh {
   certificates: Certificate[];
   proxies: Proxy[];
   store: { samples: number; spans: number; lines: number; bytes: number; limit: number; dropped: number; oldest: number };
-  mtls: { share: number; mode: NamespaceItem["mtls"] };
+  mtls: { mode: NamespaceItem["mtls"] };
   settings: { name: string; value: string; meaning: string }[];
 }
 
@@ -528,6 +532,7 @@ export interface Proxy {
   since: number;
   /** Words of the proxy that refused. */
   error: string;
+  /** 0: not known. */
   certificateExpires: number;
   memory: number;
 }

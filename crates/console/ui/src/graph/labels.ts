@@ -39,7 +39,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   g.textAlign = "center";
   g.textBaseline = "middle";
   const visible = (x: number, y: number): boolean => x > -90 && y > -60 && x < width + 90 && y < height + 60;
-  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z);
+  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
   const order = [...scene.nodes].filter((n) => !n.dim || z > 0.5).sort((a, b) => weight(b) - weight(a));
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {
@@ -65,12 +65,14 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
 
 const weight = (n: SceneNode): number => (n.found ? 4 : 0) + (n.tone === "failure" ? 2 : n.tone === "degraded" ? 1 : 0) + (n.dim ? -4 : 0);
 
-function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y: number }, width: number, theme: Theme, z: number): void {
+function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y: number }, width: number, theme: Theme, z: number, room: Room): void {
   if (width < 30) return;
   g.textAlign = "left";
   g.font = `600 ${z < 0.25 ? 10 : 11.5}px ${theme.font}`;
   g.fillStyle = theme.muted;
-  g.fillText(clip(g, name, Math.max(110, width)), at.x + 4, at.y - 9);
+  const text = clip(g, name, Math.max(110, width));
+  room.take(at.x + 2, at.y - 16, g.measureText(text).width + 6, 14);
+  g.fillText(text, at.x + 4, at.y - 9);
   g.textAlign = "center";
 }
 
@@ -115,8 +117,8 @@ function edgeLabel(g: CanvasRenderingContext2D, e: SceneEdge, x: number, y: numb
   const text = lines.length ? Math.max(...lines.map((l, i) => g.measureText(l).width + (i === 0 ? icons : 0))) : icons - 3;
   const w = text + 12;
   const h = Math.max(1, lines.length) * (small + 3) + 5;
-  // Beside the middle where somebody else is there already.
-  const place = [0, -h - 3, h + 3, -2 * h - 6, 2 * h + 6].find((dy) => room.take(x - w / 2, y + dy - h / 2, w, h));
+  // A little higher where it would lie on the names beside it; beside the middle where somebody else is there already.
+  const place = [0, Math.min(0, 12 - h / 2), -h - 3, h + 3, -2 * h - 6, 2 * h + 6].find((dy) => room.take(x - w / 2, y + dy - h / 2, w, h));
   if (place === undefined) return false;
   const top = y + place - h / 2;
   g.fillStyle = theme.pill;

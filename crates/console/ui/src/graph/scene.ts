@@ -174,7 +174,8 @@ export function dotsOf(scene: Scene): Dot[] {
     const failed = Math.round(count * errorShare(e.edge.rates));
     // Slow answers run slowly: 10 ms crosses in two seconds, 1 s in six.
     const time = e.edge.responseTimes?.p50 ?? 20;
-    const speed = 1 / (2 + 2 * Math.max(0, Math.log10(Math.max(1, time) / 10)));
+    // In steps, since a dot's place is its speed times the age of the page: each small change would make it jump.
+    const speed = 1 / (Math.round(2 * (2 + 2 * Math.max(0, Math.log10(Math.max(1, time) / 10)))) / 2);
     const some = errorShare(e.edge.rates) > 0 ? Math.max(1, failed) : 0;
     for (let i = 0; i < count && dots.length < DOT_LIMIT; i++) {
       dots.push({ edge: e, phase: (i * 0.618034 + hash(e.id)) % 1, speed, kind: tcp ? 2 : i < some ? 1 : 0 });

@@ -300,6 +300,7 @@ export const en = {
   "explain.method": "Method",
   "explain.host": "Host",
   "explain.port": "Port",
+  "explain.port.first": "first",
   "explain.path": "Path",
   "explain.ask": "Explain",
   "explain.rejected": "{count} others were there",

@@ -301,6 +301,7 @@ export const ko: Catalogue = {
   "explain.method": "메서드",
   "explain.host": "호스트",
   "explain.port": "포트",
+  "explain.port.first": "첫째",
   "explain.path": "경로",
   "explain.ask": "설명하기",
   "explain.rejected": "다른 후보 {count}개",

@@ -25,7 +25,7 @@ export default function Applications(): JSX.Element {
     <div class="page">
       <Head page="applications" name={it.name} namespace={it.namespace}><HealthSign status={statusOf(it.health)} word /></Head>
       <div class="split">
-        <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
+        <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples ?? []} /></section>
         <section class="card"><h2>{t("common.details")}</h2>
           <dl class="facts">
             <dt>{t("nav.workloads")}</dt><dd><ul class="plain">{it.workloads.map((w) => <li key={w}><a href={href({ page: "workloads", path: [it.namespace, w] })}>{w}</a></li>)}</ul></dd>

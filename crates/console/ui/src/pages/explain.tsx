@@ -10,14 +10,14 @@ import { go, href, view } from "../state/store.ts";
 
 export default function Explain(): JSX.Element {
   const x = view.value.extra;
-  const [form, set] = useState({ from: x.from ?? "", to: x.to ?? "", port: x.port ?? "8080", method: x.method ?? "GET", path: x.path ?? "/" });
+  const [form, set] = useState({ from: x.from ?? "", to: x.to ?? "", port: x.port ?? "", method: x.method ?? "GET", path: x.path ?? "/" });
   const ready = x.trace || (x.from && x.to);
   const at = view.value.at;
   const key = JSON.stringify([x, at]);
   const loaded = useLoad(key, () => {
     if (!ready) return Promise.resolve(null);
     const [namespace, workload] = (x.from ?? "").split("/");
-    return api.explain(x.trace ? { traceId: x.trace } : { from: { namespace, workload: workload ?? "" }, to: { host: x.to, port: Number(x.port ?? 8080), method: x.method ?? "GET", path: x.path ?? "/", headers: {} }, at: at ?? undefined });
+    return api.explain(x.trace ? { traceId: x.trace } : { from: { namespace, workload: workload ?? "" }, to: { host: x.to, port: Number(x.port) || 0, method: x.method ?? "GET", path: x.path ?? "/", headers: {} }, at: at ?? undefined });
   });
   const field = (name: keyof typeof form, label: string, size: number, placeholder = ""): JSX.Element => (
     <label class="field">{label}<input type="text" size={size} value={form[name]} placeholder={placeholder} onInput={(e) => set({ ...form, [name]: e.currentTarget.value })} /></label>
@@ -29,7 +29,7 @@ export default function Explain(): JSX.Element {
         {field("from", t("explain.from"), 22, "blog-system/web")}
         {field("method", t("explain.method"), 5)}
         {field("to", t("explain.host"), 26, "was-service")}
-        {field("port", t("explain.port"), 5)}
+        {field("port", t("explain.port"), 5, t("explain.port.first"))}
         {field("path", t("explain.path"), 20)}
         <button class="button primary" type="submit">{t("explain.ask")}</button>
       </form>

@@ -9,7 +9,7 @@ import { statusOf } from "../graph/model.ts";
 import type { FindingCount, Health } from "../api/types.ts";
 import { percent, short } from "../state/format.ts";
 import { type Loaded, useLoad } from "../state/load.ts";
-import { go, liveNow, namespaces, view } from "../state/store.ts";
+import { go, liveTurn, namespaces, view } from "../state/store.ts";
 import type { PageName } from "../state/url.ts";
 
 interface Item { namespace: string; name: string; health: Health; rate: number; errorShare: number; findings: FindingCount }
@@ -17,7 +17,7 @@ interface Item { namespace: string; name: string; health: Health; rate: number; 
 /** Asks again every ten seconds while it is live. */
 export function useItems<R>(name: string, load: (namespaces: string, at: number | null) => Promise<R[]>, all = false): Loaded<R[]> {
   const at = view.value.at;
-  const turn = at ?? Math.floor(liveNow.value / 10) * 10;
+  const turn = at ?? liveTurn.value;
   const ns = all ? "" : namespaces.value;
   return useLoad(`${name}/${ns}/${turn}`, () => load(ns, at));
 }

@@ -6,6 +6,7 @@ import { subscribe } from "../api/stream.ts";
 import type { LogLine } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
+import { access } from "../state/access.ts";
 import { clock, duration } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
 import { go, href, view } from "../state/store.ts";
@@ -50,7 +51,8 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
     const known = new Set<string>();
     const all = [...(loaded.data ?? []), ...fresh].filter((l) => { const id = `${l.at}${l.container}${l.text}`; if (known.has(id)) return false; known.add(id); return true; });
     const pattern = regex(x.words ?? "");
-    return all.filter((l) => (!pattern || pattern.test(l.text)) && (x.errors !== "1" || bad(l))).sort((a, b) => b.at - a.at).slice(0, MOST);
+    const read = all.map((l) => (l.access || !proxies.has(l.container) ? l : { ...l, access: access(l.text) }));
+    return read.filter((l) => (!pattern || pattern.test(l.text)) && (x.errors !== "1" || bad(l))).sort((a, b) => b.at - a.at).slice(0, MOST);
   }, [loaded.data, fresh, x.words, x.errors]);
   const put = (name: string, value: string): void => { const extra = { ...x, [name]: value }; if (!value) delete extra[name]; go({ extra }); };
   if (loaded.error && !loaded.data) return <Problem error={loaded.error} again={loaded.again} />;

@@ -2,20 +2,23 @@
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
 import type { Certificate, Proxy } from "../api/types.ts";
+import { mtlsShare } from "../api/prometheus.ts";
 import { t } from "../i18n/index.ts";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { Table } from "../parts/table.tsx";
 import { bytes, duration, moment as momentText, percent, short, span } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { href, liveNow, view } from "../state/store.ts";
+import { href, liveTurn, view } from "../state/store.ts";
 
 const DAY = 86400;
 const sync: Record<Proxy["sync"], string> = { synced: "health-healthy", stale: "health-degraded", rejected: "health-failure", lost: "health-na" };
 
 export default function MeshPage(): JSX.Element {
   const at = view.value.at;
-  const now = at ?? Math.floor(liveNow.value / 10) * 10;
+  const now = at ?? liveTurn.value;
   const { data, error, again } = useLoad(`mesh/${now}`, () => api.mesh(at));
+  const secured = useLoad(`mtls/${now}`, (signal) => mtlsShare(now, view.value.window, signal));
+  const known = (n: number, words: (n: number) => string): string => (n > 0 ? words(n) : "–");
   if (!data) return error ? <Problem error={error} again={again} /> : <Waiting />;
   // A workload's certificate lives for a day and is renewed at half of it; others are renewed by people.
   const soon = (c: Certificate): boolean => c.notAfter - now < (c.role === "workload" ? 2 * 3600 : 14 * DAY);
@@ -28,8 +31,8 @@ export default function MeshPage(): JSX.Element {
             <dl class="facts">
               <dt>{t("health.replicas")}</dt><dd class={c.ready < c.replicas ? "bad" : ""}>{t("health.replicas.text", { available: c.ready, desired: c.replicas })}</dd>
               <dt>{t("mesh.revision")}</dt><dd class="mono">{c.revision}</dd>
-              <dt>{t("mesh.convergence")}</dt><dd>{duration(c.convergence)}</dd>
-              <dt>{t("mesh.cpu")}</dt><dd>{short(c.cpu)} · {bytes(c.memory)}</dd>
+              <dt>{t("mesh.convergence")}</dt><dd>{known(c.convergence, duration)}</dd>
+              <dt>{t("mesh.cpu")}</dt><dd>{known(c.cpu, short)} · {known(c.memory, bytes)}</dd>
             </dl>
           </section>
         ))}
@@ -42,7 +45,7 @@ export default function MeshPage(): JSX.Element {
           </dl>
         </section>
         <section class="card"><h2>{t("mesh.settings")}</h2>
-          <dl class="facts"><dt>mTLS</dt><dd>{data.mtls.mode} · {t("panel.mtls", { share: percent(data.mtls.share) })}</dd>
+          <dl class="facts"><dt>mTLS</dt><dd>{data.mtls.mode} · {t("panel.mtls", { share: percent(secured.data ?? NaN) })}</dd>
             {data.settings.map((s) => <><dt class="mono">{s.name}</dt><dd>{s.value}<small>{s.meaning}</small></dd></>)}</dl>
         </section>
       </div>
@@ -61,8 +64,8 @@ export default function MeshPage(): JSX.Element {
           { id: "namespace", title: t("common.namespace"), value: (p) => p.namespace, cell: (p) => p.namespace },
           { id: "version", title: t("common.version"), value: (p) => p.version, cell: (p) => (p.version === data.controlPlane[0]?.version.replace(/-.*/, "") ? p.version : <span class="health-degraded">{p.version}</span>) },
           { id: "revision", title: t("mesh.revision"), value: (p) => p.revision, cell: (p) => <span class="mono">{p.revision}</span> },
-          { id: "memory", title: t("mesh.memory"), number: true, value: (p) => p.memory, cell: (p) => bytes(p.memory) },
-          { id: "certificate", title: t("mesh.certificate"), number: true, value: (p) => p.certificateExpires, cell: (p) => <span class={p.certificateExpires - now < 7200 ? "bad" : ""}>{t("common.in", { span: span(p.certificateExpires - now) })}</span> },
+          { id: "memory", title: t("mesh.memory"), number: true, value: (p) => p.memory, cell: (p) => known(p.memory, bytes) },
+          { id: "certificate", title: t("mesh.certificate"), number: true, value: (p) => p.certificateExpires, cell: (p) => <span class={p.certificateExpires > 0 && p.certificateExpires - now < 7200 ? "bad" : ""}>{known(p.certificateExpires, (at) => t("common.in", { span: span(at - now) }))}</span> },
         ]} />
       </section>
     </div>

@@ -8,20 +8,23 @@ import { Chart } from "../parts/chart.tsx";
 import { Counts } from "../parts/findings.tsx";
 import { HealthSign } from "../parts/health.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
-import { range } from "../api/prometheus.ts";
-import { changes } from "../state/changes.ts";
+import type { HealthStatus } from "../api/types.ts";
+import { mtlsShare, range } from "../api/prometheus.ts";
+import { worst } from "../graph/aggregate.ts";
+import { shownChanges } from "../state/changes.ts";
 import { duration, percent, short } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { href, info, liveNow, moment, namespaces, view } from "../state/store.ts";
+import { href, info, liveTurn, namespaces, view } from "../state/store.ts";
 
 export default function Overview(): JSX.Element {
   const at = view.value.at;
   // Lists that are live are asked for again every ten seconds.
-  const turn = at ?? Math.floor(liveNow.value / 10) * 10;
+  const turn = at ?? liveTurn.value;
   const ns = namespaces.value;
-  const loaded = useLoad(`${ns}/${turn}`, () => Promise.all([api.workloads(ns, at), api.services(ns, at), api.mesh(at)]));
+  const loaded = useLoad(`${ns}/${turn}`, () => Promise.all([api.workloads(ns, at), api.services(ns, at), api.mesh(at), mtlsShare(turn, view.peek().window)]));
   if (!loaded.data) return loaded.error ? <Problem error={loaded.error} again={loaded.again} /> : <Waiting />;
-  const [workloads, services, mesh] = loaded.data;
+  const [workloads, services, mesh, secured] = loaded.data;
+  const healthOf = (namespace: string): HealthStatus => statusOf(worst(workloads.filter((w) => w.namespace === namespace).map((w) => w.health)));
   const troubled = workloads.filter((w) => ["Failure", "Degraded", "Not Ready"].includes(statusOf(w.health)));
   const rate = services.reduce((s, x) => s + x.rate, 0);
   const bad = services.reduce((s, x) => s + x.rate * x.errorShare, 0);
@@ -33,7 +36,7 @@ export default function Overview(): JSX.Element {
       <section class="tiles" aria-label={t("nav.overview")}>
         <Tile label={t("common.rate")} value={short(rate)} />
         <Tile label={t("common.errors")} value={rate > 0 ? percent(bad / rate) : "–"} bad={bad > 0} />
-        <Tile label={t("overview.mtls")} value={percent(mesh.mtls.share)} />
+        <Tile label={t("overview.mtls")} value={percent(secured)} />
         <Tile label={t("overview.workloads")} value={`${workloads.length - troubled.length} / ${workloads.length}`} bad={troubled.length > 0} hint={t("overview.healthyOf")} />
         <Tile label={t("overview.proxies")} value={`${mesh.proxies.length - out} / ${mesh.proxies.length}`} bad={out > 0} hint={t("overview.syncedOf")} href={href({ page: "mesh" })} />
       </section>
@@ -56,7 +59,7 @@ export default function Overview(): JSX.Element {
         <div class="cards">
           {(info.value?.namespaces ?? []).filter((n) => !view.value.namespaces.length || view.value.namespaces.includes(n.name)).map((n) => (
             <article key={n.name} class="card">
-              <h3 class="card-title"><HealthSign status={n.health} /><a href={href({ page: "graph", namespaces: [n.name] })}>{n.name}</a></h3>
+              <h3 class="card-title"><HealthSign status={healthOf(n.name)} /><a href={href({ page: "graph", namespaces: [n.name] })}>{n.name}</a></h3>
               <p class="muted">{t("overview.namespace", { workloads: n.workloads, services: n.services })}</p>
               <p class="chips"><span class="chip">mTLS {n.mtls}</span>{n.injected && <span class="chip">{t("overview.injected")}</span>}{n.ambient && <span class="chip">ambient</span>}</p>
               {n.findings.errors + n.findings.warnings > 0 && <Counts count={n.findings} />}
@@ -64,7 +67,7 @@ export default function Overview(): JSX.Element {
           ))}
         </div>
       </section>
-      <section class="card"><h2>{t("panel.recentChanges")}</h2><ChangeList list={changes.value.filter((c) => c.at <= moment.value).slice(-10).reverse()} /></section>
+      <section class="card"><h2>{t("panel.recentChanges")}</h2><ChangeList list={shownChanges.value.slice(-10).reverse()} /></section>
     </div>
   );
 }

@@ -36,7 +36,7 @@ function Service({ it }: { it: ServiceItem }): JSX.Element {
       ]}>
         {tab === "overview" && (
           <div class="split">
-            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
+            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples ?? []} /></section>
             <section class="card"><h2>{t("common.details")}</h2>
               <dl class="facts">
                 <dt>{t("service.hosts")}</dt><dd class="mono wrap">{it.hosts.join(", ")}</dd>

@@ -7,7 +7,7 @@ import { Empty, Problem, Waiting } from "../parts/states.tsx";
 import { Table } from "../parts/table.tsx";
 import { clock, duration, moment as momentText } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { go, href, liveNow, view } from "../state/store.ts";
+import { go, href, liveTurn, view } from "../state/store.ts";
 import { colourOf } from "../trace/colours.ts";
 import { compare, hops, tagOf, type Tree, tree } from "../trace/model.ts";
 import { Waterfall } from "../trace/waterfall.tsx";
@@ -25,7 +25,7 @@ export function Traces({ service: fixed }: { service?: string }): JSX.Element {
   const service = fixed ?? x.service ?? "";
   const services = useLoad("services", jaeger.services);
   const operations = useLoad(`operations/${service}`, (signal) => (service ? jaeger.operations(service, signal) : Promise.resolve([])));
-  const end = view.value.at ?? Math.floor(liveNow.value / 15) * 15;
+  const end = view.value.at ?? liveTurn.value;
   const lookback = view.value.window * 3;
   const chosen = service || services.data?.[0] || "";
   const tags = x.errors === "1" ? JSON.stringify({ error: "true" }) : undefined;

@@ -41,7 +41,7 @@ function Workload({ it }: { it: WorkloadItem }): JSX.Element {
       ]}>
         {tab === "overview" && (
           <div class="split">
-            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples} /></section>
+            <section class="card"><h2>{t("common.health")}</h2><HealthReasons health={it.health} examples={it.examples ?? []} /></section>
             <section class="card"><h2>{t("common.details")}</h2>
               <dl class="facts">
                 <dt>{t("common.kind")}</dt><dd>{it.kind}</dd>

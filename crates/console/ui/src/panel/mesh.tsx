@@ -5,9 +5,9 @@ import { fullName } from "../graph/words.ts";
 import { t } from "../i18n/index.ts";
 import { percent, short } from "../state/format.ts";
 import { HealthSign } from "../parts/health.tsx";
-import { go, moment } from "../state/store.ts";
+import { go } from "../state/store.ts";
 import { ChangeList } from "../parts/changes.tsx";
-import { changes } from "../state/changes.ts";
+import { shownChanges } from "../state/changes.ts";
 import { Number } from "./edge.tsx";
 
 export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
@@ -39,7 +39,7 @@ export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
           </ul>
         </section>
       )}
-      <section><h3>{t("panel.recentChanges")}</h3><ChangeList list={changes.value.filter((c) => c.at <= moment.value).slice(-8).reverse()} /></section>
+      <section><h3>{t("panel.recentChanges")}</h3><ChangeList list={shownChanges.value.slice(-8).reverse()} /></section>
     </>
   );
 }

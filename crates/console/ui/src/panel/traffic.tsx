@@ -5,14 +5,14 @@ import { t } from "../i18n/index.ts";
 import { Chart } from "../parts/chart.tsx";
 import { bytes, duration, short } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { liveNow, view } from "../state/store.ts";
+import { liveTurn, view } from "../state/store.ts";
 
 const timeLines = [{ name: "P50", colour: "tone-tcp", dash: [3, 3] }, { name: "P95", colour: "tone-tcp" }, { name: "P99", colour: "tone-degraded" }];
 
 /** `selector` names the traffic in PromQL, `reporter` who tells of it. */
 export function TrafficCharts({ selector, reporter, tcp = false }: { selector: string; reporter: string; tcp?: boolean }): JSX.Element {
   // Live charts move on every ten seconds, not at every tick.
-  const end = view.value.at ?? Math.floor(liveNow.value / 10) * 10;
+  const end = view.value.at ?? liveTurn.value;
   const start = end - Math.max(900, view.value.window * 1.5);
   const key = `${selector}/${reporter}/${start}/${end}`;
   const first = useLoad(`r${key}`, (signal) => range(tcp ? byteQueries(selector, reporter, "1m") : rateQueries(selector, reporter, "1m"), start, end, signal));

@@ -54,7 +54,7 @@ function Namespaces(): JSX.Element {
       <div class="picker">
         <label class="check"><input type="checkbox" checked={chosen.length === 0} onChange={() => go({ namespaces: [], selected: "" })} />{t("top.allNamespaces")}</label>
         {all.map((n) => (
-          <label key={n.name} class="check"><input type="checkbox" checked={chosen.includes(n.name)} onChange={() => toggle(n.name)} /><span class="grow">{n.name}</span><HealthSign status={n.health} /></label>
+          <label key={n.name} class="check"><input type="checkbox" checked={chosen.includes(n.name)} onChange={() => toggle(n.name)} /><span class="grow">{n.name}</span>{n.health !== "NA" && <HealthSign status={n.health} />}</label>
         ))}
       </div>
     </Popover>

@@ -1,5 +1,5 @@
 // Changes of configuration within the span of the time line.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api } from "../api/client.ts";
 import { subscribe } from "../api/stream.ts";
@@ -7,6 +7,9 @@ import type { Change } from "../api/types.ts";
 import { now, view } from "./store.ts";
 
 export const changes = signal<Change[]>([]);
+
+/** Those that had been made at the moment that is looked at. */
+export const shownChanges = computed(() => changes.value.filter((c) => view.value.at === null || c.at <= view.value.at));
 
 /** Oldest first. */
 export function useChanges(): void {

@@ -15,8 +15,10 @@ export const tick = signal(0);
 /** Now, by the server's clock, in whole seconds. */
 export const now = (): number => Math.floor((Date.now() + offset.peek()) / 1000);
 export const liveNow = computed(() => (tick.value, Math.floor((Date.now() + offset.value) / 1000)));
-/** The moment that is looked at. */
-export const moment = computed(() => view.value.at ?? liveNow.value);
+/** The same, moving on every ten seconds: for what is asked for again and again, and need not be drawn anew each second. */
+export const liveTurn = computed(() => Math.floor(liveNow.value / 10) * 10);
+/** The moment that is looked at, within ten seconds. */
+export const moment = computed(() => view.value.at ?? liveTurn.value);
 export const namespaces = computed(() => view.value.namespaces.join(","));
 
 /** Goes to another view. A step that one would want to take back makes an entry of the history. */
@@ -65,6 +67,8 @@ async function learn(): Promise<void> {
     offset.value = got.now - Date.now();
     info.value = got;
     infoError.value = null;
+    // Namespaces come and go.
+    setTimeout(() => void learn(), 60_000);
   } catch (error) {
     infoError.value = error as Error;
     setTimeout(() => void learn(), 3000);

@@ -140,7 +140,7 @@ test("Korean: chosen, kept, and announced to readers of the page", async () => {
   assert.match(await it.page.title(), /그래프/);
   await it.page.reload();
   await it.page.getByRole("button", { name: "버전별 앱" }).waitFor();
-  await it.page.getByLabel("언어").selectOption("en");
+  await it.page.getByLabel("언어", { exact: true }).selectOption("en");
 });
 
 test("dark and light, by choice and by the system", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytes, duration, percent, short, span } from "../../src/state/format.ts";
 import { defaults, format, parse } from "../../src/state/url.ts";
+import { access } from "../../src/state/access.ts";
 import { en } from "../../src/i18n/en.ts";
 import { ko } from "../../src/i18n/ko.ts";
 
@@ -53,4 +54,11 @@ test("every message is used, or built from a name that is", async () => {
   const built = [...all.matchAll(/`([a-zA-Z.]+)\.\$\{/g)].map((m) => `${m[1]}.`);
   const unused = Object.keys(en).filter((key) => !all.includes(`"${key}"`) && !built.some((b) => key.startsWith(b)) && !/^graph\.(find|hide)\.placeholder$/.test(key) && !/^wizard\.\w+\.lead$/.test(key));
   assert.deepEqual(unused, []);
+});
+
+test("a line of Istio's default access log is read, others are not", () => {
+  const line = '[2026-11-25T17:00:00.000Z] "GET /api/posts?x=1 HTTP/1.1" 503 UO upstream_reset_before_response_started{overflow} - "-" 0 81 12 - "10.244.0.9" "curl/8.5.0" "b1f6" "was-service" "10.244.0.17:8080" outbound|8080||was-service.blog-system.svc.cluster.local - 10.96.114.27:8080 10.244.0.5:51234 - default';
+  assert.deepEqual(access(line), { method: "GET", path: "/api/posts?x=1", code: "503", flags: "UO", details: "upstream_reset_before_response_started{overflow}", duration: 12, host: "was-service", cluster: "outbound|8080||was-service.blog-system.svc.cluster.local", upstream: "10.244.0.17:8080", direction: "outbound", traceId: null });
+  assert.equal(access(line.replace("outbound|8080||was-service.blog-system.svc.cluster.local", "inbound|8080||"))!.direction, "inbound");
+  assert.equal(access("2026-11-25T17:00:00.000Z info ready"), null);
 });

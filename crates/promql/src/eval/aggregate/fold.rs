@@ -132,14 +132,12 @@ impl Evaluator<'_> {
             State::Variance(count, _, squares) => squares / count,
             State::All(mut values) => quantile_of(parameter, &mut values),
             State::Histograms(sum) => {
-                self.annotate(|annotations| {
-                    if sum.collides() {
-                        annotations.reset_collision(spot.at, Operation::Aggregation);
-                    }
-                    if sum.reconciled {
-                        annotations.reconciled_bounds(spot.at, Operation::Aggregation);
-                    }
-                });
+                if sum.collides() {
+                    self.annotate(|annotations| annotations.reset_collision(spot.at, Operation::Aggregation));
+                }
+                if sum.reconciled {
+                    self.annotate(|annotations| annotations.reconciled_bounds(spot.at, Operation::Aggregation));
+                }
                 let mut histogram = if op == Aggregator::Sum { sum.sum() } else { sum.mean() };
                 histogram.compact();
                 return Some(histogram.into());

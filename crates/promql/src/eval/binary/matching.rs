@@ -155,13 +155,11 @@ impl Evaluator<'_> {
         let (left, right) = if swapped { (one, many) } else { (many, one) };
         let (cell, keep) = match element::apply(binary.op, left, right) {
             Outcome::Value { cell, keep, collision, reconciled } => {
-                self.annotate(|annotations| {
-                    if let Some(done) = collision {
-                        annotations.reset_collision(at, done);
-                    } else if let Some(done) = reconciled {
-                        annotations.reconciled_bounds(at, done);
-                    }
-                });
+                if let Some(done) = collision {
+                    self.annotate(|annotations| annotations.reset_collision(at, done));
+                } else if let Some(done) = reconciled {
+                    self.annotate(|annotations| annotations.reconciled_bounds(at, done));
+                }
                 (cell, keep)
             }
             Outcome::Mistyped(left, right) => {

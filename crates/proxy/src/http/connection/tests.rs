@@ -10,7 +10,7 @@ fn size_of_result<A, F>(_: impl Fn(A) -> F) -> usize {
 
 fn one_request<'a>(
     (conn, down, head): (&'a Conn, &'a mut Downstream, RequestHead),
-) -> impl Future<Output = ()> + use<'a> {
+) -> impl Future<Output = bool> + use<'a> {
     request::serve(conn, down, head)
 }
 

@@ -139,12 +139,15 @@ fn trailers(buf: &mut BytesMut) -> Result<bool, Broken> {
         buf.advance(2);
         return Ok(true);
     }
-    // Only CRLF ends a line, as in the chunks before; where a lone LF did, others would read on.
-    let mut ends = memchr::memchr_iter(b'\n', buf);
-    if ends.any(|at| at.checked_sub(1).and_then(|before| buf.get(before)) != Some(&b'\r')) {
+    // Only CRLF ends a line, as in the chunks before; where a lone LF did, others would read on. What follows the trailers is
+    // another message.
+    let end = memchr::memmem::find(buf, b"\r\n\r\n");
+    let own = buf.get(..end.unwrap_or(buf.len())).unwrap_or_default();
+    let mut ends = memchr::memchr_iter(b'\n', own);
+    if ends.any(|at| at.checked_sub(1).and_then(|before| own.get(before)) != Some(&b'\r')) {
         return Err(Broken::Protocol);
     }
-    match memchr::memmem::find(buf, b"\r\n\r\n") {
+    match end {
         None if buf.len() > MAX_TRAILERS => Err(Broken::Protocol),
         None => Ok(false),
         Some(end) => {

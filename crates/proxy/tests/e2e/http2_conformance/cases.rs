@@ -1,6 +1,10 @@
 //! The cases: what is sent, and what must come of it.
 
-use crate::frames::*;
+use crate::frames::{
+    ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
+    GET, GOAWAY, HEADERS, HTTP, PADDED, PING, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, ROOT, RST_STREAM, SETTINGS,
+    STREAM_CLOSED, WINDOW_UPDATE, WITH_PRIORITY, field, frame, get, headers, number, post, setting,
+};
 
 /// What a client does.
 pub(super) enum Step {
@@ -241,6 +245,12 @@ fn data_and_headers() -> Vec<Case> {
             [open(), frame(PUSH_PROMISE, END_HEADERS, 1, &[&number(3)[..], &whole].concat())].concat(),
             ConnectionError(PROTOCOL_ERROR),
         ),
+    ]
+}
+
+fn continuations() -> Vec<Case> {
+    let whole = get(&[]);
+    vec![
         case(
             "6.10",
             "a field block in several CONTINUATIONs",
@@ -491,8 +501,10 @@ fn hpack() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> =
-        [framing(), states(), data_and_headers(), control(), messages(), hpack()].into_iter().flatten().collect();
+    let mut all: Vec<Case> = [framing(), states(), data_and_headers(), continuations(), control(), messages(), hpack()]
+        .into_iter()
+        .flatten()
+        .collect();
     let (mut named, mut taken) = (NAMED_PROTOCOL_ERROR.to_vec(), TAKEN.to_vec());
     for case in &mut all {
         if let Some(at) = named.iter().position(|what| *what == case.what) {

@@ -45,7 +45,8 @@ pub(super) fn apply<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
             continue;
         };
         let node = class(draft, &row, value);
-        let part = Part { code: row.code, flags: row.flags, host: row.host, rate: row.rate };
+        let stretch = options.stretch(row.source.namespace(), row.target.namespace());
+        let part = Part { code: row.code, flags: row.flags, host: row.host, rate: row.rate * stretch, count: 0.0 };
         classified.entry(edge).or_default().push((node, part));
     }
     let mut edges: Vec<_> = classified.into_iter().collect();
@@ -93,12 +94,13 @@ fn split<'a>(draft: &mut Draft<'a>, edge: Id<Flow<'a>>, classified: &[(Id<Node>,
     };
     for (node, part) in classified {
         let same = |p: &&mut Part<'a>| (p.code, p.flags, p.host) == (part.code, part.flags, part.host);
-        let Some(from) = left.iter_mut().find(same) else { continue };
-        let rate = part.rate.min(from.rate);
-        from.rate -= rate;
+        let Some(from) = left.iter_mut().find(same).filter(|from| from.rate > 0.0) else { continue };
+        let share = (part.rate / from.rate).min(1.0);
+        let taken = from.share(share);
+        *from = from.share(1.0 - share);
         for (from, to) in [(source, *node), (*node, target)] {
             let flow = draft.flow(from, to, protocol, unit);
-            draft.flows[flow].add(Part { rate, ..*part });
+            draft.flows[flow].add(taken);
         }
     }
     left.retain(|part| part.rate > NOTHING);

@@ -12,7 +12,6 @@ use super::super::health::tolerance::{ANNOTATION, Compiled, calculate, of_edge};
 use super::super::health::{EdgeHealth, NodeHealth, Requests, Status, WorkloadReplicas, of_replicas, significance};
 use super::super::key::known as is_known;
 use super::super::model::{Node, NodeKind, Protocol, Unit};
-use super::super::options::Options;
 use super::{Known, workloads_of};
 
 /// Judges everything that may be judged.
@@ -21,9 +20,8 @@ pub(super) fn apply(draft: &mut Draft<'_>, known: &Known<'_>) {
     let options = draft.options;
     for id in draft.node_ids() {
         let node = &draft.nodes[id];
-        let seconds = seconds(options, node);
-        if let Some(requests) = requests.remove(&id).or_else(|| judged(node).then(Requests::default)) {
-            let health = of_node(node, requests, known, &options.health, seconds);
+        if let Some((requests, counts)) = requests.remove(&id).or_else(|| judged(node).then(Default::default)) {
+            let health = of_node(node, requests, &counts, known, &options.health);
             draft.nodes[id].health = Some(Box::new(health));
         }
     }
@@ -47,8 +45,6 @@ pub(super) fn edges(draft: &mut Draft<'_>, known: &Known<'_>) {
             });
         }
         let (Some(outbound), Some(inbound)) = (tolerances.get(&source), tolerances.get(&target)) else { continue };
-        let of = |node| seconds(draft.options, &draft.nodes[node]);
-        let seconds = of(source).min(of(target));
         let flow = &mut draft.flows[id];
         let (protocol, unit, total) = (flow.edge.protocol.name(), flow.edge.unit, flow.edge.rates.total);
         if total <= 0.0 {
@@ -57,48 +53,52 @@ pub(super) fn edges(draft: &mut Draft<'_>, known: &Known<'_>) {
         }
         // Messages and bytes say nothing of how calls ended.
         let told = unit == Unit::Requests;
-        let codes: Vec<(&str, f64)> = flow.parts().iter().filter(|_| told).map(|p| (p.code, p.rate)).collect();
+        let parts = if told { flow.parts() } else { &[] };
+        let codes: Vec<(&str, f64)> = parts.iter().map(|p| (p.code, p.rate)).collect();
+        let counts: Vec<(&str, f64)> = parts.iter().map(|p| (p.code, p.count)).collect();
         let mut health = EdgeHealth::default();
         for (direction, tolerances) in [("outbound", outbound), ("inbound", inbound)] {
             health.kiali = health.kiali.worse(of_edge(protocol, Some(direction), total, &codes, tolerances));
-            let verdict = significance::of_codes(protocol, direction, &codes, tolerances, seconds);
+            let verdict = significance::of_codes(protocol, direction, &counts, tolerances);
             health.verdict = significance::worse(health.verdict, verdict);
         }
         flow.edge.health = Some(Box::new(health));
     }
 }
 
-/// The window of a node: a namespace that was asked for may be younger than the window.
-#[expect(clippy::cast_precision_loss, reason = "windows are far shorter than 2^52 seconds")]
-fn seconds(options: &Options, node: &Node) -> f64 {
-    let own = options.namespaces.iter().find(|namespace| namespace.name == node.namespace);
-    own.map_or(options.duration, |namespace| namespace.duration) as f64
-}
-
 fn judged(node: &Node) -> bool {
     matches!(node.kind, NodeKind::App | NodeKind::Service | NodeKind::Workload)
 }
 
-/// What each node got and sent, by protocol and code.
-fn requests(draft: &mut Draft<'_>) -> HashMap<Id<Node>, Requests> {
-    let mut requests: HashMap<Id<Node>, Requests> = HashMap::new();
+/// What each node got and sent, by protocol and code: a second, and in the window.
+fn requests(draft: &mut Draft<'_>) -> HashMap<Id<Node>, (Requests, Requests)> {
+    let mut requests: HashMap<Id<Node>, (Requests, Requests)> = HashMap::new();
     for id in draft.flow_ids() {
         let (source, target) = (draft.flows[id].edge.source, draft.flows[id].edge.target);
         let protocol: Protocol = draft.flows[id].edge.protocol;
         let flow = &mut draft.flows[id];
-        let parts: Vec<_> = flow.parts().iter().filter(|p| !p.code.is_empty()).map(|p| (p.code, p.rate)).collect();
+        let requested = flow.edge.unit == Unit::Requests;
+        let parts: Vec<_> = flow.parts().iter().filter(|p| !p.code.is_empty()).copied().collect();
         for (node, inbound) in [(source, false), (target, true)] {
             if !judged(&draft.nodes[node]) {
                 continue;
             }
-            let of_node = requests.entry(node).or_default();
-            let traffic = if inbound { &mut of_node.inbound } else { &mut of_node.outbound };
-            for (code, rate) in &parts {
-                *traffic.entry(protocol.name().to_owned()).or_default().entry((*code).to_owned()).or_default() += rate;
+            let (rates, counts) = requests.entry(node).or_default();
+            for part in &parts {
+                *slot(rates, inbound, protocol, part.code) += part.rate;
+                // Bytes are no requests.
+                if requested {
+                    *slot(counts, inbound, protocol, part.code) += part.count;
+                }
             }
         }
     }
     requests
+}
+
+fn slot<'r>(requests: &'r mut Requests, inbound: bool, protocol: Protocol, code: &str) -> &'r mut f64 {
+    let traffic = if inbound { &mut requests.inbound } else { &mut requests.outbound };
+    traffic.entry(protocol.name().to_owned()).or_default().entry(code.to_owned()).or_default()
 }
 
 /// Annotations of a service or workload that change its tolerances.
@@ -126,9 +126,9 @@ fn name(node: &Node) -> &str {
 fn of_node(
     node: &Node,
     requests: Requests,
+    counts: &Requests,
     known: &Known<'_>,
     config: &super::super::health::Config,
-    seconds: f64,
 ) -> NodeHealth {
     if node.inaccessible {
         return NodeHealth { requests, ..NodeHealth::default() };
@@ -149,7 +149,7 @@ fn of_node(
     // Kiali judges one version of an app by its requests alone, and the app by its pods too.
     let kiali = if is_version { calculated(&[]) } else { calculated(if own.is_empty() { &of_app } else { &own }) };
     let kiali_app = is_version.then(|| calculated(&of_app));
-    let verdict = significance::of_requests(&requests, &tolerances, seconds);
+    let verdict = significance::of_requests(counts, &tolerances);
     let by_pods = own.iter().fold(Status::NotApplicable, |s, w| s.worse(of_replicas(Some(&w.replicas))));
     NodeHealth {
         annotations,

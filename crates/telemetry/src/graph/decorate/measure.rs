@@ -142,7 +142,9 @@ pub(super) fn throughput<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
     each(draft, &mut finder, (series, Unit::Requests), &mut said, |bytes, series| *bytes += series.rate);
     for (edge, Said { server, client }) in said {
         let (first, other) = if of_requests { (client, server) } else { (server, client) };
-        let bytes = if first > 0.0 { first } else { other };
+        let (source, target) = (draft.flows[edge].edge.source, draft.flows[edge].edge.target);
+        let stretch = draft.options.stretch(&draft.nodes[source].namespace, &draft.nodes[target].namespace);
+        let bytes = if first > 0.0 { first } else { other } * stretch;
         draft.flows[edge].edge.throughput = (bytes > 0.0).then_some(bytes);
     }
 }

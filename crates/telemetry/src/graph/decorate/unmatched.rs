@@ -80,7 +80,8 @@ fn note<'a>(
         port: labels.destination_port.parse().ok(),
         ..Asked::default()
     };
-    *asked.entry(flow).or_default().entry(what).or_default() += series.rate;
+    let stretch = draft.options.stretch(row.source.namespace(), row.target.namespace());
+    *asked.entry(flow).or_default().entry(what).or_default() += series.rate * stretch;
 }
 
 fn of(asked: &Asked<'_>, rate: f64) -> Unmatched {

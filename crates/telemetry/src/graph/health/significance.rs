@@ -119,31 +119,25 @@ pub fn judge(tolerance: &Compiled, errors: f64, all: f64) -> (Status, bool) {
     (Status::Healthy, true)
 }
 
-/// Judges all requests of something over a window of so many seconds.
+/// Judges all requests of something; numbers are how many there were.
 #[must_use]
-pub fn of_requests(requests: &Requests, tolerances: &[Compiled], seconds: f64) -> Verdict {
+pub fn of_requests(requests: &Requests, tolerances: &[Compiled]) -> Verdict {
     let mut verdict = Verdict::default();
     for (direction, traffic) in requests.directions() {
         for (protocol, codes) in traffic {
-            let codes: Vec<(&str, f64)> = codes.iter().map(|(code, rate)| (code.as_str(), *rate)).collect();
-            verdict = worse(verdict, of_codes(protocol, direction, &codes, tolerances, seconds));
+            let codes: Vec<(&str, f64)> = codes.iter().map(|(code, count)| (code.as_str(), *count)).collect();
+            verdict = worse(verdict, of_codes(protocol, direction, &codes, tolerances));
         }
     }
     verdict
 }
 
-/// Judges what one protocol says in one direction.
+/// Judges what one protocol says in one direction; numbers are how many requests ended so.
 #[must_use]
-pub fn of_codes(
-    protocol: &str,
-    direction: &'static str,
-    codes: &[(&str, f64)],
-    tolerances: &[Compiled],
-    seconds: f64,
-) -> Verdict {
+pub fn of_codes(protocol: &str, direction: &'static str, codes: &[(&str, f64)], tolerances: &[Compiled]) -> Verdict {
     let mut verdict = Verdict::default();
     for tolerance in tolerances.iter().filter(|t| t.fits(protocol, Some(direction))) {
-        let (errors, all) = tolerance.errors(codes.iter().map(|(code, rate)| (*code, rate * seconds)));
+        let (errors, all) = tolerance.errors(codes.iter().copied());
         let (status, not_enough_data) = judge(tolerance, errors, all);
         if status == Status::NotApplicable {
             continue;

@@ -14,7 +14,7 @@ fn any_error() -> Vec<Compiled> {
 
 fn judged(errors: f64, all: f64) -> (Status, bool) {
     let codes = [("200", all - errors), ("500", errors)];
-    let verdict = significance::of_codes("http", "inbound", &codes, &any_error(), 1.0);
+    let verdict = significance::of_codes("http", "inbound", &codes, &any_error());
     (verdict.status, verdict.not_enough_data)
 }
 
@@ -40,8 +40,8 @@ fn chance_is_not_red() {
 
 #[test]
 fn a_verdict_says_why() {
-    let codes = [("200", 2.0), ("500", 1.0)];
-    let verdict = significance::of_codes("http", "inbound", &codes, &any_error(), 600.0);
+    let codes = [("200", 1200.0), ("500", 600.0)];
+    let verdict = significance::of_codes("http", "inbound", &codes, &any_error());
     let reason = verdict.reason.unwrap();
     assert_eq!((reason.errors, reason.all), (600.0, 1800.0));
     assert_eq!((reason.tolerance.code.as_str(), reason.tolerance.failure), ("5XX", 10.0));
@@ -51,7 +51,7 @@ fn a_verdict_says_why() {
         "inbound http: 600 of 1800 requests ended with 5XX (33.3 %, which may be 31.2 % to 35.5 %); degraded from 0 %, \
          failed from 10 %"
     );
-    let nothing = significance::of_requests(&Requests::default(), &any_error(), 600.0);
+    let nothing = significance::of_requests(&Requests::default(), &any_error());
     assert_eq!((nothing.status, nothing.reason), (Status::NotApplicable, None));
 }
 
@@ -67,8 +67,8 @@ fn intervals_are_wilsons() {
 #[test]
 fn an_expression_that_is_none_fits_everything() {
     let odd = Compiled::new(Tolerance { code: "(".into(), failure: 10.0, ..Tolerance::default() });
-    let codes = [("200", 1.0), ("500", 1.0)];
-    assert_eq!(significance::of_codes("http", "inbound", &codes, &[odd], 600.0).status, Status::Failure);
+    let codes = [("200", 600.0), ("500", 600.0)];
+    assert_eq!(significance::of_codes("http", "inbound", &codes, &[odd]).status, Status::Failure);
     assert!(parse_annotation("5xx,NaN,10,http,inbound").is_empty(), "a threshold is a number");
 }
 
@@ -119,9 +119,12 @@ fn a_young_namespace_has_a_short_window() {
     let mut options = options(GraphType::Workload, &["blog"], &[Appender::Health]);
     options.namespaces[0].duration = 60;
     let graph = graph(&one_of_three(), &facts(), &options);
+    // Three requests in ten minutes, of which it existed one.
+    let rate = edge(&graph, "client", "web").rates.total;
+    assert!((rate - 3.0 / 60.0).abs() < 1e-9, "{rate}");
     let web = node(&graph, "wl_Kubernetes_blog_web").health.as_ref().unwrap();
     let all = web.verdict.reason.as_ref().unwrap().all;
-    assert!((all - 0.3).abs() < 1e-9, "3 in 600 seconds are 0.3 in 60: {all}");
+    assert!((all - 3.0).abs() < 1e-9, "{all}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn subject(seed: u64, n: usize, requests: usize) -> Subject {
     // Without the header or parameter that is hashed, any endpoint is chosen.
     let hash =
         own.as_ref().and_then(|o| o.last()).and_then(|o| o.pointer("/spec/trafficPolicy/loadBalancer/consistentHash"));
-    let by_chance = own.is_some() && !hash.is_some_and(|h| h.get("useSourceIp").or(h.get("httpCookie")).is_some());
+    let by_chance = own.is_some() && hash.is_none_or(|h| h.get("useSourceIp").or(h.get("httpCookie")).is_none());
     let rules: Vec<Value> = (0..=chance.below(4)).map(|r| rule(&mut chance, r, own.is_some().then_some(n))).collect();
     let mut objects = own.unwrap_or_default();
     let mut http = Vec::new();
