@@ -1,6 +1,6 @@
 //! One of the two sides: a lab with proxies, which is asked about cases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -121,12 +121,21 @@ impl Bench {
                 let n = u16::try_from(answered).unwrap_or(u16::MAX);
                 case.reuse || (*first..first.saturating_add(n)).all(|port| log.lines.iter().any(|l| is_from(l, port)))
             };
-            let complete = cases.iter().zip(sent).all(has_line);
+            let complete = cases.iter().zip(sent).all(has_line) && self.servers_have_lines();
             if changed.elapsed() > QUIET && (complete || started.elapsed() > LONGEST) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether the server's sidecar has a line for each request that another has logged as sent to it.
+    fn servers_have_lines(&self) -> bool {
+        let of = |name: &str| self.logs.get(name).into_iter().flat_map(|l| &l.lines);
+        let known: BTreeSet<&str> = of("was").filter_map(|l| l.get("id")).collect();
+        let sent = |l: &&Line| l.get("host").is_some_and(|h| h.starts_with("10.77.0.2")) && l.get("local") != Some("-");
+        let clients = ["web", "other", EDGE].into_iter().flat_map(of);
+        clients.filter(sent).filter_map(|l| l.get("id")).all(|id| known.contains(id))
     }
 
     /// The log of the first proxy on a case's way.
