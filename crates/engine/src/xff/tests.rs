@@ -79,7 +79,7 @@ fn an_edge_believes_nobody_it_was_not_told_to() {
     let c = client(&manager(true, 0), &peer("9.9.9.9:4"), &h);
     assert_eq!((c.address.to_string().as_str(), c.scheme), ("9.9.9.9:4", "http"));
     apply(&c, &mut h);
-    assert_eq!(h["x-forwarded-for"], "1.1.1.1,2.2.2.2, 9.9.9.9");
+    assert_eq!(h["x-forwarded-for"], "1.1.1.1,2.2.2.2,9.9.9.9");
     assert_eq!(h["x-forwarded-proto"], "http");
     assert_eq!(h["x-envoy-external-address"], "9.9.9.9");
     let trusting = client(&manager(true, 1), &peer("9.9.9.9:4"), &headers(&lines));
