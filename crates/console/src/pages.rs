@@ -39,9 +39,9 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
         )
             .into_response();
     }
-    // Names of pages have no ending.
-    let is_page = !path.rsplit('/').next().unwrap_or_default().contains('.');
-    answer(if is_page { PAGE } else { path }, headers)
+    // Whatever is no file is a page: which one, and of what, is in its address.
+    let is_file = path.starts_with("assets/") || FILES.iter().any(|(name, _)| *name == path);
+    answer(if is_file { path } else { PAGE }, headers)
 }
 
 fn answer(name: &str, headers: &HeaderMap) -> Response {

@@ -337,7 +337,7 @@ pub enum GatewayKind {
 
 /// Why a node has no traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "why")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "why")]
 pub enum Idle {
     /// It had some, but none in this window.
     NotInWindow {
