@@ -138,7 +138,7 @@ fn each_server_name_has_its_certificate_and_both_protocols_are_spoken() {
     let (h1, status, shop) = block_on(ask(address, root, "shop.example", "http/1.1", b"12345"));
     assert_eq!((&h1[..], status), (&b"http/1.1"[..], 200));
     assert_ne!(blog, shop);
-    assert_eq!(app.last().header("x-forwarded-for"), Some("6.6.6.6, 127.0.0.1"));
+    assert_eq!(app.last().header("x-forwarded-for"), Some("6.6.6.6,127.0.0.1"));
     let (_, status, _) = block_on(ask(address, root, "shop.example", "http/1.1", b"more than ten bytes"));
     assert_eq!(status, 413);
 }
