@@ -24,6 +24,9 @@ static HASH: LazyLock<Regex> = LazyLock::new(|| Regex::new("Hash=[0-9a-f]{64}").
 #[expect(clippy::expect_used, reason = "a constant")]
 static ID: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a pattern"));
+/// An application that says first which it is.
+#[expect(clippy::expect_used, reason = "a constant")]
+static INSTANCE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\d+\.\d+\.\d+\.\d+").expect("a pattern"));
 #[expect(clippy::expect_used, reason = "a constant")]
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\d+\.\d+\.\d+\.\d+):(\d+)").expect("a pattern"));
 
@@ -46,6 +49,9 @@ fn one(case: &Case, o: &Observation) -> Value {
         compare::sort(list);
     }
     let body = match (&o.parts.upstream, case.protocol) {
+        _ if case.protocol == Protocol::Tcp && case.any_endpoint => {
+            told.text(&INSTANCE.replace(&o.answer.raw, "<any>"))
+        }
         _ if case.protocol == Protocol::Tcp => told.text(&o.answer.raw),
         // It is compared as what the application saw.
         (Some(_), _) => "<what the application saw>".to_owned(),

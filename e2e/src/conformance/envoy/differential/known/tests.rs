@@ -29,6 +29,15 @@ fn what_is_listed_must_differ_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn what_may_differ_need_not() -> Result<()> {
+    let known = Known::parse(&TABLE.replace("`status`", "`status?`"))?;
+    assert!(known.faults(&[outcome("http1/fold", &[".out[0].details: wanted a, got b"])]).is_empty());
+    let both = [".status: wanted 200, got 400", ".out[0].details: wanted a, got b"];
+    assert!(known.faults(&[outcome("http1/fold", &both)]).is_empty());
+    Ok(())
+}
+
+#[test]
 fn a_case_that_could_not_be_asked_is_a_fault() -> Result<()> {
     let broken = Outcome {
         case: "a/b".to_owned(),
