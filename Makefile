@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Fewer passes than these are a regression.
 BASELINE := $(wildcard conformance-baseline.txt)
 
-.PHONY: demo test conformance envoy differential scale build pages setup fmt lint tidy ci
+.PHONY: demo test conformance envoy differential scale build pages pages-browser setup fmt lint tidy ci
 
 demo: setup build
 	$(TARGET)/release/varka up examples/blog-system
@@ -15,6 +15,7 @@ demo: setup build
 test:
 	scripts/setup.sh test
 	$(MAKE) pages
+	cd $(PAGES) && npm run --silent check && npm run --silent test:unit && npm run --silent test:size
 	cargo build --package varka-cli
 	cargo test --workspace
 
@@ -59,6 +60,10 @@ $(PAGES)/node_modules/.package-lock.json: $(PAGES)/package-lock.json
 
 $(PAGES)/dist/index.html: $(PAGES)/node_modules/.package-lock.json $(shell find $(PAGES)/src $(PAGES)/scripts -type f)
 	cd $(PAGES) && npm run --silent build
+
+# The pages in a browser (Debian's chromium), before a server that makes everything up.
+pages-browser: pages
+	cd $(PAGES) && npm run --silent test:browser
 
 setup:
 	scripts/setup.sh demo
