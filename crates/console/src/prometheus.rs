@@ -18,6 +18,7 @@ use serde_json::json;
 use varka_promql::answer::Response as Answer;
 use varka_promql::{Options, Times};
 
+use crate::ingest::scrape::LONGEST;
 use crate::store::Store;
 use parameters::{Invalid, Pairs, Parameters};
 use storage::Samples;
@@ -152,12 +153,14 @@ async fn build() -> Response {
         "application": concat!("varka ", env!("CARGO_PKG_VERSION"))}))
 }
 
+/// Clients look here for the shortest window that means something: targets are asked at least so often.
 async fn configuration() -> Response {
-    success(json!({"yaml": "global:\n  scrape_interval: 15s\n  evaluation_interval: 15s\n"}))
+    let seconds = LONGEST.as_secs();
+    success(json!({"yaml": format!("global:\n  scrape_interval: {seconds}s\n")}))
 }
 
-async fn runtime() -> Response {
-    success(json!({"storageRetention": "7d"}))
+async fn runtime(State(store): State<Store>) -> Response {
+    success(json!({"storageRetention": format!("{}h", store.limits().age.as_secs() / 3600)}))
 }
 
 fn now() -> i64 {

@@ -98,6 +98,11 @@ impl Store {
         extents.into_iter().filter_map(|extent| extent.ok()?.1).min()
     }
 
+    /// How much is kept.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Bytes that are kept, and how many may be.
     pub fn size(&self) -> (u64, u64) {
         let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];

@@ -145,7 +145,7 @@ pub(super) fn change(before: Option<&Revision>, revision: &Revision) -> Value {
 }
 
 /// Objects of Istio's that name a host.
-pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str) -> Vec<Value> {
+fn naming(world: &World, namespace: &str, service: &str, host: &str) -> Vec<(&'static Kind, Arc<Value>)> {
     let names = |object: &Value, name: &str| {
         name == host
             || name == format!("{service}.{namespace}")
@@ -157,25 +157,35 @@ pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str)
             let hosts = object.pointer("/spec/hosts").and_then(Value::as_array).into_iter().flatten();
             let one = object.pointer("/spec/host");
             if hosts.chain(one).filter_map(Value::as_str).any(|name| names(&object, name)) {
-                found.push(reference(kind, &object));
+                found.push((kind, object));
             }
         }
     }
     found
 }
 
-/// Errors and warnings of all of a namespace's objects.
-pub(super) fn count_in(world: &World, namespace: &str) -> Value {
-    let (mut errors, mut warnings) = (0, 0);
+/// The objects that name a host, and what is wrong with them.
+pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str) -> (Vec<Value>, Value) {
+    let found = naming(world, namespace, service, host);
+    let references = found.iter().map(|(kind, object)| reference(kind, object)).collect();
+    (references, sum(found.iter().map(|(_, object)| &**object)))
+}
+
+/// Errors and warnings of objects.
+fn sum<'o>(objects: impl Iterator<Item = &'o Value>) -> Value {
     let of = |found: &Value, severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);
-    for kind in KINDS.iter().filter(|kind| is_config(kind)) {
-        for object in world.of(kind.group, kind.kind) {
-            if text(&object, "/metadata/namespace") == namespace {
-                let found = findings::count(&object);
-                errors += of(&found, "errors");
-                warnings += of(&found, "warnings");
-            }
-        }
+    let (mut errors, mut warnings) = (0, 0);
+    for object in objects {
+        let found = findings::count(object);
+        errors += of(&found, "errors");
+        warnings += of(&found, "warnings");
     }
     json!({"errors": errors, "warnings": warnings})
+}
+
+/// Errors and warnings of all of a namespace's objects.
+pub(super) fn count_in(world: &World, namespace: &str) -> Value {
+    let kinds = KINDS.iter().filter(|kind| is_config(kind));
+    let all: Vec<Arc<Value>> = kinds.flat_map(|kind| world.of(kind.group, kind.kind)).collect();
+    sum(all.iter().map(|object| &**object).filter(|object| text(object, "/metadata/namespace") == namespace))
 }

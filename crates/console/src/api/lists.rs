@@ -107,6 +107,7 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
         let node = nodes.get(&(s.namespace.as_str(), s.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
         let host = format!("{}.{}.{}", s.name, s.namespace, facts.service_suffix());
+        let (config, findings) = super::config::of_host(&then.world, &s.namespace, &s.name, &host);
         let ports: Vec<Value> = s
             .ports
             .iter()
@@ -115,7 +116,7 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
         json!({
             "namespace": s.namespace, "name": s.name, "ports": ports, "selector": s.selector, "hosts": [host],
             "health": health_of(node), "rate": rate, "errorShare": error_share,
-            "config": super::config::of_host(&then.world, &s.namespace, &s.name, &host), "findings": NONE(),
+            "config": config, "findings": findings,
         })
     };
     Ok(Json(facts.services.iter().filter(|s| shown(&s.namespace)).map(one).collect()))

@@ -30,7 +30,7 @@ use target::Target;
 /// A target is asked no more often,
 const SHORTEST: Duration = Duration::from_secs(1);
 /// and no less.
-const LONGEST: Duration = Duration::from_secs(15);
+pub(crate) const LONGEST: Duration = Duration::from_secs(15);
 /// Of all targets together so many samples are taken in a second.
 const SAMPLES_A_SECOND: usize = 5_000;
 /// A target that ends is asked so often.

@@ -62,7 +62,7 @@ export default function MeshPage(): JSX.Element {
           { id: "sync", title: t("mesh.sync"), value: (p) => ["synced", "lost", "stale", "rejected"].indexOf(p.sync), cell: (p) => <span class={`health ${sync[p.sync]}`}>{{ synced: "●", stale: "▲", rejected: "■", lost: "○" }[p.sync]} {t(`mesh.sync.${p.sync}`)}</span> },
           { id: "pod", title: t("mesh.pod"), row: true, value: (p) => p.pod, cell: (p) => <><a href={href({ page: "workloads", path: [p.namespace, p.workload] })}>{p.pod}</a>{p.error && <div class="bad small mono">{p.error}</div>}</> },
           { id: "namespace", title: t("common.namespace"), value: (p) => p.namespace, cell: (p) => p.namespace },
-          { id: "version", title: t("common.version"), value: (p) => p.version, cell: (p) => (p.version === data.controlPlane[0]?.version.replace(/-.*/, "") ? p.version : <span class="health-degraded">{p.version}</span>) },
+          { id: "version", title: t("common.version"), value: (p) => p.version, cell: (p) => (!p.version ? "–" : p.version === data.controlPlane[0]?.version.replace(/-.*/, "") ? p.version : <span class="health-degraded">{p.version}</span>) },
           { id: "revision", title: t("mesh.revision"), value: (p) => p.revision, cell: (p) => <span class="mono">{p.revision}</span> },
           { id: "memory", title: t("mesh.memory"), number: true, value: (p) => p.memory, cell: (p) => known(p.memory, bytes) },
           { id: "certificate", title: t("mesh.certificate"), number: true, value: (p) => p.certificateExpires, cell: (p) => <span class={p.certificateExpires > 0 && p.certificateExpires - now < 7200 ? "bad" : ""}>{known(p.certificateExpires, (at) => t("common.in", { span: span(at - now) }))}</span> },
