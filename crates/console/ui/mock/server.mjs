@@ -20,7 +20,7 @@ const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", "
 
 export async function serve({ port = 0, scenario = "story", readOnly = false, interval = 2 } = {}) {
   const world = createWorld({ scenario: scenario === "large" ? "healthy" : scenario, large: scenario === "large" ? largeMesh() : null });
-  const context = { world, config: createConfig(world), readOnly, interval, now: () => Date.now() / 1000 };
+  const context = { world, config: createConfig(world), access: { mode: "anonymous", user: "jimin", readOnly, why: readOnly ? "This console was started read-only." : "" }, interval, now: () => Date.now() / 1000 };
   const streams = new Set();
   const server = createServer((request, response) => {
     handle(context, streams, request, response).catch((error) => {
@@ -88,7 +88,7 @@ async function handle(context, streams, request, response) {
 }
 
 function apply(context, body) {
-  if (context.readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Apply the YAML with kubectl instead.");
+  if (context.access.readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Apply the YAML with kubectl instead.");
   return context.config.apply(body, context.now());
 }
 

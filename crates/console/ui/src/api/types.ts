@@ -28,11 +28,26 @@ export interface Info {
   /** How often the graph changes, in seconds. */
   interval: number;
   cluster: string;
-  /** Who the server takes the caller for; null: anonymous. */
-  user: string | null;
-  /** Nothing can be changed through this console. */
-  readOnly: boolean;
+  access: Access;
+  /** Those that the caller may see; none before a caller who has to sign in has done so. */
   namespaces: NamespaceItem[];
+}
+
+/** Who the caller is, how one signs in here, and whether anything can be changed. */
+export interface Access {
+  /** `anonymous`: nobody signs in; `token`: with a bearer token of the cluster; `oidc`: at an identity provider. */
+  mode: "anonymous" | "token" | "oidc";
+  /** Who the server takes the caller for; null: nobody has signed in. */
+  user: string | null;
+  /** This caller can change nothing through this console. */
+  readOnly: boolean;
+  /** Why not, for a person; empty where changes are possible. */
+  why: string;
+}
+
+export interface LoginRequest {
+  /** A bearer token that the API server knows. */
+  token: string;
 }
 
 export interface NamespaceItem {
@@ -288,10 +303,10 @@ export interface LogLine {
   container: string;
   text: string;
   /** A line of the sidecar's access log, where the console knows more of it than the line says (its trace); else null. */
-  access: Access | null;
+  access: AccessEntry | null;
 }
 
-export interface Access {
+export interface AccessEntry {
   method: string;
   path: string;
   code: string;

@@ -7,7 +7,7 @@ import type { ApplyAnswer } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Findings } from "../parts/findings.tsx";
 import { short } from "../state/format.ts";
-import { info } from "../state/store.ts";
+import { access } from "../state/store.ts";
 import { Difference } from "./editor.tsx";
 
 export function Apply({ yaml, resourceVersion = null, onApplied }: { yaml: string; resourceVersion?: string | null; onApplied?: () => void }): JSX.Element {
@@ -42,10 +42,10 @@ export function Apply({ yaml, resourceVersion = null, onApplied }: { yaml: strin
       {nothing && !answer?.applied && <p class="muted" role="status">{t("apply.nothing")}</p>}
       <p class="actions">
         {!answer && <button type="button" class="button primary" disabled={busy || !yaml.trim()} onClick={() => void run(true)}>{t("apply.review")}</button>}
-        {answer && !answer.applied && <button type="button" class="button primary" disabled={busy || nothing || info.value?.readOnly} title={info.value?.readOnly ? t("top.readOnly.why") : undefined} onClick={() => void run(false)}>{t("apply.apply")}</button>}
+        {answer && !answer.applied && <button type="button" class="button primary" disabled={busy || nothing || access.value.readOnly} onClick={() => void run(false)}>{t("apply.apply")}</button>}
         {answer && !answer.applied && <button type="button" class="button" onClick={() => set(null)}>{t("common.cancel")}</button>}
         <button type="button" class="button" onClick={() => void navigator.clipboard?.writeText(yaml)}>{t("common.copy")} YAML</button>
-        {info.value?.readOnly && <span class="muted small">{t("top.readOnly.why")}</span>}
+        {access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
       </p>
     </div>
   );

@@ -13,7 +13,7 @@ import { Table } from "../parts/table.tsx";
 import { Tabs } from "../parts/tabs.tsx";
 import { moment as momentText, span } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { go, href, info, moment, view } from "../state/store.ts";
+import { access, go, href, info, moment, view } from "../state/store.ts";
 import { useItems } from "./list.tsx";
 import { templates } from "../editor/templates.ts";
 
@@ -92,7 +92,7 @@ function Work({ initial, text, onText, original, resourceVersion, findings: firs
           {!review && <button type="button" class="button primary" disabled={!changed || readOnly} onClick={() => look(true)}>{t("apply.review")}</button>}
           {review && <button type="button" class="button" onClick={() => look(false)}>{t("config.backToEditor")}</button>}
           {readOnly && <span class="muted small">{t("config.past")}</span>}
-          {!readOnly && info.value?.readOnly && <span class="muted small">{t("top.readOnly.why")}</span>}
+          {!readOnly && access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
         </p>
       </div>
       <aside class="config-side" aria-label={t("common.findings")}>

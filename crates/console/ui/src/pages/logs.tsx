@@ -6,7 +6,7 @@ import { subscribe } from "../api/stream.ts";
 import type { LogLine } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
-import { access } from "../state/access.ts";
+import { access } from "../state/accesslog.ts";
 import { clock, duration } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
 import { go, href, view } from "../state/store.ts";

@@ -1,12 +1,15 @@
 // What the whole page knows: where it is, what the server is, which time it looks at.
 import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api/client.ts";
-import type { Info } from "../api/types.ts";
+import type { Access, Info } from "../api/types.ts";
 import { defaults, format, parse, type View } from "./url.ts";
 
 export const view = signal<View>(defaults());
 export const info = signal<Info | null>(null);
 export const infoError = signal<Error | null>(null);
+const unknown: Access = { mode: "anonymous", user: null, readOnly: true, why: "" };
+/** Who we are to the server; until it has said so, nobody. */
+export const access = computed(() => info.value?.access ?? unknown);
 /** The server's clock minus ours, in milliseconds. */
 const offset = signal(0);
 /** Ticks once a second while somebody looks. */

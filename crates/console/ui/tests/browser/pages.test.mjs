@@ -168,11 +168,11 @@ test("back and forward go through views", async () => {
 });
 
 test("read-only: everything can be seen, nothing applied", async () => {
-  it.mock.context.readOnly = true;
+  it.mock.context.access.readOnly = true;
   await open("/console/services/blog-system/web-service?tab=wizards");
   await it.page.getByLabel("Weight of v2").fill("20");
   await it.page.getByRole("button", { name: "Review changes" }).click();
   await it.page.locator(".diff").first().waitFor();
   assert.equal(await it.page.getByRole("button", { name: "Apply", exact: true }).isDisabled(), true);
-  it.mock.context.readOnly = false;
+  it.mock.context.access.readOnly = false;
 });
