@@ -436,7 +436,7 @@ export interface ValidateAnswer {
 export interface ApplyRequest {
   yaml: string;
   dryRun: boolean;
-  /** Of the object that the change was made from; another one since then is a conflict. Null: the object is new. */
+  /** Of the object that the change was made from; another one since then is a conflict. Null: not checked, as for a new object or several. */
   resourceVersion: string | null;
 }
 
