@@ -26,7 +26,16 @@ export function url(path: string, params: Params = {}): string {
   return text ? `${path}?${text}` : path;
 }
 
+/** How many answers are waited for. */
+export const waiting = (): number => open;
+let open = 0;
+
 export async function json<T>(address: string, init?: RequestInit): Promise<T> {
+  open++;
+  try { return await ask<T>(address, init); } finally { open--; }
+}
+
+async function ask<T>(address: string, init?: RequestInit): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...init });

@@ -5,6 +5,8 @@ import { useEffect, useState } from "preact/hooks";
 import { range, stepOf } from "../api/prometheus.ts";
 import { t } from "../i18n/index.ts";
 import { Icon } from "../parts/icons.tsx";
+import { Popover } from "../parts/popover.tsx";
+import { pause, play, reaches, speeds, useReplay } from "../state/replay.ts";
 import { changes, useChanges } from "../state/changes.ts";
 import { clock, moment as momentText, span as spanText } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
@@ -15,6 +17,7 @@ const STEPS = 240;
 
 export function Timeline(): JSX.Element {
   useChanges();
+  useReplay();
   const v = view.value;
   const end = liveNow.value;
   const start = end - v.span;
@@ -25,21 +28,23 @@ export function Timeline(): JSX.Element {
   const [dragged, drag] = useState<number | null>(null);
   useEffect(() => {
     if (dragged === null) return;
-    const later = setTimeout(() => { go({ at: dragged >= STEPS ? null : Math.round(start + dragged * step) }); drag(null); }, 60);
+    const later = setTimeout(() => { go({ at: dragged >= STEPS ? null : Math.round(start + dragged * step), play: null }); drag(null); }, 60);
     return () => clearTimeout(later);
   }, [dragged]);
   const move = (by: number): void => {
     const to = at + by;
-    go({ at: to >= end - step ? null : Math.round(Math.max(to, info.value?.oldest ?? 0)) });
+    go({ at: to >= end - step ? null : Math.round(Math.max(to, info.value?.oldest ?? 0)), play: null });
   };
   const shown = dragged ?? place;
   const shownAt = dragged === null ? at : start + dragged * step;
   return (
     <section class={`timeline ${v.at === null ? "is-live" : "is-past"}`} aria-label={t("time.label")}>
       <button type="button" class="icon-button" aria-label={t("time.back", { step: spanText(step * 4) })} onClick={() => move(-step * 4)}><Icon name="back" /></button>
+      <Replay />
       <div class="track">
         <Volume start={start} end={end} />
         <Marks start={start} span={v.span} />
+        {v.play !== null && v.at !== null && <div class="replay-range" style={{ left: `${Math.max(0, (v.at - start) / v.span) * 100}%`, right: `${Math.max(0, (end - v.play) / v.span) * 100}%` }} />}
         <div class="veil" style={{ left: `${(shown / STEPS) * 100}%` }} />
         <input type="range" min={0} max={STEPS} value={shown} aria-label={t("time.label")}
           aria-valuetext={v.at === null && dragged === null ? t("time.live") : momentText(shownAt)}
@@ -48,13 +53,35 @@ export function Timeline(): JSX.Element {
       </div>
       <button type="button" class="icon-button" aria-label={t("time.forward", { step: spanText(step * 4) })} disabled={v.at === null} onClick={() => move(step * 4)}><Icon name="forward" /></button>
       <output class="moment">{v.at === null && dragged === null ? clock(end) : momentText(shownAt)}</output>
-      <button type="button" class="live-button" aria-pressed={v.at === null} onClick={() => go({ at: null }, "push")}>
+      <button type="button" class="live-button" aria-pressed={v.at === null} onClick={() => go({ at: null, play: null }, "push")}>
         <span class="dot" aria-hidden="true" />{v.at === null ? t("time.live") : t("time.goLive")}
       </button>
       <select aria-label={t("time.span")} value={v.span} onChange={(e) => go({ span: Number(e.currentTarget.value) })}>
         {spans.map((s) => <option key={s} value={s}>{spanText(s)}</option>)}
       </select>
     </section>
+  );
+}
+
+/** Plays the past: from where one looks, or from a while ago where it is live. */
+function Replay(): JSX.Element {
+  const v = view.value;
+  const runs = v.play !== null;
+  return (
+    <span class="replay">
+      <button type="button" class="icon-button" aria-label={runs ? t("replay.pause") : t("replay.play")} title={runs ? t("replay.pause") : t("replay.play")} onClick={runs ? pause : play}><Icon name={runs ? "pause" : "play"} /></button>
+      <Popover id="replay" name={t("replay.settings")} label={<span class="small">{spanText(v.replay)} · ×{v.speed}</span>}>
+        <div class="form">
+          <fieldset><legend>{t("replay.reach")}</legend>
+            <div class="segmented" role="group" aria-label={t("replay.reach")}>{reaches.map((r) => <button key={r} type="button" aria-pressed={v.replay === r} onClick={() => go({ replay: r })}>{spanText(r)}</button>)}</div>
+          </fieldset>
+          <fieldset><legend>{t("replay.speed")}</legend>
+            <div class="segmented" role="group" aria-label={t("replay.speed")}>{speeds.map((s) => <button key={s} type="button" aria-pressed={v.speed === s} onClick={() => go({ speed: s })}>×{s}</button>)}</div>
+          </fieldset>
+          <p class="muted small">{t("replay.lead")}</p>
+        </div>
+      </Popover>
+    </span>
   );
 }
 
