@@ -18,7 +18,7 @@ export function appBoxes(nodes: SceneNode[], type: GraphType): SceneBox[] {
     const box: SceneBox = {
       kind: "app", name: members[0].node.app,
       left: Math.min(...members.map((n) => n.x)) - 50, right: Math.max(...members.map((n) => n.x)) + 50,
-      top: Math.min(...members.map((n) => n.y)) - 42, bottom: Math.max(...members.map((n) => n.y)) + 58,
+      top: Math.min(...members.map((n) => n.y)) - 42, bottom: Math.max(...members.map((n) => n.y)) + 74,
     };
     const inside = (n: SceneNode): boolean => n.x > box.left - n.r && n.x < box.right + n.r && n.y > box.top - n.r && n.y < box.bottom + n.r;
     // A box that holds what is not of the app would say something untrue.

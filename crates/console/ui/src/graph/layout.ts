@@ -176,7 +176,7 @@ function arrange(name: string, members: number[], rank: Int32Array, forward: [nu
     left: left - spacing.x / 2 + 16,
     right: right + spacing.x / 2 - 16,
     top: Math.min(...points.map((p) => p.y), ...bends.values()) - spacing.padTop,
-    bottom: Math.max(bottomY, ...bends.values()) + spacing.pad + 18,
+    bottom: Math.max(bottomY, ...bends.values()) + spacing.pad + 30,
   };
 }
 

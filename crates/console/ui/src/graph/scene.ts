@@ -163,7 +163,7 @@ function boxesOf(nodes: SceneNode[]): SceneBox[] {
   for (const n of nodes) {
     if (n.node.egress || n.shape === "stack" || n.node.kind === "unknown" || !n.node.namespace) continue;
     const old = found.get(n.node.namespace);
-    const box = { left: n.x - spacing.x / 2 + 18, top: n.y - spacing.padTop, right: n.x + spacing.x / 2 - 18, bottom: n.y + spacing.pad + 26 };
+    const box = { left: n.x - spacing.x / 2 + 18, top: n.y - spacing.padTop, right: n.x + spacing.x / 2 - 18, bottom: n.y + spacing.pad + 36 };
     found.set(n.node.namespace, old
       ? { kind: old.kind, name: old.name, left: Math.min(old.left, box.left), top: Math.min(old.top, box.top), right: Math.max(old.right, box.right), bottom: Math.max(old.bottom, box.bottom) }
       : { kind: "namespace", name: n.node.namespace, ...box });

@@ -45,6 +45,13 @@ export const en = {
   "time.back": "Back {step}",
   "time.forward": "Forward {step}",
 
+  "onset.heading": "Errors began",
+  "onset.name": "Errors began at {time}: what changed?",
+  "onset.title": "{time}: {share} of requests fail",
+  "onset.changed": "What changed before",
+  "onset.nothing": "No configuration was changed in the ten minutes before.",
+  "onset.look": "Graph of that moment",
+
   "replay.play": "Play the past",
   "replay.pause": "Pause",
   "replay.settings": "Replay: how much and how fast",

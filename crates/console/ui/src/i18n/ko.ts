@@ -46,6 +46,13 @@ export const ko: Catalogue = {
   "time.back": "{step} 뒤로",
   "time.forward": "{step} 앞으로",
 
+  "onset.heading": "오류 시작",
+  "onset.name": "{time}에 오류 시작: 무엇이 바뀌었나?",
+  "onset.title": "{time}: 요청의 {share}가 실패",
+  "onset.changed": "그 전에 바뀐 것",
+  "onset.nothing": "직전 10분 동안 바뀐 설정이 없습니다.",
+  "onset.look": "그 시점의 그래프",
+
   "replay.play": "과거 재생",
   "replay.pause": "일시 정지",
   "replay.settings": "재생: 길이와 속도",

@@ -2,16 +2,16 @@
 // end is now, and there it moves along. Behind it: requests and errors over the span, and marks where something was changed.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { range, stepOf } from "../api/prometheus.ts";
 import { t } from "../i18n/index.ts";
 import { Icon } from "../parts/icons.tsx";
+import { OnsetReport } from "../parts/onset.tsx";
 import { Popover } from "../parts/popover.tsx";
 import { pause, play, reaches, speeds, useReplay } from "../state/replay.ts";
 import { changes, useChanges } from "../state/changes.ts";
 import { clock, moment as momentText, span as spanText } from "../state/format.ts";
-import { useLoad } from "../state/load.ts";
 import { go, info, liveNow, view } from "../state/store.ts";
 import { spans } from "../state/url.ts";
+import { useVolume } from "../state/volume.ts";
 
 const STEPS = 240;
 
@@ -42,13 +42,14 @@ export function Timeline(): JSX.Element {
       <button type="button" class="icon-button" aria-label={t("time.back", { step: spanText(step * 4) })} onClick={() => move(-step * 4)}><Icon name="back" /></button>
       <Replay />
       <div class="track">
-        <Volume start={start} end={end} />
+        
         <Marks start={start} span={v.span} />
         {v.play !== null && v.at !== null && <div class="replay-range" style={{ left: `${Math.max(0, (v.at - start) / v.span) * 100}%`, right: `${Math.max(0, (end - v.play) / v.span) * 100}%` }} />}
         <div class="veil" style={{ left: `${(shown / STEPS) * 100}%` }} />
         <input type="range" min={0} max={STEPS} value={shown} aria-label={t("time.label")}
           aria-valuetext={v.at === null && dragged === null ? t("time.live") : momentText(shownAt)}
           onInput={(e) => drag(Number(e.currentTarget.value))} />
+        <Volume span={v.span} end={end} />
         <span class="ends" aria-hidden="true"><span>{v.span > 86400 ? momentText(start).slice(0, 16) : clock(start).slice(0, 5)}</span></span>
       </div>
       <button type="button" class="icon-button" aria-label={t("time.forward", { step: spanText(step * 4) })} disabled={v.at === null} onClick={() => move(step * 4)}><Icon name="forward" /></button>
@@ -85,27 +86,29 @@ function Replay(): JSX.Element {
   );
 }
 
-/** Requests as an area, errors as bars on its ground. */
-function Volume({ start, end }: { start: number; end: number }): JSX.Element {
-  const step = stepOf(end - start);
-  const to = Math.floor(end / step) * step;
-  const from = to - (end - start);
-  const { data } = useLoad(`volume/${from}/${to}`, (signal) => range([
-    { name: "total", query: `sum(rate(istio_requests_total{reporter="destination"}[${Math.max(60, step)}s]))` },
-    { name: "errors", query: `sum(rate(istio_requests_total{reporter="destination",response_code=~"5.."}[${Math.max(60, step)}s]))` },
-  ], from, to, signal));
+/** Requests as an area, errors as bars on its ground, and a mark where errors begin: it says what was changed before. */
+function Volume({ span, end }: { span: number; end: number }): JSX.Element {
+  const { data } = useVolume(span, end);
   if (!data) return <svg class="volume" aria-hidden="true" />;
-  const [all, bad] = data.series.map((s) => s.values);
+  const { times } = data.range;
+  const [all, bad] = data.range.series.map((s) => s.values);
   const most = Math.max(1e-9, ...all.map((x) => x ?? 0));
-  const x = (i: number): number => (i / Math.max(1, data.times.length - 1)) * 1000;
+  const x = (i: number): number => (i / Math.max(1, times.length - 1)) * 1000;
   const y = (n: number | null): number => 30 - ((n ?? 0) / most) * 26;
   const area = `M0 30${all.map((n, i) => `L${x(i).toFixed(1)} ${y(n).toFixed(1)}`).join("")}L1000 30Z`;
-  const wide = 1000 / data.times.length;
+  const wide = 1000 / times.length;
   return (
-    <svg class="volume" viewBox="0 0 1000 30" preserveAspectRatio="none" aria-hidden="true">
-      <path d={area} class="all" />
-      {bad.map((n, i) => ((n ?? 0) > 0 ? <rect key={i} x={x(i) - wide / 2} width={wide} y={Math.min(26, y(n))} height={30 - Math.min(26, y(n))} class="bad-bar" /> : null))}
-    </svg>
+    <>
+      <svg class="volume" viewBox="0 0 1000 30" preserveAspectRatio="none" aria-hidden="true">
+        <path d={area} class="all" />
+        {bad.map((n, i) => ((n ?? 0) > 0 ? <rect key={i} x={x(i) - wide / 2} width={wide} y={Math.min(26, y(n))} height={30 - Math.min(26, y(n))} class="bad-bar" /> : null))}
+      </svg>
+      {data.onsets.map((o) => (
+        <span key={o.at} class="onset-mark" style={{ left: `${((o.at - end + span) / span) * 100}%` }}>
+          <Popover id={`onset-${o.at}`} plain name={t("onset.name", { time: clock(o.at).slice(0, 5) })} label="!"><OnsetReport onset={o} blur={Math.max(60, data.step)} /></Popover>
+        </span>
+      ))}
+    </>
   );
 }
 

@@ -211,3 +211,12 @@ test("versions of an app stand in one box", async () => {
   assert.deepEqual(g.apps, ["web"]);
   assert.ok(g.boxes.includes("blog-system"));
 });
+
+test("where errors begin the time line says what was changed before", async () => {
+  await open(`/console/graph?at=${ago(2)}`);
+  await it.page.getByRole("button", { name: /^Errors began at/ }).click();
+  const report = it.page.getByRole("dialog").filter({ hasText: "What changed before" });
+  assert.match(await report.innerText(), /fail[\s\S]*DestinationRule was-dest-rule[\s\S]*http1MaxPendingRequests 100 -> 1 · jimin/);
+  await report.getByRole("button", { name: "Graph of that moment" }).click();
+  await it.page.waitForFunction(() => window.__graph?.edges.some((e) => e.tone === "failure"));
+});
