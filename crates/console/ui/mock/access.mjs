@@ -40,7 +40,7 @@ export function createAccess({ mode = "anonymous", mustSignIn = false, readOnly 
     },
     /** Server-side apply, as the caller. */
     may(request, ref) {
-      const allowed = who(request) ?? { user: nobody.user, only: nobody.readOnly ? [] : null };
+      const allowed = who(request) ?? { user: nobody.user, only: mode === "anonymous" ? null : [] };
       if (allowed.only === null || allowed.only.includes(ref.namespace)) return;
       const resource = `${ref.kind.toLowerCase().replace(/y$/, "ie")}s`;
       throw failure(403, "forbidden", `User "${allowed.user}" cannot patch resource "${resource}" in API group "${ref.group}" in the namespace "${ref.namespace}".`, `Whoever may grant it: a Role in ${ref.namespace} with verbs get, create and patch on ${resource}.${ref.group}.`);

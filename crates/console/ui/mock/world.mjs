@@ -79,7 +79,9 @@ function blogFlows(chapter, wave) {
     push({ from: "blog-system/web", service: "*/PassthroughCluster", to: null, rate: api, responses: ok(blog), times: [24, 92, 220], unmatched: [{
       host: blog, address: "10.96.114.27", port: 8080, rate: api, reason: { code: "publicHost", resource: "Ingress blog-system/blog-ingress" },
       meant: { kind: "Service", namespace: "blog-system", name: "was-service", host: "was-service.blog-system.svc.cluster.local" }, arrived: { namespace: "blog-system", workload: "was", service: "was-service" },
-      message: `${blog} is a host of Ingress blog-system/blog-ingress, for clients outside`, yaml: null }] });
+      message: `${blog} is a host of Ingress blog-system/blog-ingress, for clients outside`, yaml: null },
+    { host: "fonts.example.com", address: "203.0.113.9", port: 443, rate: 0.2, reason: { code: "notRegistered" }, meant: null, arrived: null, message: "Nothing is registered as fonts.example.com.",
+      yaml: "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: fonts-example-com\n  namespace: blog-system\nspec:\n  hosts:\n  - fonts.example.com\n  location: MESH_EXTERNAL\n  ports:\n  - number: 443\n    name: tls\n    protocol: TLS\n  resolution: DNS\n" }] });
     push({ from: null, service: "blog-system/was-service", to: "blog-system/was", rate: api, responses: ok(blog), times: [22, 88, 210] });
   } else {
     push({ from: "blog-system/web", service: "blog-system/was-service", to: "blog-system/was", rate: api * (1 - canary), responses: was("was-service"), mtls: 1, principals: [principal("blog-system", "web"), principal("blog-system", "was")], times: [21 * slow, 83 * slow, 190 * slow] });

@@ -21,7 +21,7 @@ export interface Layout {
   boxes: Box[];
 }
 
-export const spacing = { x: 174, y: 112, pad: 46, padTop: 50, gap: 44 };
+export const spacing = { x: 174, y: 112, pad: 46, padTop: 58, gap: 44 };
 /** From so many groups on they are packed. */
 const MANY_GROUPS = 9;
 const SWEEPS = 12;

@@ -44,6 +44,7 @@ export default function Overview(): JSX.Element {
       </section>
       <div class="split">
         <section class="card"><Volume end={turn} /></section>
+        <div class="stack">
         <section class="card">
           <h2>{t("overview.attention")}</h2>
           {troubled.length + soon.length + out === 0 && <p class="muted">{t("overview.allWell")}</p>}
@@ -55,8 +56,9 @@ export default function Overview(): JSX.Element {
             {mesh.proxies.filter((p) => p.sync === "rejected").map((p) => <li key={p.pod}><HealthSign status="Failure" /><a href={href({ page: "mesh" })}>{p.pod}</a><span class="muted grow">{t("mesh.sync.rejected")}</span></li>)}
           </ul>
         </section>
+        <Onsets end={turn} />
+        </div>
       </div>
-      <Onsets end={turn} />
       <section>
         <h2 class="section-title">{t("top.namespaces")}</h2>
         <div class="cards">
@@ -91,7 +93,7 @@ function Onsets({ end }: { end: number }): JSX.Element | null {
   if (!data?.onsets.length) return null;
   return (
     <section class="card"><h2>{t("onset.heading")}</h2>
-      <div class="split">{data.onsets.slice(-4).reverse().map((o) => <OnsetReport key={o.at} onset={o} blur={Math.max(60, data.step)} />)}</div>
+      {data.onsets.slice(-3).reverse().map((o) => <OnsetReport key={o.at} onset={o} blur={Math.max(60, data.step)} />)}
     </section>
   );
 }

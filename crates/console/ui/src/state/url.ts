@@ -42,6 +42,9 @@ export interface View {
 
 export type ShowName = "services" | "idle" | "animation" | "security" | "badges" | "boxes" | "apps" | "all";
 
+/** What the wizards of a service do. */
+export const wizardKinds = ["shift", "fault", "timeout", "mtls", "authz"] as const;
+
 export const windows = [60, 300, 600, 1800, 3600, 10800] as const;
 export const spans = [3600, 21600, 86400, 604800] as const;
 

@@ -71,8 +71,42 @@ test("explain says which step went wrong and what lost", async () => {
   await open("/console/explain?from=blog-system/web&to=blog.jiminhome.shop&path=/api/posts");
   await it.page.getByText(/Passed through to/).waitFor();
   assert.equal(await it.page.locator(".steps .is-bad").count() > 0, true);
-  await it.page.getByText("2 others were there").click();
   await it.page.getByText(/its domains are was-service/).waitFor();
+});
+
+test("explain: asked by a form with headers, led to the line that decided, and told what is not there", async () => {
+  await open("/console/explain");
+  await it.page.getByLabel("From workload").fill("blog-system/was");
+  await it.page.getByLabel("Host").fill("web-service.blog-system");
+  await it.page.getByRole("button", { name: "Add headers" }).click();
+  await it.page.getByLabel("Headers, one a line").fill("X-Canary-Test: true");
+  await it.page.getByRole("button", { name: "Explain", exact: true }).click();
+  await it.page.getByText("Its match asks for header x-canary-test: true.").waitFor();
+  await it.page.getByRole("link", { name: "VirtualService blog-system/web-vsvc, line 9" }).click();
+  await it.page.locator(".cm-activeLine").filter({ hasText: /./ }).waitFor();
+  assert.equal(await it.page.locator(".cm-activeLineGutter, .cm-activeLine").count() > 0, true);
+  await it.page.goBack();
+  await it.page.getByLabel("From workload").fill("blog-system/nobody");
+  await it.page.getByRole("button", { name: "Explain", exact: true }).click();
+  await it.page.getByRole("alert").filter({ hasText: "There is no workload nobody in blog-system." }).waitFor();
+});
+
+test("from an edge to its explanation, and to the wizards of its service", async () => {
+  const edge = encodeURIComponent("svc_local_blog-system_was-service>vapp_local_blog-system_was>http");
+  await open(`/console/graph?at=${ago(10)}&sel=${edge}`);
+  const panel = it.page.locator("#panel");
+  await panel.getByRole("link", { name: "Why does it go this way?" }).click();
+  await it.page.waitForURL(/from=blog-system\/web&.*to=was-service\.blog-system/);
+  await it.page.locator(".steps").first().waitFor();
+  await it.page.goBack();
+  await panel.getByRole("link", { name: "Explain a request that failed" }).click();
+  await it.page.getByText("503 UO: the circuit breaker of was-dest-rule").waitFor();
+  await it.page.goBack();
+  await panel.getByText("What changed before").waitFor();
+  await panel.getByText("http1MaxPendingRequests 100 -> 1 · jimin").waitFor();
+  await panel.getByRole("link", { name: "Timeouts and retries" }).click();
+  await it.page.waitForURL(/services\/blog-system\/was-service/);
+  await it.page.locator(".yaml").filter({ hasText: "timeout: 10s" }).first().waitFor();
 });
 
 test("the mesh page: certificates that expire, a proxy that refused", async () => {
