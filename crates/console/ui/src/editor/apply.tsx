@@ -10,7 +10,7 @@ import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
 import { short } from "../state/format.ts";
 import { access, session } from "../state/store.ts";
-import { type Base, Conflict } from "./conflict.tsx";
+import { type Base, Conflict, Managed } from "./conflict.tsx";
 import { Difference, DifferenceLook } from "./difference.tsx";
 
 /** `base`: the object that the text was made from; null: there is none, or there are several. `now`: without another press. */
@@ -22,19 +22,22 @@ export function Apply({ yaml, base = null, now = false, onApplied, onTheirs }: {
   const [busy, work] = useState(false);
   // Of the object as it was looked at last: after a conflict, of the other's.
   const [version, look] = useState(base?.resourceVersion ?? null);
-  const run = async (dryRun: boolean, of: string | null = version): Promise<void> => {
+  const [force, take] = useState(false);
+  const run = async (dryRun: boolean, of: string | null = version, over = force): Promise<void> => {
     work(true);
     fail(null);
     try {
-      const got = await api.apply({ yaml, dryRun, resourceVersion: of });
+      const got = await api.apply({ yaml, dryRun, resourceVersion: of, ...(over ? { force: true } : {}) });
       set(got);
       if (!dryRun) onApplied?.(got);
     } catch (e) { fail(e as Error); set(null); } finally { work(false); }
   };
   // Another text, or somebody else, needs another look.
-  useEffect(() => { set(null); fail(null); if (now) void run(true); }, [yaml, session.value]);
+  useEffect(() => { set(null); fail(null); take(false); if (now) void run(true, version, false); }, [yaml, session.value]);
   const nothing = answer !== null && answer.objects.every((o) => o.verb === "unchanged");
-  const conflict = error instanceof Failed && error.status === 409;
+  const conflict = error instanceof Failed && error.body.code === "conflict";
+  const managed = error instanceof Failed && error.body.code === "managed";
+  const takeOver = (): void => { take(true); void run(true, version, true); };
   return (
     <div class="apply" aria-busy={busy}>
       {!answer && !error && (now ? <p class="muted" role="status">{t("common.loading")}</p> : <pre class="yaml mono" tabIndex={0} aria-label="YAML">{yaml}</pre>)}
@@ -47,12 +50,14 @@ export function Apply({ yaml, base = null, now = false, onApplied, onTheirs }: {
       ))}
       {answer?.effect && !answer.applied && !nothing && <Effect it={answer.effect} />}
       {answer && answer.findings.length > 0 && <Findings list={answer.findings} />}
-      {conflict && base && <Conflict base={base} error={error} onTheirs={onTheirs} onMine={(resourceVersion) => { look(resourceVersion); void run(true, resourceVersion); }} />}
-      {error && !(conflict && base) && <Refused error={error} />}
-      {answer?.applied && <p class="callout good" role="status">{t("apply.done")}</p>}
+      {managed && <Managed error={error} onTake={takeOver} />}
+      {conflict && base && <Conflict base={base} error={error} onTake={takeOver} onTheirs={onTheirs} onMine={(resourceVersion) => { look(resourceVersion); void run(true, resourceVersion); }} />}
+      {error && !managed && !(conflict && base) && <Refused error={error} />}
+      {answer?.applied && !onApplied && <p class="callout good" role="status">{t("apply.done")}</p>}
       {nothing && !answer?.applied && <p class="muted" role="status">{t("apply.nothing")}</p>}
       <p class="actions">
-        {!answer && !conflict && <button type="button" class="button primary" disabled={busy || !yaml.trim()} onClick={() => void run(true)}>{t("apply.review")}</button>}
+        {!answer && !error && <button type="button" class="button primary" disabled={busy || !yaml.trim()} onClick={() => void run(true)}>{t("apply.review")}</button>}
+        {error && !conflict && !managed && <button type="button" class="button" disabled={busy} onClick={() => void run(true)}>{t("common.retry")}</button>}
         {answer && !answer.applied && <button type="button" class="button primary" disabled={busy || nothing || access.value.readOnly} onClick={() => void run(false)}>{t("apply.apply")}</button>}
         {answer && !answer.applied && !now && <button type="button" class="button" onClick={() => set(null)}>{t("common.cancel")}</button>}
         <Copy text={yaml} what="YAML" />

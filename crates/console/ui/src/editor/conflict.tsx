@@ -11,9 +11,11 @@ import { Difference } from "./difference.tsx";
 /** What an edited text was made from. */
 export interface Base { ref: Pick<ObjectRef, "namespace" | "kind" | "name">; yaml: string; resourceVersion: string }
 
-export function Conflict({ base, error, onMine, onTheirs }: { base: Base; error: Failed; onMine: (resourceVersion: string) => void; onTheirs?: () => void }): JSX.Element {
+export function Conflict({ base, error, onMine, onTake, onTheirs }: { base: Base; error: Failed; onMine: (resourceVersion: string) => void; onTake: () => void; onTheirs?: () => void }): JSX.Element {
   const { data, error: failed, again } = useLoad(`conflict/${base.ref.kind}/${base.ref.namespace}/${base.ref.name}`, () => api.object(base.ref, null));
   const last = data?.history[0];
+  // It is as it was: then it is its fields that are another's.
+  if (data?.resourceVersion === base.resourceVersion) return <Managed error={error} onTake={onTake} />;
   return (
     <section class="callout" role="alert">
       <h3>{t("conflict.title")}</h3>
@@ -28,6 +30,19 @@ export function Conflict({ base, error, onMine, onTheirs }: { base: Base; error:
           {onTheirs && <button type="button" class="button" onClick={onTheirs}>{t("conflict.takeTheirs")}</button>}
         </p>
       )}
+    </section>
+  );
+}
+
+/** Another manager, such as a canary controller or a Git repository, keeps what would be changed: it may change it back. */
+export function Managed({ error, onTake }: { error: Failed; onTake: () => void }): JSX.Element {
+  return (
+    <section class="callout" role="alert">
+      <h3>{t("managed.title")}</h3>
+      <p class="wrap">{error.message}</p>
+      {error.body.hint && <p class="muted wrap">{error.body.hint}</p>}
+      <p class="muted">{t("managed.lead")}</p>
+      <p class="actions"><button type="button" class="button primary" onClick={onTake}>{t("managed.take")}</button></p>
     </section>
   );
 }

@@ -124,6 +124,8 @@ test("a wizard makes YAML that changes with the slider, warns, and shows what it
   assert.match(await it.page.locator(".yaml").innerText(), /weight: 70[\s\S]*weight: 30/);
   await it.page.getByText("web-vsvc routes this service already").waitFor();
   await it.page.getByRole("button", { name: "Review changes" }).click();
+  await it.page.getByRole("alert").filter({ hasText: '"argo-rollouts" manages .spec.http of VirtualService web-vsvc.' }).waitFor();
+  await it.page.getByRole("button", { name: "Review taking them over" }).click();
   await it.page.locator(".diff").first().waitFor();
   assert.equal(await it.page.locator(".diff").count(), 2);
   await it.page.getByText("What it would have done").waitFor();
@@ -171,6 +173,7 @@ test("read-only: everything can be seen, nothing applied", async () => {
   await open("/console/services/blog-system/web-service?tab=wizards");
   await it.page.getByLabel("Weight of v2").fill("20");
   await it.page.getByRole("button", { name: "Review changes" }).click();
+  await it.page.getByRole("button", { name: "Review taking them over" }).click();
   await it.page.locator(".diff").first().waitFor();
   assert.equal(await it.page.getByRole("button", { name: "Apply", exact: true }).isDisabled(), true);
   it.mock.context.access.nobody.readOnly = false;
