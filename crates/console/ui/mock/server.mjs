@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { extname, join, normalize } from "node:path";
-import { createWorld, largeMesh } from "./world.mjs";
+import { createWorld, largeMesh, wideMesh } from "./world.mjs";
 import { answer, graphOf } from "./graph.mjs";
 import { queryRange } from "./prometheus.mjs";
 import * as tracing from "./tracing.mjs";
@@ -20,8 +20,11 @@ import { stream } from "./stream.mjs";
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
+/** Scenarios that are meshes of their own. */
+const meshes = { large: () => largeMesh(), wide: () => wideMesh() };
+
 export async function serve({ port = 0, scenario = "story", readOnly = false, mode = "anonymous", mustSignIn = false, interval = 2 } = {}) {
-  const world = createWorld({ scenario: scenario === "large" ? "healthy" : scenario, large: scenario === "large" ? largeMesh() : null });
+  const world = createWorld({ scenario: scenario in meshes ? "healthy" : scenario, large: meshes[scenario]?.() ?? null });
   const context = { world, config: createConfig(world), access: createAccess({ mode, mustSignIn, readOnly }), interval, now: () => Date.now() / 1000 };
   const streams = new Set();
   const server = createServer((request, response) => {

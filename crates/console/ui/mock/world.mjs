@@ -116,7 +116,30 @@ export function largeMesh(count = 2000, groups = 40) {
       }
     }
   }
-  // All but the rate is the same at every time.
+  return { workloads, services, flows: flowsOf(workloads, links) };
+}
+
+/** A mesh in which many call many: 500 workloads in 20 namespaces, 5,000 different calls. */
+export function wideMesh(count = 500, calls = 5000, groups = 20) {
+  const workloads = [];
+  const services = [];
+  for (let i = 0; i < count; i++) {
+    const [ns, name] = [`area-${String(i % groups).padStart(2, "0")}`, `unit-${i}`];
+    workloads.push(workload(ns, name));
+    services.push(service(ns, name, 8080, "http", { app: name }));
+  }
+  const seen = new Set();
+  for (let n = 0; seen.size < calls; n++) {
+    const from = Math.floor(noise("from", n) * count);
+    const to = Math.floor(noise("to", n) * count);
+    // Forward only, as layers call each other.
+    if (from < to) seen.add(from * count + to);
+  }
+  return { workloads, services, flows: flowsOf(workloads, [...seen].map((n) => [Math.floor(n / count), n % count])) };
+}
+
+/** All but the rate is the same at every time. */
+function flowsOf(workloads, links) {
   const fixed = links.map(([a, b], i) => {
     const [s, d] = [workloads[a], workloads[b]];
     const bad = noise("bad", i) < 0.012 ? 0.15 : 0;
@@ -128,6 +151,5 @@ export function largeMesh(count = 2000, groups = 40) {
       responses: bad ? [{ code: "200", flags: "", host, share: 1 - bad }, { code: "500", flags: "", host, share: bad }] : [{ code: "200", flags: "", host, share: 1 }],
     };
   });
-  const flows = (at) => fixed.map((f, i) => ({ ...f, rate: f.rate * (1 + 0.2 * Math.sin(at / 31 + i)) }));
-  return { workloads, services, flows };
+  return (at) => fixed.map((f, i) => ({ ...f, rate: f.rate * (1 + 0.2 * Math.sin(at / 31 + i)) }));
 }

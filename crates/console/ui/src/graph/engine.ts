@@ -29,6 +29,7 @@ export class Engine {
   private stale = true;
   private running = 0;
   private fitted = false;
+  private drawn = false;
   private touched = false;
   private readonly observer: ResizeObserver;
   private readonly stop = new AbortController();
@@ -154,6 +155,7 @@ export class Engine {
       this.stale = true;
     }
     this.renderer.draw(this.camera, now / 1000, this.animate);
+    if (!this.drawn) this.mark();
     if (this.stale) {
       this.stale = false;
       drawLabels(this.text, this.scene, this.camera, this.theme, this.options, this.size.width, this.size.height);
@@ -162,6 +164,13 @@ export class Engine {
     // At rest nothing is drawn: a still picture costs nothing.
     if (this.goal || this.stale || (this.animate && this.scene.edges.length && !document.hidden)) this.running = requestAnimationFrame(this.frame);
   };
+
+  /** Tells whoever measures the page when its graph was first there. */
+  private mark(): void {
+    if (!this.scene.nodes.length) return;
+    this.drawn = true;
+    performance.mark("graph-drawn");
+  }
 
   private at(event: MouseEvent): { x: number; y: number; hit: Hit } {
     const box = this.host.getBoundingClientRect();

@@ -35,6 +35,22 @@ test("logs: application and sidecar beside each other, in the order of time, by 
   assert.ok(await it.page.locator(".log-line .flag").filter({ hasText: "UO" }).count() > 0);
 });
 
+test("logs: followed, held still while one reads, and of one side alone", async () => {
+  await open("/console/logs/blog-system/was");
+  const first = it.page.locator(".log-line").first();
+  await first.waitFor();
+  await it.page.getByRole("button", { name: "Following" }).click();
+  const top = await first.innerText();
+  const follow = it.page.getByRole("button", { name: /^Follow \((?!0 )\d+ new\)/ });
+  await follow.waitFor();
+  assert.equal(await first.innerText(), top);
+  await follow.click();
+  await it.page.waitForFunction((top) => document.querySelector(".log-line").innerText !== top, top);
+  await it.page.getByRole("button", { name: "Sidecar", exact: true }).click();
+  await it.page.waitForURL(/side=sidecar/);
+  await it.page.waitForFunction(() => [...document.querySelectorAll(".log-line")].every((r) => r.querySelector(".access")));
+});
+
 test("a trace: waterfall with its critical path, hop by hop; the slow one is mysql's", async () => {
   await open(`/console/traces?service=was.blog-system&min=1s&at=${ago(20)}`);
   const rows = it.page.locator("tbody tr");
@@ -47,6 +63,8 @@ test("a trace: waterfall with its critical path, hop by hop; the slow one is mys
   assert.ok(count >= 5, String(count));
   assert.ok(await it.page.locator(".span-line .critical").count() > 3);
   assert.match(await it.page.locator("tbody tr").first().innerText(), /mysql[\s\S]*(9\d|100) %/);
+  await items.filter({ hasText: "SELECT id, title, body FROM posts" }).click();
+  await it.page.locator(".span-detail pre").filter({ hasText: "ORDER BY created_at DESC LIMIT 20" }).waitFor();
   await items.first().focus();
   await it.page.keyboard.press("ArrowDown");
   await it.page.keyboard.press("Enter");
