@@ -89,7 +89,7 @@ fn number(pairs: &[(String, String)], name: &str) -> Result<Option<i64>, Refused
     whole.map(Some).ok_or_else(|| Refused::bad(format!("{name} cannot be {text:?}; it is a number")))
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use serde::Serialize;
 use serde_json::{Value, json};
 use varka_telemetry::graph::kiali::request::{Path, parse};
-use varka_telemetry::graph::{Edge, Graph, Id, Node, Options, ResponseTime, Throughput};
+use varka_telemetry::graph::{Graph, Id, Node, Options};
 
 use super::{Pairs, Refused, Shared, now, number, parameter};
 use crate::graph::Source;
@@ -102,18 +102,7 @@ impl Asked {
                 left_out: json!({"contradictory": 0, "unusable": 0, "reportedTwice": 0}),
             });
         };
-        let facts = source.facts();
-        let with =
-            |response_time, throughput| source.graph(&facts, &Options { response_time, throughput, ..options.clone() });
-        let (p95, average) = (
-            with(ResponseTime::Quantile(0.95), Throughput::Response)?,
-            with(ResponseTime::Average, Throughput::Request)?,
-        );
-        let (p50, p99) = (
-            with(ResponseTime::Quantile(0.5), Throughput::Response)?,
-            with(ResponseTime::Quantile(0.99), Throughput::Response)?,
-        );
-        Ok(drawn(&p95, [&average, &p50, &p99]))
+        Ok(drawn(&source.graph(&source.facts(), &options)?))
     }
 }
 
@@ -121,33 +110,16 @@ fn value(of: impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
-    let key = |graph: &Graph, edge: &Edge| {
-        let name = |id: Id<Node>| graph.nodes[id].key.clone();
-        (name(edge.source), name(edge.target), edge.protocol.name())
-    };
-    let find = |other: &Graph, wanted: &(String, String, &str)| {
-        let found = other.edges.iter().find(|edge| key(other, edge) == *wanted);
-        (found.and_then(|edge| edge.response_time), found.and_then(|edge| edge.throughput))
-    };
+fn drawn(graph: &Graph) -> Drawn {
+    let key = |id: Id<Node>| graph.nodes[id].key.as_str();
     let mut edges = BTreeMap::new();
     for edge in graph.edges.iter() {
-        let name = key(graph, edge);
-        let (avg, request) = find(average, &name);
-        let times = edge
-            .response_time
-            .zip(avg)
-            .map(|(p95, avg)| json!({"avg": avg, "p50": find(p50, &name).0, "p95": p95, "p99": find(p99, &name).0}));
-        let throughput =
-            edge.throughput.map(|response| json!({"request": request.unwrap_or(0.0), "response": response}));
+        let (source, target) = (key(edge.source), key(edge.target));
         let mut drawn = value(edge);
         if let Some(fields) = drawn.as_object_mut() {
-            fields.remove("responseTime");
             fields.extend([
-                ("source".to_owned(), Value::from(name.0.as_str())),
-                ("target".to_owned(), name.1.as_str().into()),
-                ("responseTimes".to_owned(), times.unwrap_or_default()),
-                ("throughput".to_owned(), throughput.unwrap_or_default()),
+                ("source".to_owned(), Value::from(source)),
+                ("target".to_owned(), target.into()),
                 ("examples".to_owned(), json!([])),
             ]);
             for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -156,7 +128,7 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
                 }
             }
         }
-        edges.insert(format!("{}>{}>{}", name.0, name.1, name.2), drawn);
+        edges.insert(format!("{source}>{target}>{}", edge.protocol.name()), drawn);
     }
     let mut nodes = BTreeMap::new();
     for node in graph.nodes.iter() {

@@ -1,3 +1,5 @@
+mod speed;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};

@@ -25,7 +25,7 @@ const CHUNK_SAMPLES: u32 = 240;
 /// or when it is so long.
 const CHUNK_SPAN: Millis = 3_600_000;
 /// More series than these are not taken in.
-const MAX_SERIES: usize = 200_000;
+const MAX_SERIES: usize = 1_000_000;
 const KIND: &str = "metrics";
 /// What a record takes besides its value.
 const OVERHEAD: i64 = 24;
@@ -44,7 +44,28 @@ pub struct Sample {
 pub struct Series {
     id: u64,
     labels: Labels,
+    histogram: Option<Part>,
     recent: Mutex<Recent>,
+}
+
+/// Which part of a classic histogram a series is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// The same for all series of one histogram, in this run of the program.
+    pub of: usize,
+    /// What it tells of it.
+    pub tells: Tells,
+}
+
+/// What a series of a histogram counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tells {
+    /// What is not above this bound.
+    Bucket(f64),
+    /// The sum of all values.
+    Sum,
+    /// All values.
+    Count,
 }
 
 /// What is not, or not finally, in the file.
@@ -90,7 +111,7 @@ impl Metrics {
             for row in read.open_table(SERIES)?.iter()? {
                 let (id, labels) = row?;
                 if let Some(labels) = index::from_bytes(labels.value()) {
-                    index.insert(Arc::new(Series { id: id.value(), labels, recent: Mutex::default() }));
+                    index.insert(id.value(), labels);
                 }
             }
             index.written(usize::MAX);
@@ -120,9 +141,8 @@ impl Metrics {
             self.dropped.fetch_add(1, Relaxed);
             return None;
         }
-        let series = Arc::new(Series { id: index.next(), labels: labels.clone(), recent: Mutex::default() });
-        index.insert(Arc::clone(&series));
-        Some(series)
+        let id = index.next();
+        Some(index.insert(id, labels.clone()))
     }
 
     /// Takes a sample. What is not newer than the series' last is dropped.
@@ -198,6 +218,18 @@ impl Metrics {
         let old = packed.iter().rev().flat_map(|(first, bytes)| chunk::read(*first, bytes));
         let samples = old.chain(recent.iter().flat_map(Chunk::samples));
         Ok(samples.filter(|sample| (start..=end).contains(&sample.at)).collect())
+    }
+
+    /// How much a counter grew from `start` (exclusive) to `end` (inclusive), across its restarts; `None`: it had no sample since
+    /// `from`, which lies before `start`. The first sample, where there is none before `start`, is where it grows from.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn growth(&self, series: &Series, from: Millis, start: Millis, end: Millis) -> Result<Option<f64>, Error> {
+        if let Some(known) = lock(&series.recent).growth(from, start, end) {
+            return Ok(known);
+        }
+        Ok(growth(self.samples(series, from, end)?.into_iter(), start))
     }
 
     /// Every name of a label, or every value of one.
@@ -312,10 +344,30 @@ impl Metrics {
     }
 }
 
+impl Recent {
+    /// See [`Metrics::growth`]; `None`: what is in memory does not say.
+    fn growth(&self, from: Millis, start: Millis, end: Millis) -> Option<Option<f64>> {
+        let last = self.last?;
+        let oldest = self.closed.first().unwrap_or(&self.open).first();
+        // Most series rest: the newest value is then the one before the window.
+        if last.at <= end && self.changed.unwrap_or(oldest) <= start {
+            return Some((last.at >= from).then_some(0.0));
+        }
+        (self.open.count() > 0 && self.open.first() <= start).then(|| {
+            growth(self.open.samples().skip_while(|s| s.at < from).take_while(|s| s.at <= end), start)
+        })
+    }
+}
+
 impl Series {
     /// Its name and labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Which part of which histogram it is, if it is one.
+    pub fn histogram(&self) -> Option<Part> {
+        self.histogram
     }
 
     /// When it last took another value, since the start of this process.
@@ -327,6 +379,24 @@ impl Series {
     pub fn last(&self) -> Option<Sample> {
         lock(&self.recent).last
     }
+}
+
+/// See [`Metrics::growth`].
+fn growth(samples: impl Iterator<Item = Sample>, start: Millis) -> Option<f64> {
+    let mut last: Option<f64> = None;
+    let mut sum = None;
+    for sample in samples {
+        sum.get_or_insert(0.0);
+        if sample.value.to_bits() == STALE.to_bits() {
+            continue;
+        }
+        if let (Some(sum), Some(last)) = (&mut sum, last.filter(|_| sample.at > start)) {
+            // A counter that is smaller than before began anew from zero.
+            *sum += if sample.value >= last { sample.value - last } else { sample.value };
+        }
+        last = Some(sample.value);
+    }
+    sum
 }
 
 fn key(at: Millis) -> u64 {
