@@ -4,6 +4,7 @@
 
 mod config;
 mod difference;
+mod drawings;
 mod findings;
 mod graph;
 mod info;
@@ -19,6 +20,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+
+pub use drawings::Drawings;
 
 use crate::graph::Source;
 use crate::store::{Error, Millis};

@@ -45,6 +45,8 @@ pub struct Series {
     id: u64,
     labels: Labels,
     histogram: Option<Part>,
+    /// It was in the file when this program began.
+    read: bool,
     recent: Mutex<Recent>,
 }
 
@@ -77,6 +79,8 @@ struct Recent {
     /// When it took another value than before.
     changed: Option<Millis>,
     dirty: bool,
+    /// Chunks are in the file alone.
+    left: bool,
 }
 
 /// What is being written.
@@ -111,10 +115,9 @@ impl Metrics {
             for row in read.open_table(SERIES)?.iter()? {
                 let (id, labels) = row?;
                 if let Some(labels) = index::from_bytes(labels.value()) {
-                    index.insert(id.value(), labels);
+                    index.insert(id.value(), labels, true);
                 }
             }
-            index.written(usize::MAX);
             Ok(index)
         })?;
         Ok(Self {
@@ -142,7 +145,7 @@ impl Metrics {
             return None;
         }
         let id = index.next();
-        Some(index.insert(id, labels.clone()))
+        Some(index.insert(id, labels.clone(), false))
     }
 
     /// Takes a sample. What is not newer than the series' last is dropped.
@@ -226,7 +229,7 @@ impl Metrics {
     /// # Errors
     /// The file cannot be read.
     pub fn growth(&self, series: &Series, from: Millis, start: Millis, end: Millis) -> Result<Option<f64>, Error> {
-        if let Some(known) = lock(&series.recent).growth(from, start, end) {
+        if let Some(known) = lock(&series.recent).growth(!series.read, from, start, end) {
             return Ok(known);
         }
         Ok(growth(self.samples(series, from, end)?.into_iter(), start))
@@ -272,7 +275,9 @@ impl Metrics {
         if written {
             self.index.write().unwrap_or_else(PoisonError::into_inner).written(done.new);
             for (series, count) in done.closed {
-                lock(&series.recent).closed.drain(..count);
+                let mut recent = lock(&series.recent);
+                recent.closed.drain(..count);
+                recent.left |= count > 0;
             }
             return;
         }
@@ -305,7 +310,8 @@ impl Metrics {
                     count += 1;
                 }
             }
-            let quiet = lock(&series.recent).last.is_none_or(|last| last.at < before);
+            // A new one that has no sample yet is about to have one.
+            let quiet = lock(&series.recent).last.map_or(series.read, |last| last.at < before);
             if quiet && chunks.range((series.id, 0)..=(series.id, u64::MAX))?.next().is_none() {
                 change -= names.remove(series.id)?.map_or(0, |bytes| length(bytes.value()));
                 gone.push(series);
@@ -346,15 +352,21 @@ impl Metrics {
 
 impl Recent {
     /// See [`Metrics::growth`]; `None`: what is in memory does not say.
-    fn growth(&self, from: Millis, start: Millis, end: Millis) -> Option<Option<f64>> {
+    fn growth(&self, is_new: bool, from: Millis, start: Millis, end: Millis) -> Option<Option<f64>> {
         let last = self.last?;
         let oldest = self.closed.first().unwrap_or(&self.open).first();
         // Most series rest: the newest value is then the one before the window.
         if last.at <= end && self.changed.unwrap_or(oldest) <= start {
             return Some((last.at >= from).then_some(0.0));
         }
-        (self.open.count() > 0 && self.open.first() <= start).then(|| {
-            growth(self.open.samples().skip_while(|s| s.at < from).take_while(|s| s.at <= end), start)
+        let open = self.open.samples().take_while(|sample| sample.at <= end).skip_while(|sample| sample.at < from);
+        if self.open.count() > 0 && self.open.first() <= start {
+            return Some(growth(open, start));
+        }
+        // The file has nothing of a series that has always been in memory.
+        (is_new && !self.left).then(|| {
+            let closed = self.closed.iter().flat_map(Chunk::samples).filter(|s| (from..=end).contains(&s.at));
+            growth(closed.chain(open), start)
         })
     }
 }

@@ -63,7 +63,9 @@ impl Index {
         self.all.get(labels)
     }
 
-    pub(super) fn insert(&mut self, id: u64, labels: Labels) -> Arc<Series> {
+    /// A series; `read`: it is in the file.
+    pub(super) fn insert(&mut self, id: u64, labels: Labels, read: bool) -> Arc<Series> {
+        let labels = self.share(labels);
         let histogram = part(&labels).map(|(key, tells)| {
             let next = self.next_histogram;
             let (of, count) = self.histograms.entry(key).or_insert((next, 0));
@@ -71,15 +73,30 @@ impl Index {
             self.next_histogram = next.max(*of + 1);
             Part { of: *of, tells }
         });
-        let series = Arc::new(Series { id, labels, histogram, recent: Mutex::default() });
+        let series = Arc::new(Series { id, labels, histogram, read, recent: Mutex::default() });
         for Label { name, value } in series.labels.iter() {
             let values = self.by_label.entry(Arc::clone(name)).or_default();
             values.entry(Arc::clone(value)).or_default().push(Arc::clone(&series));
         }
         self.next = self.next.max(series.id + 1);
-        self.new.push(Arc::clone(&series));
+        if !read {
+            self.new.push(Arc::clone(&series));
+        }
         self.all.insert(series.labels.clone(), Arc::clone(&series));
         series
+    }
+
+    /// The same labels, with names and values that others have already.
+    fn share(&self, labels: Labels) -> Labels {
+        let shared = labels.iter().map(|label| {
+            let known = self.by_label.get_key_value(&label.name);
+            let value = known.and_then(|(_, values)| values.get_key_value(&label.value));
+            Label {
+                name: Arc::clone(known.map_or(&label.name, |(name, _)| name)),
+                value: Arc::clone(value.map_or(&label.value, |(value, _)| value)),
+            }
+        });
+        Labels::from_labels(shared.collect())
     }
 
     /// The series that are not in the file.
@@ -104,17 +121,19 @@ impl Index {
                     self.histograms.remove(&key);
                 }
             }
-            for Label { name, value } in series.labels.iter() {
-                let Some(values) = self.by_label.get_mut(name) else { continue };
-                if let Some(list) = values.get_mut(value) {
-                    list.retain(|series| !ids.contains(&series.id));
-                    if list.is_empty() {
-                        values.remove(value);
-                    }
+        }
+        // Many series share their labels: each list is gone through once.
+        let labels: HashSet<&Label> = gone.iter().flat_map(|series| series.labels.iter()).collect();
+        for Label { name, value } in labels {
+            let Some(values) = self.by_label.get_mut(name) else { continue };
+            if let Some(list) = values.get_mut(value) {
+                list.retain(|series| !ids.contains(&series.id));
+                if list.is_empty() {
+                    values.remove(value);
                 }
-                if values.is_empty() {
-                    self.by_label.remove(name);
-                }
+            }
+            if values.is_empty() {
+                self.by_label.remove(name);
             }
         }
     }

@@ -115,3 +115,19 @@ fn the_series_of_a_histogram_know_each_other() {
     assert_ne!(part("y_bucket", "a", "5").map(|p| p.of), Some(bucket.of));
     assert_eq!((part("x", "a", ""), part("x_bucket", "a", "much")), (None, None));
 }
+
+#[test]
+fn a_series_that_waits_for_its_first_sample_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = super::super::disk::Disk::open(&directory.path().join("telemetry.redb")).unwrap();
+    let metrics = super::Metrics::open(disk.into()).unwrap();
+    let (old, new) = (labels(&[("__name__", "old"), ("app", "a")]), labels(&[("__name__", "new"), ("app", "a")]));
+    let series = metrics.series(&old).unwrap();
+    metrics.append(&series, sample(1000, 1.0));
+    let waits = metrics.series(&new).unwrap();
+    metrics.disk.write(false, |write| metrics.expire(write, 1_000_000)).unwrap();
+    assert!(metrics.select(&[("__name__", "old")], |_| true).is_empty(), "nothing of it is left");
+    metrics.append(&waits, sample(2_000_000, 1.0));
+    let found = metrics.select(&[("app", "a")], |_| true);
+    assert_eq!(found.iter().map(|series| series.labels()).collect::<Vec<_>>(), [&new]);
+}
