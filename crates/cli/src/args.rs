@@ -1,8 +1,11 @@
 //! Arguments of every subcommand. The help texts here are the reference of the command line.
 
+mod asking;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use asking::Metrics;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// A service mesh that speaks Istio's API, in one binary.
@@ -24,6 +27,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
     Shell(Shell),
+    /// Ask a question in PromQL.
+    Metrics(Metrics),
     /// The data plane: a sidecar or a gateway. Runs in pods.
     Proxy(Proxy),
     /// Redirect a pod's traffic to its sidecar. Runs in pods, once, before the sidecar.

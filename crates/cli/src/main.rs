@@ -5,15 +5,21 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod console_client;
 mod control;
 mod down;
+#[cfg(test)]
+mod golden;
 mod manifests;
 mod mesh;
+mod metrics;
 mod node;
 mod shell;
 mod state;
 mod status;
+mod text;
 mod up;
+mod when;
 
 use std::process::ExitCode;
 
@@ -43,6 +49,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Down(a) => down::run(&a),
         args::Command::Status(a) => status::run(&a),
         args::Command::Shell(a) => shell::run(&a),
+        args::Command::Metrics(a) => metrics::run(&a),
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),
         args::Command::ControlPlane(a) => mesh::control_plane(a),
