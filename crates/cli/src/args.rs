@@ -1,8 +1,11 @@
 //! Arguments of every subcommand. The help texts here are the reference of the command line.
 
+mod asking;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use asking::{Graph, GraphOutput, Logs, Metrics, Order, Seen, Top, Trace};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// A service mesh that speaks Istio's API, in one binary.
@@ -24,6 +27,16 @@ pub(crate) enum Command {
     Status(Status),
     /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
     Shell(Shell),
+    /// Show who talks to whom, how much, and how well it goes.
+    Graph(Graph),
+    /// Show what has the most traffic, errors or latency, as it changes.
+    Top(Top),
+    /// Show the way of a request, with what was asked of databases.
+    Trace(Trace),
+    /// Show the lines of a workload and of its sidecars in one order.
+    Logs(Logs),
+    /// Ask a question in PromQL.
+    Metrics(Metrics),
     /// The data plane: a sidecar or a gateway. Runs in pods.
     Proxy(Proxy),
     /// Redirect a pod's traffic to its sidecar. Runs in pods, once, before the sidecar.
