@@ -7,6 +7,7 @@
 mod args;
 mod control;
 mod down;
+mod explain;
 mod manifests;
 mod mesh;
 mod node;
@@ -42,6 +43,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Up(a) => up::run(a),
         args::Command::Down(a) => down::run(&a),
         args::Command::Status(a) => status::run(&a),
+        args::Command::Explain(a) => explain::run(&a),
         args::Command::Shell(a) => shell::run(&a),
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),

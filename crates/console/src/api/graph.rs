@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::kiali::request::{Path, parse};
 use varka_telemetry::graph::{Graph, Id, Node, Options};
 
-use super::{Pairs, Refused, Shared, now, number, parameter};
+use super::examples::Calls;
+use super::{Pairs, Refused, Shared, mend, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
 use crate::store::Error;
@@ -102,7 +103,9 @@ impl Asked {
                 left_out: json!({"contradictory": 0, "unusable": 0, "reportedTwice": 0}),
             });
         };
-        Ok(drawn(&source.graph(&source.facts(), &options)?))
+        let facts = source.facts();
+        let calls = Calls::read(&source.store, &facts, end, options.duration)?;
+        Ok(drawn(&source.graph(&facts, &options)?, &calls))
     }
 }
 
@@ -110,7 +113,7 @@ fn value(of: impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-fn drawn(graph: &Graph) -> Drawn {
+fn drawn(graph: &Graph, calls: &Calls) -> Drawn {
     let key = |id: Id<Node>| graph.nodes[id].key.as_str();
     let mut edges = BTreeMap::new();
     for edge in graph.edges.iter() {
@@ -120,11 +123,12 @@ fn drawn(graph: &Graph) -> Drawn {
             fields.extend([
                 ("source".to_owned(), Value::from(source)),
                 ("target".to_owned(), target.into()),
-                ("examples".to_owned(), json!([])),
+                ("examples".to_owned(), calls.on(&graph.nodes[edge.source], &graph.nodes[edge.target], edge.protocol)),
             ]);
             for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
+                let yaml = mend::yaml(unmatched, &graph.nodes[edge.source].namespace, edge.protocol.name());
                 if let Some(fields) = unmatched.as_object_mut() {
-                    fields.insert("yaml".to_owned(), Value::Null);
+                    fields.insert("yaml".to_owned(), yaml);
                 }
             }
         }
@@ -134,7 +138,7 @@ fn drawn(graph: &Graph) -> Drawn {
     for node in graph.nodes.iter() {
         let mut drawn = value(node);
         if let Some(fields) = drawn.as_object_mut() {
-            fields.insert("examples".to_owned(), json!([]));
+            fields.insert("examples".to_owned(), calls.at(node));
         }
         nodes.insert(node.key.clone(), drawn);
     }

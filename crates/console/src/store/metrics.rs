@@ -353,9 +353,8 @@ impl Recent {
         if last.at <= end && self.changed.unwrap_or(oldest) <= start {
             return Some((last.at >= from).then_some(0.0));
         }
-        (self.open.count() > 0 && self.open.first() <= start).then(|| {
-            growth(self.open.samples().skip_while(|s| s.at < from).take_while(|s| s.at <= end), start)
-        })
+        (self.open.count() > 0 && self.open.first() <= start)
+            .then(|| growth(self.open.samples().skip_while(|s| s.at < from).take_while(|s| s.at <= end), start))
     }
 }
 

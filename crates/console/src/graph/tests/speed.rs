@@ -34,7 +34,8 @@ fn resident() -> u64 {
 /// Labels of what one side says of one call.
 fn labels(name: &str, reporter: &str, (source, target): (usize, usize), more: &[(&str, &str)]) -> Labels {
     let (from, to) = (format!("app-{source}"), format!("app-{target}"));
-    let (account, other) = (format!("spiffe://cluster.local/ns/shop/sa/{from}"), format!("spiffe://cluster.local/ns/shop/sa/{to}"));
+    let (account, other) =
+        (format!("spiffe://cluster.local/ns/shop/sa/{from}"), format!("spiffe://cluster.local/ns/shop/sa/{to}"));
     let host = format!("{to}.shop.svc.cluster.local");
     let pod = format!("{}-7c9f-x", if reporter == "source" { &from } else { &to });
     let pairs = [
@@ -82,7 +83,8 @@ fn fill(store: &Store, end: i64) {
                     all.push((series, weight));
                 };
                 take("istio_requests_total", &[], 1.0);
-                for histogram in ["istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes"] {
+                for histogram in ["istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes"]
+                {
                     for (place, bound) in BOUNDS.iter().enumerate() {
                         let weight = if place < 4 { 0.0 } else { (place as f64 / 10.0).min(1.0) };
                         take(&format!("{histogram}_bucket"), &[("le", bound)], weight);
@@ -133,6 +135,9 @@ async fn a_large_mesh() {
         }
         let first = took[0];
         took.sort();
-        println!("{path}: {bytes} bytes; first {first:?}, then median {:?}, p95 {:?}, most {:?}", took[20], took[38], took[39]);
+        println!(
+            "{path}: {bytes} bytes; first {first:?}, then median {:?}, p95 {:?}, most {:?}",
+            took[20], took[38], took[39]
+        );
     }
 }

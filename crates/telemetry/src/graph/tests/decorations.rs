@@ -4,8 +4,8 @@ use super::super::facts::{
     DestinationRule, Facts, Gateway, KubernetesGateway, Replicas, ServiceEntry, VirtualService, Waypoint, WorkloadEntry,
 };
 use super::super::{
-    Ambient, Appender, Bytes, Durations, Egress, GatewayKind, GraphType, Idle, Labels, Metrics, NodeKind, NodeName, NodeOfInterest,
-    ResponseTimes, Series, WaypointEdge, decorate, kiali,
+    Ambient, Appender, Bytes, Durations, Egress, GatewayKind, GraphType, Idle, Labels, Metrics, NodeKind, NodeName,
+    NodeOfInterest, ResponseTimes, Series, WaypointEdge, decorate, kiali,
 };
 use super::{
     CLUSTER, NOBODY, Who, edge, edges, graph, keys, map, namespaces, node, options, report, series, service, who,
