@@ -127,7 +127,8 @@ fn tree(picture: &Picture) -> String {
         let mut left: Vec<(usize, &Edge)> = below(&leaving, start, 1);
         while let Some((depth, edge)) = left.pop() {
             let [rate, errors, p95, security, health] = facts(edge);
-            let named = [("", rate, ""), ("", errors, " errors"), ("p95 ", p95, ""), ("", security, ""), ("", health, "")];
+            let named =
+                [("", rate, ""), ("", errors, " errors"), ("p95 ", p95, ""), ("", security, ""), ("", health, "")];
             let said = named.iter().filter(|(_, fact, _)| fact != "-");
             let said: String = said.map(|(before, fact, after)| format!("   {before}{fact}{after}")).collect();
             let again = leaving.contains_key(edge.target.as_str()) && !followed.insert(&edge.target);
