@@ -346,6 +346,12 @@ async fn create_sends_protobuf_and_is_understood() {
     assert!(c.k("auth whoami").await.ok().contains("kubernetes-admin"));
     assert_eq!(c.k("auth can-i delete pods -n shop --as=system:serviceaccount:shop:robot").await.out.trim_end(), "no");
     assert_eq!(c.k("auth can-i list pods -n shop --as=system:serviceaccount:shop:robot").await.ok(), "yes");
+    let patch = "auth can-i patch virtualservices.networking.istio.io -n shop --as=system:serviceaccount:shop:robot";
+    assert_eq!(c.k(patch).await.out.trim_end(), "no");
+    c.k("create role editor -n shop --verb=get,patch --resource=virtualservices.networking.istio.io").await.ok();
+    c.k("create rolebinding robot -n shop --role=editor --serviceaccount=shop:robot").await.ok();
+    assert_eq!(c.k(patch).await.ok(), "yes");
+    assert_eq!(c.k(&patch.replace("-n shop", "-n default")).await.out.trim_end(), "no");
     assert!(c.k("auth whoami --as=bob").await.ok().contains("bob"));
     assert_eq!(c.k("auth can-i list pods --as=bob").await.out.trim_end(), "no");
     c.stop().await;

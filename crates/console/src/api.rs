@@ -4,6 +4,7 @@
 
 mod config;
 mod difference;
+mod drawings;
 mod findings;
 mod graph;
 mod info;
@@ -19,6 +20,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+
+pub use drawings::Drawings;
 
 use crate::graph::Source;
 use crate::store::{Error, Millis};
@@ -89,7 +92,7 @@ fn number(pairs: &[(String, String)], name: &str) -> Result<Option<i64>, Refused
     whole.map(Some).ok_or_else(|| Refused::bad(format!("{name} cannot be {text:?}; it is a number")))
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -84,6 +84,7 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         world: world.clone(),
         cluster: config.cluster.clone(),
         domain: config.domain.clone(),
+        drawings: api::Drawings::default(),
     };
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))

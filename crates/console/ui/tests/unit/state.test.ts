@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytes, duration, percent, short, span } from "../../src/state/format.ts";
 import { defaults, format, parse } from "../../src/state/url.ts";
-import { access } from "../../src/state/access.ts";
+import { access } from "../../src/state/accesslog.ts";
 import { en } from "../../src/i18n/en.ts";
 import { ko } from "../../src/i18n/ko.ts";
 
