@@ -18,7 +18,7 @@ export function explain(world, body) {
     { step: "listener", chosen: "0.0.0.0_8080", because: "The connection went to 10.96.114.27:8080; port 8080 carries HTTP.", by: null, rejected: [], ok: true },
     ...(wrongHost ? [
       { step: "virtualHost", chosen: "allow_any", because: `No virtual host of port 8080 has the domain ${host}.`, by: null, rejected: [{ what: "was-service.blog-system.svc.cluster.local:8080", why: `its domains are was-service, was-service.blog-system, …; Host is ${host}` }, { what: "audit.platform.svc.cluster.local:8080", why: "its domains are audit.platform, …" }], ok: false },
-      { step: "cluster", chosen: "PassthroughCluster", because: "outboundTrafficPolicy is ALLOW_ANY: what no service matches goes to the address that was dialled, in plain text.", by: null, rejected: [], ok: false },
+      { step: "cluster", chosen: "PassthroughCluster", because: "outboundTrafficPolicy is ALLOW_ANY: what no service matches goes to the address that was dialled, in plain text. A ServiceEntry gives it a name:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: outside\n  namespace: blog-system\nspec:\n  hosts:\n  - blog.jiminhome.shop\n", by: null, rejected: [], ok: false },
     ] : [
       { step: "virtualHost", chosen: "was-service.blog-system.svc.cluster.local:8080", because: `Host ${host} is a name of this service in namespace blog-system.`, by: null, rejected: [{ what: "allow_any", why: "a service matched" }], ok: true },
       canary ? { step: "route", chosen: "canary-testing", because: "Its match asks for header x-canary-test: true.", by: ref("networking.istio.io", "VirtualService", "web-vsvc", 9), rejected: [{ what: "primary", why: "canary-testing stands before it and matches" }], ok: true } :

@@ -14,7 +14,7 @@ import { buildScene, type Marks } from "./scene.ts";
 import { type Memory, place } from "./stable.ts";
 import { keepPins, type Pins, readPins } from "./pins.ts";
 import { clusterOf } from "./apps.ts";
-import { edgeLines, fullName } from "./words.ts";
+import { edgeLines, fullName, idleWord } from "./words.ts";
 import { expose } from "./expose.ts";
 import { healthWord } from "../parts/health.tsx";
 import { percent } from "../state/format.ts";
@@ -79,7 +79,7 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
       },
       move: (key, x, y, done) => { setHover(null); doing.current.pin(key, { x, y }, done); },
       menu: (hit) => select(hit),
-    }, { edge: () => [], boxes: true, security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
+    }, { edge: () => [], note: () => "", boxes: true, security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
     engine.current = made;
     expose(made);
     return () => { made.dispose(); expose(null); engine.current = null; };
@@ -91,6 +91,7 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
     scene.boxes = scene.boxes.filter((b) => (b.kind === "app" ? v.show.apps : v.show.boxes));
     engine.current.animate = v.show.animation && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     engine.current.setScene(scene, v.selected || null, {
+      note: (n) => (n.node.idle ? idleWord(n.node.idle) : ""),
       boxes: true, security: v.show.security, badges: v.show.badges,
       edge: (e) => edgeLines(e.edge, v.labels, v.stat, e.source.node.traffic[e.edge.protocol].outgoing.total),
     });

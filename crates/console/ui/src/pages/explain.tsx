@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
 import type { Explanation, Hop, Step } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
+import { Copy } from "../parts/copy.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { useLoad } from "../state/load.ts";
@@ -90,13 +91,25 @@ function OneHop({ hop }: { hop: Hop }): JSX.Element {
   );
 }
 
+/** The first line says why; what follows, where something does, is a resource to copy. */
+function Because({ text }: { text: string }): JSX.Element {
+  const [first, ...rest] = text.split("\n");
+  const yaml = rest.join("\n").trim();
+  return (
+    <>
+      <p class="muted">{first}</p>
+      {yaml && <><pre class="yaml mono" tabIndex={0} aria-label="YAML">{yaml}</pre><p class="actions"><Copy text={yaml} what="YAML" /></p></>}
+    </>
+  );
+}
+
 function OneStep({ it }: { it: Step }): JSX.Element {
   return (
     <li class={it.ok ? "" : "is-bad"}>
       <span class="step-name"><span class="step-mark"><Icon name={it.ok ? "check" : "close"} size={14} /></span>{it.step}<span class="sr">{it.ok ? "" : ` ${t("explain.notOk")}`}</span></span>
       <div>
         <p class="strong wrap">{it.chosen}</p>
-        {it.because && <p class="muted">{it.because}</p>}
+        {it.because && <Because text={it.because} />}
         {it.by && <p class="small"><a href={href({ page: "config", path: [it.by.namespace || "-", it.by.kind, it.by.name], extra: it.by.line > 0 ? { line: String(it.by.line) } : {} })}>{it.by.kind} {it.by.namespace && `${it.by.namespace}/`}{it.by.name}{it.by.line > 0 && `, ${t("findings.line", { line: it.by.line })}`}</a></p>}
         {it.rejected.length > 0 && (
           <details open={!it.ok}><summary class="muted small">{t("explain.rejected", { count: it.rejected.length })}</summary>

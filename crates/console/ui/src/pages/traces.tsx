@@ -144,7 +144,7 @@ function Compare({ a, b }: { a: string; b: string }): JSX.Element {
         { id: "operation", title: t("trace.operation"), value: (d) => d.operation, cell: (d) => <span class="mono">{d.operation}</span> },
         { id: "a", title: `A · ${t("trace.own")}`, number: true, value: (d) => d.a?.own ?? -1, cell: (d) => (d.a ? duration(d.a.own / 1000) : t("trace.missing")) },
         { id: "b", title: `B · ${t("trace.own")}`, number: true, value: (d) => d.b?.own ?? -1, cell: (d) => (d.b ? duration(d.b.own / 1000) : t("trace.missing")) },
-        { id: "delta", title: t("trace.difference"), number: true, value: (d) => Math.abs(d.delta), cell: (d) => <span class="delta"><span class={d.delta > 0 ? "slower" : "faster"} style={{ width: `${(Math.abs(d.delta) / most) * 100}%` }} />{d.delta > 0 ? "+" : "−"}{duration(Math.abs(d.delta) / 1000)}</span> },
+        { id: "delta", title: t("trace.difference"), number: true, value: (d) => Math.abs(d.delta), cell: (d) => <span class="delta"><span class={d.delta > 0 ? "slower" : "faster"} style={{ width: `${(Math.abs(d.delta) / most) * 100}%` }} />{d.delta === 0 ? "–" : `${d.delta > 0 ? "+" : "−"}${duration(Math.abs(d.delta) / 1000)}`}</span> },
       ]} />
     </div>
   );

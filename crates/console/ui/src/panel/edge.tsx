@@ -114,7 +114,7 @@ export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: 
       <h3>{t("unmatched.title")}</h3>
       <p>{blackhole ? t("unmatched.blackhole") : t("unmatched.passthrough")}</p>
       {list.map((u) => (
-        <div key={`${u.host}${u.address}`}>
+        <div key={`${u.host}${u.address}`} class="unmatched">
           <dl class="facts">
             {u.host && <><dt>{t("unmatched.host")}</dt><dd class="mono wrap">{u.host}</dd></>}
             {u.address && <><dt>{t("unmatched.address")}</dt><dd class="mono wrap">{u.address}{u.port !== null && `:${u.port}`}</dd></>}

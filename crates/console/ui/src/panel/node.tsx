@@ -1,16 +1,16 @@
 // One node: health and its reasons, traffic in and out, what Istio's resources do to it, where to go from here.
 import type { JSX } from "preact";
-import type { Idle, Node, Tally } from "../api/types.ts";
+import type { Node, Tally } from "../api/types.ts";
 import { selectorOf } from "../api/prometheus.ts";
 import { isGroup } from "../graph/aggregate.ts";
 import { edgeId, edgeTone, errorShare, type GraphModel, nodeName, protocols, statusOf } from "../graph/model.ts";
 import { shapeOf } from "../graph/scene.ts";
 import { openGroup } from "../graph/view.tsx";
-import { fullName, rate } from "../graph/words.ts";
+import { fullName, rate, whyIdle } from "../graph/words.ts";
 import { type Key, t } from "../i18n/index.ts";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
-import { bytes, percent, short, span } from "../state/format.ts";
-import { go, href, moment } from "../state/store.ts";
+import { bytes, percent, short } from "../state/format.ts";
+import { go, href } from "../state/store.ts";
 import { Change, ChangedBefore } from "./change.tsx";
 import { Unmatching } from "./edge.tsx";
 import { serviceOf } from "./question.ts";
@@ -41,11 +41,6 @@ export function NodePanel({ node, model }: { node: Node; model: GraphModel }): J
       <Links node={node} />
     </>
   );
-}
-
-function whyIdle(idle: Idle): string {
-  if (idle.why === "notInWindow") return t("idle.notInWindow", { ago: t("common.ago", { span: span(moment.value - idle.lastSeen) }) });
-  return t(`idle.${idle.why}`);
 }
 
 function Traffic({ node }: { node: Node }): JSX.Element | null {

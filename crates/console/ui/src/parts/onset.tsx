@@ -12,7 +12,7 @@ export function OnsetReport({ onset, blur }: { onset: Onset; blur: number }): JS
   return (
     <div class="onset">
       <p class="strong">{t("onset.title", { time: clock(onset.at).slice(0, 5), share: percent(onset.share) })}</p>
-      <h4>{t("onset.changed")}</h4>
+      <h3>{t("onset.changed")}</h3>
       {list.length ? <ChangeList list={list} /> : <p class="muted">{t("onset.nothing")}</p>}
       <p><button type="button" class="button" onClick={() => go({ page: "graph", path: [], at: Math.round(onset.at + blur), play: null, tab: "", extra: {}, selected: "" }, "push")}>{t("onset.look")}</button></p>
     </div>

@@ -71,7 +71,7 @@ function Replay(): JSX.Element {
   return (
     <span class="replay">
       <button type="button" class="icon-button" aria-label={runs ? t("replay.pause") : t("replay.play")} title={runs ? t("replay.pause") : t("replay.play")} onClick={runs ? pause : play}><Icon name={runs ? "pause" : "play"} /></button>
-      <Popover id="replay" name={t("replay.settings")} label={<span class="small">{spanText(v.replay)} · ×{v.speed}</span>}>
+      <Popover id="replay" name={`${t("replay.settings")}: ${spanText(v.replay)} · ×${v.speed}`} label={<span class="small">{spanText(v.replay)} · ×{v.speed}</span>}>
         <div class="form">
           <fieldset><legend>{t("replay.reach")}</legend>
             <div class="segmented" role="group" aria-label={t("replay.reach")}>{reaches.map((r) => <button key={r} type="button" aria-pressed={v.replay === r} onClick={() => go({ replay: r })}>{spanText(r)}</button>)}</div>

@@ -47,7 +47,7 @@ export function Waterfall({ of, scale = of.duration }: { of: Tree; scale?: numbe
                 <span class="span-line">
                   <span class="bar" style={{ left: at(row.span.startTime), width: `max(2px, ${wide(row.span.duration)})`, background: colourOf(row.service, of.services) }} />
                   {slow.map((p) => <span key={p.from} class="critical" style={{ left: at(p.from), width: wide(p.to - p.from) }} />)}
-                  <span class={`span-time ${(row.span.startTime - of.start + row.span.duration) / scale > 0.82 ? "before" : ""}`} style={(row.span.startTime - of.start + row.span.duration) / scale > 0.82 ? { right: `calc(100% - ${at(row.span.startTime)})` } : { left: at(row.span.startTime + row.span.duration) }}>
+                  <span class={`span-time ${place(row, of.start, scale)}`} style={placeStyle(row, of.start, scale)}>
                     {duration(row.span.duration / 1000)}{row.error && ` · ${tagOf(row.span, "http.status_code", "grpc.status_code") || t("common.errors")}`}
                   </span>
                 </span>
@@ -59,6 +59,24 @@ export function Waterfall({ of, scale = of.duration }: { of: Tree; scale?: numbe
       </div>
     </div>
   );
+}
+
+type Place = "after" | "before" | "inside";
+
+/** Where the time of a bar has room: after it, else before it, else in it. */
+function place(row: Row, start: number, scale: number): Place {
+  const [from, to] = [(row.span.startTime - start) / scale, (row.span.startTime - start + row.span.duration) / scale];
+  return to <= 0.82 ? "after" : from > 0.2 ? "before" : "inside";
+}
+
+function placeStyle(row: Row, start: number, scale: number): Record<string, string> {
+  const percent = (micros: number): string => `${((micros - start) / Math.max(1, scale)) * 100}%`;
+  const end = percent(row.span.startTime + row.span.duration);
+  switch (place(row, start, scale)) {
+    case "after": return { left: end };
+    case "before": return { right: `calc(100% - ${percent(row.span.startTime)})` };
+    case "inside": return { right: `calc(100% - ${end})` };
+  }
 }
 
 function Detail({ row, start }: { row: Row; start: number }): JSX.Element {

@@ -54,6 +54,16 @@ export function trafficShifting(t: Target, subsets: Subset[]): Made {
   return { warnings, objects: [{ ...head("DestinationRule", networking, t.namespace, there?.name ?? t.service), spec: { ...(there?.spec ?? { host: t.service }), subsets: [...kept, ...added] } }, vs] };
 }
 
+/** The weight that a choice of pods has now; null: none is set. */
+export function weightNow(t: Target, labels: Record<string, string>): number | null {
+  const subsets = (Array.isArray(t.destinationRule?.spec.subsets) ? t.destinationRule.spec.subsets : []) as Fields[];
+  const name = subsets.find((s) => same(s.labels, labels))?.name;
+  const routes = (Array.isArray(t.virtualService?.spec.http) ? t.virtualService.spec.http : []) as Fields[];
+  const route = routes.find(isDefault)?.route;
+  const to = (Array.isArray(route) ? (route as Fields[]) : []).find((r) => name !== undefined && (r.destination as Fields | undefined)?.subset === name);
+  return to ? Number(to.weight ?? 100) : null;
+}
+
 export interface Fault { delayPercent: number; delayMs: number; abortPercent: number; abortCode: number }
 
 export function faultInjection(t: Target, f: Fault): Made {

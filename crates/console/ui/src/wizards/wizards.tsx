@@ -10,7 +10,7 @@ import { Problem, Waiting } from "../parts/states.tsx";
 import { useLoad } from "../state/load.ts";
 import { go, view } from "../state/store.ts";
 import { wizardKinds } from "../state/url.ts";
-import { authorization, faultInjection, type Made, mutualTls, type Seen, type Subset, type Target, type There, timeouts, trafficShifting } from "./make.ts";
+import { authorization, faultInjection, type Made, mutualTls, type Seen, type Subset, type Target, type There, timeouts, trafficShifting, weightNow } from "./make.ts";
 import { documents } from "./yaml.ts";
 
 type Kind = (typeof wizardKinds)[number];
@@ -71,8 +71,11 @@ function Shift({ target, onMade }: Props): JSX.Element {
   const versions = (data ?? []).filter((w) => w.version && Object.entries(target.selector).every(([k, v]) => (k === "app" ? w.app === v : true)));
   const [weights, set] = useState<Record<string, number>>({});
   const names = [...new Set(versions.map((w) => w.version))];
-  const even = (i: number): number => (i === 0 ? 100 : 0);
-  const subsets: Subset[] = names.map((v, i) => ({ name: v, labels: { version: v }, weight: weights[v] ?? even(i) }));
+  // As it is now; what is not said is what is left, and all of it goes to the first where nothing is said.
+  const current = names.map((v) => weightNow(target, { version: v }));
+  const left = 100 - current.reduce((s: number, w) => s + (w ?? 0), 0);
+  const first = current.findIndex((w) => w === null);
+  const subsets: Subset[] = names.map((v, i) => ({ name: v, labels: { version: v }, weight: weights[v] ?? current[i] ?? (i === first ? left : 0) }));
   const key = JSON.stringify(subsets);
   useEffect(() => onMade(trafficShifting(target, subsets)), [key, target]);
   /** Two shares are always the whole: one follows the other. */

@@ -68,6 +68,10 @@ test("PassthroughCluster says why, what was meant, and the mend", async () => {
   assert.match(text, /10\.96\.114\.27:8080/);
   assert.match(text, /Service was-service\.blog-system/);
   assert.match(text, /proxy_set_header Host was-service/);
+  // What can be mended by a resource is there to be copied, and to be reviewed.
+  await panel.locator("pre.yaml").filter({ hasText: "kind: ServiceEntry" }).waitFor();
+  await panel.getByRole("link", { name: "Review this resource" }).click();
+  await it.page.locator(".cm-content").filter({ hasText: "fonts.example.com" }).waitFor();
 });
 
 test("time: the slider goes to the past and back to live, and nodes stay where they were", async () => {
@@ -115,6 +119,12 @@ test("idle nodes are shown when asked for, with the reason", async () => {
   assert.equal(report.tone, "idle");
   await it.page.goto(`${it.mock.url}/console/graph?at=${ago(20)}&show=idle&sel=${report.key}`);
   await it.page.locator("#panel").getByText("Scaled to zero").waitFor();
+  await it.page.goto(`${it.mock.url}/console/graph?at=${ago(20)}&show=idle&as=table`);
+  const rows = it.page.locator("section tbody tr");
+  await rows.first().waitFor();
+  const text = (await rows.allInnerTexts()).join("\n");
+  assert.match(text, /report[\s\S]*Scaled to zero/);
+  assert.match(text, /audit[\s\S]*Never seen/);
 });
 
 test("the keyboard alone: into the graph, along an edge, into the panel and out again", async () => {

@@ -90,6 +90,7 @@ test("explain says which step went wrong and what lost", async () => {
   await it.page.getByText(/Passed through to/).waitFor();
   assert.equal(await it.page.locator(".steps .is-bad").count() > 0, true);
   await it.page.getByText(/its domains are was-service/).waitFor();
+  await it.page.locator(".steps pre").filter({ hasText: "kind: ServiceEntry" }).waitFor();
 });
 
 test("explain: asked by a form with headers, led to the line that decided, and told what is not there", async () => {

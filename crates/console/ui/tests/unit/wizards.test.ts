@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, parseAllDocuments } from "yaml";
-import { authorization, faultInjection, mutualTls, timeouts, trafficShifting } from "../../src/wizards/make.ts";
+import { authorization, faultInjection, mutualTls, timeouts, trafficShifting, weightNow } from "../../src/wizards/make.ts";
 import { documents, type Plain, toYaml } from "../../src/wizards/yaml.ts";
 
 const target = { namespace: "blog-system", service: "web-service", selector: { app: "web" } };
@@ -73,6 +73,7 @@ test("what is there already is changed, and the rest of it stays", () => {
   assert.deepEqual(testers, there.virtualService.spec.http[0]);
   assert.deepEqual(primary, { name: "primary", timeout: "10s", retries: { attempts: 3 }, route: [{ destination: { host: "web-service", subset: "stable" }, weight: 90 }, { destination: { host: "web-service", subset: "v2" }, weight: 10 }] });
 
+  assert.deepEqual([{ version: "v1" }, { version: "v2" }].map((l) => weightNow(there, l)), [100, null]);
   const httpOf = (made: { objects: unknown[] }) => (made.objects[0] as { spec: { http: Record<string, unknown>[] } }).spec.http;
   const faulty = httpOf(faultInjection(there, { delayPercent: 0, delayMs: 0, abortPercent: 5, abortCode: 500 }));
   assert.deepEqual(faulty.map((r) => r.fault), Array(2).fill({ abort: { percentage: { value: 5 }, httpStatus: 500 } }));
