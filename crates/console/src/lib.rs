@@ -8,6 +8,7 @@
 pub mod access_line;
 pub mod api;
 pub mod client;
+mod dialled;
 pub mod explain;
 pub mod facts;
 pub mod graph;

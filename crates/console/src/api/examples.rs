@@ -40,9 +40,13 @@ struct Call {
     seen: Seen,
 }
 
-/// The requests of a window.
+/// The requests of a window, the worst first.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<Call>);
+pub(super) struct Calls {
+    all: Vec<Call>,
+    /// Their places, by namespace and name of whatever they arrive at: a workload, an application, a service, a cluster of no service.
+    arrivals: HashMap<(String, String), Vec<usize>>,
+}
 
 impl Calls {
     /// Reads those of the window of `duration` seconds that ends at `end`, seconds since 1970.
@@ -50,10 +54,7 @@ impl Calls {
         let end = u64::try_from(end).unwrap_or(0).saturating_add(1).saturating_mul(1_000_000);
         let start = end.saturating_sub(duration.saturating_add(1).saturating_mul(1_000_000));
         let spans = store.spans().recent(start, end, LOOKED_AT)?;
-        let mut calls = Self::of(spans.iter().filter_map(seen).collect(), facts);
-        // The worst first, then the newest, so that what is shown does not flicker.
-        calls.0.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| b.seen.at.cmp(&a.seen.at)));
-        Ok(calls)
+        Ok(Self::of(spans.iter().filter_map(seen).collect(), facts))
     }
 
     fn of(all: Vec<Seen>, facts: &Facts) -> Self {
@@ -77,39 +78,83 @@ impl Calls {
             let source = seen.hop.peer.and_then(|peer| parties.address(&peer.to_string()));
             calls.push(Call { source, target, ..Call::made(seen) });
         }
-        Self(calls)
+        Self::sorted(calls)
+    }
+
+    fn sorted(mut all: Vec<Call>) -> Self {
+        // The worst first, then the newest, so that what is shown does not flicker.
+        all.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| b.seen.at.cmp(&a.seen.at)));
+        let mut arrivals: HashMap<_, Vec<usize>> = HashMap::new();
+        for (place, call) in all.iter().enumerate() {
+            let mut names: Vec<(&str, &str)> = Vec::new();
+            if let Some(target) = &call.target {
+                names.extend([(&*target.namespace, &*target.workload), (&target.namespace, &target.app)]);
+            }
+            names.extend(call.service.iter().map(|(namespace, name)| (&**namespace, &**name)));
+            names.extend(call.egress.map(|egress| ("", named(egress))));
+            names.sort_unstable();
+            names.dedup();
+            for (namespace, name) in names {
+                arrivals.entry((namespace.to_owned(), name.to_owned())).or_default().push(place);
+            }
+        }
+        Self { all, arrivals }
+    }
+
+    /// Those that may arrive at a thing of this name, the worst first.
+    fn to(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Call> {
+        let places = self.arrivals.get(&(namespace.to_owned(), name.to_owned()));
+        places.into_iter().flatten().filter_map(|place| self.all.get(*place))
+    }
+
+    fn to_node(&self, node: &Node) -> impl Iterator<Item = &Call> {
+        let (namespace, name) = match (node.egress, node.kind) {
+            (Some(egress), _) => ("", named(egress)),
+            (None, NodeKind::Service) => (node.namespace.as_str(), node.service.as_str()),
+            (None, NodeKind::App) => (node.namespace.as_str(), node.app.as_str()),
+            (None, _) => (node.namespace.as_str(), node.workload.as_str()),
+        };
+        self.to(namespace, name)
     }
 
     /// Of those that arrive at a node.
     pub(super) fn at(&self, node: &Node) -> Value {
-        self.worst(|call| call.arrives_at(node))
+        worst(self.to_node(node).filter(|call| call.arrives_at(node)))
     }
 
     /// Of those that go from one node to another.
     pub(super) fn on(&self, source: &Node, target: &Node, protocol: Protocol) -> Value {
-        self.worst(|call| call.protocol == protocol && call.goes(source, target))
+        worst(self.to_node(target).filter(|call| call.protocol == protocol && call.goes(source, target)))
     }
 
     /// Of those that arrive at a workload.
     pub(super) fn of_workload(&self, workload: &Workload) -> Value {
         let is = |party: &Party| (&party.namespace, &party.workload) == (&workload.namespace, &workload.name);
-        self.worst(|call| call.target.as_ref().is_some_and(is))
+        let all = self.to(&workload.namespace, &workload.name);
+        worst(all.filter(|call| call.target.as_ref().is_some_and(is)))
     }
 
     /// Of those that arrive at an application.
     pub(super) fn of_app(&self, namespace: &str, app: &str) -> Value {
         let is = |party: &Party| (party.namespace.as_str(), party.app.as_str()) == (namespace, app);
-        self.worst(|call| call.target.as_ref().is_some_and(is))
+        worst(self.to(namespace, app).filter(|call| call.target.as_ref().is_some_and(is)))
     }
 
     /// Of those that are for a service.
     pub(super) fn of_service(&self, namespace: &str, name: &str) -> Value {
         let is = |(own, service): &(String, String)| (own.as_str(), service.as_str()) == (namespace, name);
-        self.worst(|call| call.service.as_ref().is_some_and(is))
+        worst(self.to(namespace, name).filter(|call| call.service.as_ref().is_some_and(is)))
     }
+}
 
-    fn worst(&self, wanted: impl Fn(&Call) -> bool) -> Value {
-        self.0.iter().filter(|call| wanted(call)).take(MOST).map(Call::shown).collect()
+fn worst<'c>(calls: impl Iterator<Item = &'c Call>) -> Value {
+    calls.take(MOST).map(Call::shown).collect()
+}
+
+fn named(egress: Egress) -> &'static str {
+    match egress {
+        Egress::PassthroughCluster => "PassthroughCluster",
+        Egress::BlackHoleCluster => "BlackHoleCluster",
     }
 }
 

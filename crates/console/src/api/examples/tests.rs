@@ -15,9 +15,7 @@ fn workload(name: &str, address: &str) -> Workload {
 
 fn calls(spans: &[crate::store::spans::Found]) -> Calls {
     let facts = Facts { workloads: vec![workload("web", "10.0.0.1"), workload("was", "10.0.0.2")], ..Facts::default() };
-    let mut calls = Calls::of(spans.iter().filter_map(seen).collect(), &facts);
-    calls.0.sort_by(|a, b| b.rank.cmp(&a.rank));
-    calls
+    Calls::of(spans.iter().filter_map(seen).collect(), &facts)
 }
 
 fn is(call: &Call, source: &str, target: &str) -> bool {
@@ -36,11 +34,15 @@ fn a_call_is_told_once_and_the_worst_comes_first() {
         // Nobody tells of its client but the address.
         span("was-1-x", "sidecar", [3, 5, 4], 2, &[ok, ("peer.address", "10.0.0.1")]),
     ]);
-    assert_eq!(calls.0.len(), 3);
-    assert_eq!(calls.0.iter().filter(|call| is(call, "web", "was")).count(), 2);
-    let worst = &calls.0[0];
+    assert_eq!(calls.all.len(), 3);
+    assert_eq!(calls.all.iter().filter(|call| is(call, "web", "was")).count(), 2);
+    let worst = &calls.all[0];
     assert!(is(worst, "web", "") && worst.service.as_ref().is_some_and(|(_, name)| name == "was-service"));
-    let shown = calls.worst(|_| true);
+    let shown = calls.of_service("blog-system", "was-service");
+    assert_eq!(shown.as_array().unwrap().len(), 2, "the third has no client that tells of the service");
+    assert_eq!(calls.of_workload(&workload("was", "10.0.0.2")).as_array().unwrap().len(), 2);
+    assert_eq!(calls.of_app("blog-system", "was").as_array().unwrap().len(), 2);
+    assert_eq!(calls.of_app("elsewhere", "was"), json!([]));
     assert_eq!(
         (&shown[0]["code"], &shown[0]["flags"], &shown[0]["duration"]),
         (&json!("503"), &json!("UH"), &json!(20.0))
@@ -51,6 +53,6 @@ fn a_call_is_told_once_and_the_worst_comes_first() {
 #[test]
 fn requests_to_nowhere_are_those_of_their_cluster() {
     let calls = calls(&[span("web-1-x", "sidecar", [1, 1, 0], 3, &[("upstream_cluster", "PassthroughCluster")])]);
-    assert_eq!(calls.0[0].egress, Some(Egress::PassthroughCluster));
-    assert_eq!(calls.0[0].service, None);
+    assert_eq!(calls.all[0].egress, Some(Egress::PassthroughCluster));
+    assert_eq!(calls.all[0].service, None);
 }
