@@ -59,6 +59,11 @@ export const en = {
   "replay.speed": "Speed",
   "replay.lead": "From the moment that you look at; when live, from so long ago.",
 
+  "unit.day": "{n} d",
+  "unit.hour": "{n} h",
+  "unit.minute": "{n} m",
+  "unit.second": "{n} s",
+
   "common.loading": "Loading…",
   "common.nothing": "Nothing to show.",
   "common.name": "Name",

@@ -60,6 +60,11 @@ export const ko: Catalogue = {
   "replay.speed": "속도",
   "replay.lead": "보고 있는 시점부터 재생합니다. 실시간이라면 그만큼 전부터 재생합니다.",
 
+  "unit.day": "{n}일",
+  "unit.hour": "{n}시간",
+  "unit.minute": "{n}분",
+  "unit.second": "{n}초",
+
   "common.loading": "불러오는 중…",
   "common.nothing": "표시할 내용이 없습니다.",
   "common.name": "이름",

@@ -1,4 +1,5 @@
-// Numbers, times and durations as people read them. Pure; the language is a parameter.
+// Numbers, times and durations as people read them. SI units are the same in every language; days and hours are not.
+import { t } from "../i18n/index.ts";
 
 /** Three significant digits, with a unit of thousands. */
 export function short(value: number): string {
@@ -42,10 +43,10 @@ export function duration(ms: number): string {
 /** Of seconds, in the two largest units. */
 export function span(seconds: number): string {
   const s = Math.round(Math.abs(seconds));
-  const parts: [number, string][] = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "m"], [s % 60, "s"]];
+  const parts = [[Math.floor(s / 86400), "day"], [Math.floor(s / 3600) % 24, "hour"], [Math.floor(s / 60) % 60, "minute"], [s % 60, "second"]] as const;
   const first = parts.findIndex(([n]) => n > 0);
-  if (first < 0) return "0 s";
-  return parts.slice(first, first + 2).filter(([n]) => n > 0).map(([n, u]) => `${n} ${u}`).join(" ");
+  if (first < 0) return t("unit.second", { n: 0 });
+  return parts.slice(first, first + 2).filter(([n]) => n > 0).map(([n, u]) => t(`unit.${u}`, { n })).join(" ");
 }
 
 const pad = (n: number, width = 2): string => String(n).padStart(width, "0");
