@@ -8,6 +8,7 @@ mod args;
 mod console_client;
 mod control;
 mod down;
+mod explain;
 #[cfg(test)]
 mod golden;
 mod graph;
@@ -52,6 +53,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Up(a) => up::run(a),
         args::Command::Down(a) => down::run(&a),
         args::Command::Status(a) => status::run(&a),
+        args::Command::Explain(a) => explain::run(&a),
         args::Command::Shell(a) => shell::run(&a),
         args::Command::Graph(a) => graph::run(&a),
         args::Command::Top(a) => top::run(&a),

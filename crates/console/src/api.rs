@@ -2,14 +2,18 @@
 //!
 //! Everything here reads; nothing is changed. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
+mod affects;
 mod config;
 mod difference;
 mod drawings;
+mod examples;
+mod explain;
 mod findings;
 mod graph;
 mod info;
 mod lists;
 mod logs;
+mod mend;
 mod mesh;
 mod stream;
 
@@ -40,6 +44,7 @@ pub fn routes(source: Source) -> Router {
         .route("/console/api/config/{namespace}/{kind}/{name}", get(config::object))
         .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
+        .route("/console/api/explain", post(explain::explain))
         .route("/console/api/mesh", get(mesh::mesh))
         .with_state(Arc::new(source))
 }

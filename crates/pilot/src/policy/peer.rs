@@ -62,12 +62,7 @@ pub fn peer_mode(snapshot: &Snapshot, namespace: &str, labels: &Labels, port: Op
 }
 
 /// The same, and the policy that says so; none: nobody says anything.
-pub fn peer_reason(
-    snapshot: &Snapshot,
-    namespace: &str,
-    labels: &Labels,
-    port: Option<u16>,
-) -> (Mode, Option<Placed>) {
+pub fn peer_reason(snapshot: &Snapshot, namespace: &str, labels: &Labels, port: Option<u16>) -> (Mode, Option<Placed>) {
     let store = &snapshot.stores.peer_authentications;
     let root = snapshot.mesh().root_namespace.as_str();
     let root = if root.is_empty() { "istio-system" } else { root };
