@@ -106,7 +106,7 @@ function make(world, options, traces = () => []) {
     if (inject) { const s = ofService(f.service); edge(from, s, f); edge(s, ofWorkload(f.to), f); if (canary && f.service.endsWith("web-service")) { s.badges.trafficShifting = s.badges.requestRouting = true; s.badges.virtualService = ["web-vsvc", ["web-service"]]; } } else edge(from, ofWorkload(f.to), f);
   }
   if (type === "service") for (const [key, n] of nodes) if (n.kind === "workload" && !n.outOfMesh && !n.root && ![...edges.values()].some((e) => e.source === key || e.target === key)) nodes.delete(key);
-  if (idle && type !== "service") for (const w of world.workloads) if (wanted(w.namespace)) { const n = ofWorkload(`${w.namespace}/${w.name}`); if (w.idle) n.idle = w.idle; }
+  if (idle && type !== "service") for (const w of world.workloads) if (wanted(w.namespace)) { const n = ofWorkload(`${w.namespace}/${w.name}`); n.idle = w.idle ?? (world.flows(at).some((f) => f.to === `${w.namespace}/${w.name}` || f.from === `${w.namespace}/${w.name}`) ? null : { why: "notInWindow", lastSeen: at - 3 * 3600 }); }
   for (const e of edges.values()) {
     const [s, d] = [nodes.get(e.source), nodes.get(e.target)];
     addAll(s.traffic[e.protocol].outgoing, e.rates);

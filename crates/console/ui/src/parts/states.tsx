@@ -16,7 +16,7 @@ export function Problem({ error, again }: { error: Error; again?: () => void }):
       <p>{error.message}</p>
       {error instanceof Failed && error.body.hint && <p class="muted">{error.body.hint}</p>}
       {error instanceof Failed && error.status === 401 && <button type="button" class="button primary" onClick={() => (asking.value = true)}>{t("sign.in")}</button>}
-      {again && <button type="button" class="button" onClick={again}>{t("common.retry")}</button>}
+      {again && !(error instanceof Failed && error.status === 401) && <button type="button" class="button" onClick={again}>{t("common.retry")}</button>}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 // The head of every page: which namespaces, over which window, in which light and language.
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import { stranger } from "../api/client.ts";
 import { connection, subscribe } from "../api/stream.ts";
 import { type Language, language, setLanguage, t } from "../i18n/index.ts";
 import { HealthSign } from "../parts/health.tsx";
@@ -31,7 +32,7 @@ export function Top(): JSX.Element {
         </select>
       </label>
       <span class="grow" />
-      {connection.value === "lost" && <span class="lost" role="status">{t("top.connection.lost")}</span>}
+      {connection.value === "lost" && !stranger.value && <span class="lost" role="status">{t("top.connection.lost")}</span>}
       {it && access.value.readOnly && <span class="chip" title={access.value.why || t("top.readOnly.why")}>{t("top.readOnly")}</span>}
       {it && <Who />}
       <select aria-label={t("top.language")} value={language.value} onChange={(e) => void setLanguage(e.currentTarget.value as Language)}>
