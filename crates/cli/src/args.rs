@@ -173,6 +173,15 @@ pub(crate) struct Console {
     /// Domain of the cluster's names.
     #[arg(long, default_value = "cluster.local")]
     pub(crate) domain: String,
+    /// Ask this Prometheus instead of keeping metrics: nothing is scraped then.
+    #[arg(long, value_name = "URL")]
+    pub(crate) prometheus: Option<String>,
+    /// Ask this Jaeger instead of keeping traces: no spans are taken then.
+    #[arg(long, value_name = "URL", conflicts_with = "tempo")]
+    pub(crate) jaeger: Option<String>,
+    /// Ask this Tempo instead of keeping traces: no spans are taken then.
+    #[arg(long, value_name = "URL")]
+    pub(crate) tempo: Option<String>,
 }
 
 /// Role of a proxy.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use varka_console::jaeger::elsewhere::{Elsewhere, Kind};
 use varka_console::serve::{Config, Ports};
 use varka_console::store::Limits;
 use varka_proxy::Bootstrap;
@@ -97,6 +98,12 @@ pub(crate) fn control_plane(args: ControlPlane) -> anyhow::Result<ExitCode> {
 pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
     install_crypto();
     log_to_stderr("info");
+    let prometheus = args.prometheus.as_deref().map(str::parse).transpose().context("--prometheus")?;
+    let traces = match (&args.jaeger, &args.tempo) {
+        (Some(url), _) => Some(Elsewhere::new(url.parse().context("--jaeger")?, Kind::Jaeger)),
+        (None, Some(url)) => Some(Elsewhere::new(url.parse().context("--tempo")?, Kind::Tempo)),
+        (None, None) => None,
+    };
     let fifth = u64::from(args.keep_megabytes) * 1024 * 1024 / 5;
     let limits = Limits {
         age: Duration::from_secs(u64::from(args.keep_hours) * 3600),
@@ -108,7 +115,8 @@ pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
     runtime.block_on(async move {
         let (client, shutdown) = (client().await?, told_to_end()?);
         let Console { data: directory, listen: address, cluster, domain, .. } = args;
-        let config = Config { directory, limits, address, ports: Ports::default(), cluster, domain };
+        let ports = Ports::default();
+        let config = Config { directory, limits, address, ports, cluster, domain, prometheus, traces };
         varka_console::serve::run(client, config, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -12,6 +12,7 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
+use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -101,6 +102,8 @@ pub struct Question<'q> {
     pub path: &'q str,
     /// A form, sent as POST; none: GET.
     pub form: Option<String>,
+    /// The form of the answer that is wanted; empty: any.
+    pub accept: &'static str,
     /// An answer takes at most so long,
     pub within: Duration,
     /// and is at most so big.
@@ -112,6 +115,8 @@ pub struct Question<'q> {
 pub struct Answer {
     /// How it went.
     pub status: StatusCode,
+    /// In which form.
+    pub kind: Option<HeaderValue>,
     /// What it says.
     pub body: Bytes,
 }
@@ -146,9 +151,9 @@ impl Url {
     pub async fn ask(&self, question: &Question<'_>) -> Result<Answer, Error> {
         let asking = async {
             let response = self.begin(self.open().await?, question).await?;
-            let status = response.status();
+            let (status, kind) = (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
             let body = whole(response, question.largest, || self.to_string()).await?;
-            Ok(Answer { status, body })
+            Ok(Answer { status, kind, body })
         };
         match tokio::time::timeout(question.within, asking).await {
             Ok(answer) => answer,
@@ -184,6 +189,10 @@ pub async fn begin(
         .uri(question.path)
         .header(header::HOST, authority)
         .header(header::USER_AGENT, concat!("varka/", env!("CARGO_PKG_VERSION")));
+    let request = match question.accept {
+        "" => request,
+        accept => request.header(header::ACCEPT, accept),
+    };
     let request = match &question.form {
         None => request.body(Full::new(Bytes::new())),
         Some(form) => request

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
+use tokio::runtime::Handle;
 use varka_telemetry::graph::kiali::request::{Path as Node, Refused, parse};
 use varka_telemetry::graph::{Facts, Graph, Input, Options, build, kiali};
 
 use crate::api::Drawings;
 use crate::jaeger::{Pairs, blocking};
+use crate::prometheus::elsewhere::Prometheus;
 use crate::rates::{LastSeen, Rates};
 use crate::store::{Error, Store};
 use crate::world::World;
@@ -31,22 +33,32 @@ pub struct Source {
     pub domain: String,
     /// Graphs that pages were shown.
     pub drawings: Drawings,
+    /// Where numbers are in place of the store.
+    pub prometheus: Option<Arc<Prometheus>>,
 }
 
 impl Source {
     /// Facts as they are now.
     pub fn facts(&self) -> Facts {
-        crate::facts::of(&self.world, &self.cluster, &self.domain, &LastSeen::read(&self.store))
+        let seen = match &self.prometheus {
+            None => Arc::new(LastSeen::read(&self.store)),
+            Some(elsewhere) => elsewhere.last_seen(),
+        };
+        crate::facts::of(&self.world, &self.cluster, &self.domain, &*seen)
     }
 
-    /// The graph that is asked for.
+    /// The graph that is asked for. To be called aside from the threads that serve: it waits.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn graph(&self, facts: &Facts, options: &Options) -> Result<Graph, Error> {
         let window = i64::try_from(options.duration).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
         let end = options.query_time.saturating_mul(1000).saturating_add(999);
-        let rates = Rates::read(&self.store, end, window, options.include_idle_edges)?;
+        let idle = options.include_idle_edges;
+        let rates = match &self.prometheus {
+            None => Rates::read(&self.store, end, window, idle)?,
+            Some(elsewhere) => Handle::current().block_on(Rates::fetch(elsewhere, end, window, idle))?,
+        };
         Ok(build(&Input { metrics: &rates.metrics(&options.aggregate), facts }, options))
     }
 }

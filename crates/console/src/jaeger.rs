@@ -3,6 +3,7 @@
 //!
 //! The former was taken out of Jaeger itself after 2.20, and is what its clients still call. Nothing is written here.
 
+pub mod elsewhere;
 pub mod grpc;
 mod model;
 mod query;
@@ -19,9 +20,6 @@ use serde_json::{Value, json};
 use crate::store::Error;
 pub use query::{Invalid, Pairs};
 pub use traces::Traces;
-
-/// Spans of traces through which dependencies are counted, at most.
-const DEPENDENCY_TRACES: usize = 2_000;
 
 /// The routes.
 pub fn routes(traces: impl Into<Traces>) -> Router {
@@ -63,6 +61,7 @@ impl axum::response::IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, message, trace) = match self {
             Self::Invalid(why) => (StatusCode::BAD_REQUEST, why.to_string(), None),
+            Self::Store(why @ Error::Elsewhere(_)) => (StatusCode::BAD_GATEWAY, why.to_string(), None),
             Self::Store(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
             Self::NoTrace(id) => (StatusCode::NOT_FOUND, "trace not found".to_owned(), Some(id)),
         };
@@ -115,22 +114,12 @@ async fn trace(State(traces): Shared, Path(text): Path<String>) -> Result<Json<V
 
 async fn dependencies(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let (start, end, service) = query::dependencies(&pairs, now_micros())?;
-    let calls = calls(&traces, start, end).await?;
+    let calls = traces.calls(start, end).await?;
     let wanted = calls
         .into_iter()
         .filter(|((parent, child), _)| service.as_ref().is_none_or(|service| service == parent || service == child));
     let one = |((parent, child), count)| json!({"parent": parent, "child": child, "callCount": count});
     Ok(data(wanted.map(one).collect::<Vec<_>>()))
-}
-
-/// Who called whom how often, from `start` to `end`.
-async fn calls(
-    traces: &Traces,
-    start: u64,
-    end: u64,
-) -> Result<std::collections::BTreeMap<(String, String), u64>, Error> {
-    let search = crate::store::spans::Search { start, end, limit: DEPENDENCY_TRACES, ..Default::default() };
-    Ok(model::dependencies(&traces.find(query::Wanted::Search(search)).await?))
 }
 
 /// Latencies, calls and errors of Jaeger's monitoring page come from metrics, which have an interface of their own.

@@ -3,6 +3,7 @@
 //! What a query may cost is bounded by [`varka_promql`]'s limits. Rules, alerts and exemplars there are none, and the answers say
 //! so; nothing can be written or deleted here.
 
+pub mod elsewhere;
 mod parameters;
 mod storage;
 

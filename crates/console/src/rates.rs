@@ -3,6 +3,8 @@
 //! What is counted is what was counted: the growth between the last sample before the window and the last one in it, across
 //! restarts of the counter. Nothing is extrapolated, so that the number of requests is the number of requests.
 
+mod elsewhere;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -191,8 +193,12 @@ impl LastSeen {
     }
 
     fn note(&mut self, series: &Series) {
-        let Some(at) = series.changed().map(|at| at.div_euclid(1000)) else { return };
-        let labels = series.labels();
+        if let Some(at) = series.changed() {
+            self.note_at(series.labels(), at.div_euclid(1000));
+        }
+    }
+
+    fn note_at(&mut self, labels: &Labels, at: i64) {
         let note = |map: &mut HashMap<_, i64>, namespace: &str, name: &str| {
             let last = map.entry((labels.get(namespace).into(), labels.get(name).into())).or_insert(at);
             *last = at.max(*last);

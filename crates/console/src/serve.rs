@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -12,8 +13,12 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
+use crate::jaeger::Traces;
+use crate::jaeger::elsewhere::Elsewhere;
+use crate::prometheus::elsewhere::Prometheus;
 use crate::store::{self, Limits, Store};
 use crate::world::World;
 use crate::{api, graph, jaeger, pages, prometheus};
@@ -33,6 +38,10 @@ pub struct Config {
     pub cluster: String,
     /// Of the cluster's names.
     pub domain: String,
+    /// Where metrics are in place of the store; nothing is scraped then.
+    pub prometheus: Option<Url>,
+    /// Where traces are in place of the store; no spans are taken then.
+    pub traces: Option<Elsewhere>,
 }
 
 /// A port for each interface; 0: any that is free.
@@ -79,7 +88,10 @@ pub enum Error {
 pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let store = Store::open(&config.directory, config.limits)?;
     let world = World::recording(store.clone());
+    let elsewhere = config.prometheus.map(|url| Arc::new(Prometheus::new(url)));
+    let traces = config.traces.map_or_else(|| Traces::Kept(store.clone()), Traces::Elsewhere);
     let source = Source {
+        prometheus: elsewhere.clone(),
         store: store.clone(),
         world: world.clone(),
         cluster: config.cluster.clone(),
@@ -91,19 +103,24 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
         .merge(api::routes(source.clone()))
         .merge(graph::routes(source))
-        .merge(jaeger::routes(store.clone()))
-        .merge(prometheus::routes(store.clone()))
+        .merge(jaeger::routes(traces.clone()))
+        .merge(match &elsewhere {
+            None => prometheus::routes(store.clone()),
+            Some(elsewhere) => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
+        })
         .merge(pages::routes());
-    let receive = receive::routes(store.clone());
+    let ports = config.ports;
+    let mut routers = vec![
+        (ports.console, console),
+        (ports.jaeger, jaeger::routes(traces.clone())),
+        (ports.jaeger_grpc, jaeger::grpc::routes(traces.clone())),
+    ];
+    if matches!(traces, Traces::Kept(_)) {
+        let receive = receive::routes(store.clone());
+        routers.extend([ports.otlp_grpc, ports.otlp_http, ports.zipkin].map(|port| (port, receive.clone())));
+    }
     let mut servers = JoinSet::new();
-    for (port, router) in [
-        (config.ports.console, console),
-        (config.ports.jaeger, jaeger::routes(store.clone())),
-        (config.ports.jaeger_grpc, jaeger::grpc::routes(store.clone())),
-        (config.ports.otlp_grpc, receive.clone()),
-        (config.ports.otlp_http, receive.clone()),
-        (config.ports.zipkin, receive),
-    ] {
+    for (port, router) in routers {
         let address = SocketAddr::new(config.address, port);
         let listener = TcpListener::bind(address).await.map_err(|e| Error::Listen(address, e))?;
         servers.spawn(async move {
@@ -117,9 +134,17 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         Some(Ok(ended)) = servers.join_next() => Err(ended),
         () = world.clone().run(client.clone()) => Ok(()),
         () = logs::run(client.clone(), world, store.clone()) => Ok(()),
-        scraped = scrape::run(client, store.clone()) => {
-            tracing::error!(problem = ?scraped.err(), "pods are not followed any more");
-            Ok(())
+        () = measure(client, store.clone(), elsewhere) => Ok(()),
+    }
+}
+
+/// Fetches metrics, or what is to be known of those that lie elsewhere.
+async fn measure(client: Client, store: Store, elsewhere: Option<Arc<Prometheus>>) {
+    match elsewhere {
+        Some(elsewhere) => elsewhere.follow().await,
+        None => {
+            let ended = scrape::run(client, store).await;
+            tracing::error!(problem = ?ended.err(), "pods are not followed any more");
         }
     }
 }

@@ -37,6 +37,15 @@ pub enum Error {
     /// A span or a name in the file is none; the rest is not concerned.
     #[error("the telemetry store holds a record that cannot be read: {0}")]
     Record(String),
+    /// A store that lies elsewhere does not answer, or not what is needed; the text names it.
+    #[error("{0}")]
+    Elsewhere(String),
+}
+
+impl From<crate::client::Error> for Error {
+    fn from(problem: crate::client::Error) -> Self {
+        Self::Elsewhere(problem.to_string())
+    }
 }
 
 /// The store; cheap to clone. The last one that goes writes what is not written.

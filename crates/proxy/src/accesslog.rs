@@ -25,7 +25,7 @@ use crate::state::State;
 /// Bytes that may wait to be written.
 const MAX_WAITING: usize = 4 << 20;
 /// Lines are gathered for so long before they are written.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Where a request was sent.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use super::{Error, Question, Url, encode, escape};
 
 fn question(path: &str) -> Question<'_> {
-    Question { path, form: None, within: Duration::from_secs(20), largest: 1000 }
+    Question { path, within: Duration::from_secs(20), largest: 1000, ..Question::default() }
 }
 
 async fn server() -> (Url, tokio::task::JoinHandle<()>) {

@@ -54,6 +54,7 @@ pub(crate) fn source(directory: &tempfile::TempDir) -> Source {
         cluster: "Kubernetes".to_owned(),
         domain: "cluster.local".to_owned(),
         drawings: crate::api::Drawings::default(),
+        prometheus: None,
     }
 }
 

@@ -114,7 +114,10 @@ where
 
 /// An error of the interface as one of gRPC.
 fn failed(error: &Error) -> Status {
-    Status::internal(error.to_string())
+    match error {
+        Error::Elsewhere(why) => Status::unavailable(why.as_str()),
+        Error::File { .. } | Error::Record(_) => Status::internal(error.to_string()),
+    }
 }
 
 fn invalid(why: &Invalid) -> Status {

@@ -26,6 +26,11 @@ pub(super) fn kind(number: i32) -> &'static str {
     }
 }
 
+/// OTLP's number of a kind; 0: none.
+pub(super) fn kind_of(name: &str) -> i32 {
+    (1..=5).find(|number| kind(*number) == name).unwrap_or(0)
+}
+
 /// A trace of which these are the spans, as JSON.
 pub(super) fn trace(spans: &[Found]) -> Value {
     json(&spans.iter().map(span).collect::<Vec<_>>())

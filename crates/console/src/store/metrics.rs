@@ -394,7 +394,7 @@ impl Series {
 }
 
 /// See [`Metrics::growth`].
-fn growth(samples: impl Iterator<Item = Sample>, start: Millis) -> Option<f64> {
+pub(crate) fn growth(samples: impl Iterator<Item = Sample>, start: Millis) -> Option<f64> {
     let mut last: Option<f64> = None;
     let mut sum = None;
     for sample in samples {

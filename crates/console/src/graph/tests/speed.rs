@@ -121,6 +121,7 @@ async fn a_large_mesh() {
         cluster: "Kubernetes".to_owned(),
         domain: "cluster.local".to_owned(),
         drawings: crate::api::Drawings::default(),
+        prometheus: None,
     };
     let routes = crate::api::routes(source);
     for path in [

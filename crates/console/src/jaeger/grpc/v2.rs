@@ -9,7 +9,7 @@ use varka_proto::jaeger::api_v2::{
 };
 
 use super::{Answer, Chunks, failed, moment, one, search, several, streaming, unary};
-use crate::jaeger::{Traces, calls, model, now_micros};
+use crate::jaeger::{Traces, model, now_micros};
 use crate::store::spans::Found;
 
 /// The routes.
@@ -91,7 +91,7 @@ fn operations(traces: Traces, asked: GetOperationsRequest) -> Answer<GetOperatio
 /// Who called whom how often.
 pub(super) async fn links(traces: Traces, asked: GetDependenciesRequest) -> Result<Vec<DependencyLink>, Status> {
     let (start, end) = (moment(asked.start_time).unwrap_or(0), moment(asked.end_time).unwrap_or_else(now_micros));
-    let calls = calls(&traces, start, end).await.map_err(|e| failed(&e))?;
+    let calls = traces.calls(start, end).await.map_err(|e| failed(&e))?;
     let link = |((parent, child), call_count)| DependencyLink { parent, child, call_count, source: String::new() };
     Ok(calls.into_iter().map(link).collect())
 }
