@@ -6,6 +6,7 @@
 
 mod args;
 mod control;
+mod dashboard;
 mod down;
 mod manifests;
 mod mesh;
@@ -46,6 +47,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),
         args::Command::ControlPlane(a) => mesh::control_plane(a),
+        args::Command::Dashboard(a) => dashboard::run(&a),
         args::Command::Console(a) => mesh::console(a),
     }
 }

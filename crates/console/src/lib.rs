@@ -5,7 +5,9 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod api;
+pub mod dashboard;
 pub mod facts;
 pub mod graph;
 pub mod ingest;

@@ -4,14 +4,19 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
+use futures_util::FutureExt as _;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::access::{Access, Refusal, Rules, gate, login};
+use crate::api::Health;
+use crate::api::apply::{self, Changer};
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
 use crate::store::{self, Limits, Store};
@@ -33,6 +38,8 @@ pub struct Config {
     pub cluster: String,
     /// Of the cluster's names.
     pub domain: String,
+    /// Who is let in.
+    pub rules: Rules,
 }
 
 /// A port for each interface; 0: any that is free.
@@ -62,6 +69,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The API server cannot be spoken to.
+    #[error("the API server cannot be spoken to: {0}")]
+    Cluster(#[from] kube::Error),
     /// Somebody else listens there.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -74,7 +84,8 @@ pub enum Error {
 ///
 /// # Errors
 /// The store cannot be opened, or a port is not to be had.
-pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let client = Client::try_from(cluster.clone())?;
     let store = Store::open(&config.directory, config.limits)?;
     let world = World::recording(store.clone());
     let source = Source {
@@ -83,19 +94,21 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         cluster: config.cluster.clone(),
         domain: config.domain.clone(),
     };
+    let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
+    let health = Health::new(source.clone());
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
-        .merge(api::routes(source.clone()))
-        .merge(graph::routes(source))
-        .merge(jaeger::routes(store.clone()))
-        .merge(prometheus::routes(store.clone()))
+        .merge(gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |source| asked(source, Arc::clone(&health)))))
+        .merge(login::routes(Arc::clone(&access)))
+        .merge(apply::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
+    let traces = gate::guard(access, source, Arc::new(|source: Source| jaeger::routes(source.store)));
     let receive = receive::routes(store.clone());
     let mut servers = JoinSet::new();
     for (port, router) in [
         (config.ports.console, console),
-        (config.ports.jaeger, jaeger::routes(store.clone())),
+        (config.ports.jaeger, traces),
         (config.ports.otlp_grpc, receive.clone()),
         (config.ports.otlp_http, receive.clone()),
         (config.ports.zipkin, receive),
@@ -118,4 +131,25 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
             Ok(())
         }
     }
+}
+
+/// Everything that is asked, over what somebody may see.
+fn asked(source: Source, health: Arc<Health>) -> Router {
+    api::routes_with(source.clone(), health)
+        .merge(graph::routes(source.clone()))
+        .merge(jaeger::routes(source.store.clone()))
+        .merge(prometheus::routes(source.store, source.world.sight().clone()))
+}
+
+/// Who changes something is whom the API server knows by the token that came along.
+fn of_token(access: &Arc<Access>) -> apply::Who {
+    let access = Arc::clone(access);
+    Arc::new(move |headers: HeaderMap| {
+        let access = Arc::clone(&access);
+        async move {
+            let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("Changing something"))?;
+            Ok(Changer { user: caller.user.clone(), client: caller.client.clone() })
+        }
+        .boxed()
+    })
 }

@@ -168,14 +168,22 @@ pub(crate) fn port_forward(call: &Call, upgrade: hyper::upgrade::OnUpgrade) -> R
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    let protocol = stream::negotiate(&call.headers, stream::forward::PROTOCOLS)?;
+    let supported = [stream::forward::PROTOCOLS, &[stream::channels::PROTOCOL]].concat();
+    let protocol = stream::negotiate(&call.headers, &supported)?;
+    let ports = (protocol == stream::channels::PROTOCOL).then(|| stream::channels::ports(&call.query)).transpose()?;
     let response = stream::switch(&call.headers, protocol)?;
     let (node, pod) = (node(call)?, pod_ref(&pod.value));
     let mut stop = call.server.stop.subscribe();
     tokio::spawn(async move {
         let Some(socket) = stream::socket(upgrade).await else { return };
+        let forwarding = async {
+            match ports {
+                Some(ports) => stream::channels::run(socket, node, pod, ports).await,
+                None => stream::forward::run(socket, node, pod).await,
+            }
+        };
         tokio::select! {
-            () = stream::forward::run(socket, node, pod) => {}
+            () = forwarding => {}
             () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
         }
     });

@@ -46,7 +46,8 @@ pub(super) async fn mesh(State(source): Shared) -> Json<Value> {
                 Ok(Ok(connected)) => {
                     let newest = connected.iter().filter_map(|p| p.version.parse().ok()).max();
                     revision = revision.max(newest.unwrap_or(0));
-                    proxies.extend(connected.iter().map(|synced| proxy(&source, synced)));
+                    let seen = connected.iter().filter(|synced| source.world.sight().sees(&synced.namespace));
+                    proxies.extend(seen.map(|synced| proxy(&source, synced)));
                 }
                 Ok(Err(problem)) => {
                     tracing::warn!(%problem, %to, "what the control plane tells of proxies cannot be read")
