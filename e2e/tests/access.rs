@@ -109,7 +109,9 @@ fn as_oneself(system: &System) -> Result<()> {
     let again = system.sh(&format!("{open}curl -sS -o /dev/null -w '%{{http_code}} ' $url; curl -sS -o /dev/null -w '%{{http_code}}' $base/console/"))?;
     ensure!(again == "403 401", "the address lets in more than one browser: {again}");
     // What is live comes through, too.
-    let live = format!("{open}timeout 20 curl -sSN -b jar \"$base/console/api/stream?topics=graph,health&graphType=workload&duration=60\" | grep -m1 '\"whole\":true'");
+    let live = format!(
+        "{open}timeout 20 curl -sSN -b jar \"$base/console/api/stream?topics=graph,health&graphType=workload&duration=60\" | grep -m1 '\"whole\":true'"
+    );
     ensure!(system.sh(&live)?.contains("\"timestamp\""));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Streams to and from containers, over WebSocket: exec and attach ([`exec`]), port-forward ([`forward`] over [`spdy`], and [`channels`]).
+//! Streams to and from containers, over WebSocket: exec and attach ([`exec`]), port-forward ([`forward`] over [`spdy`], or
+//! [`channels`]).
 //!
 //! Only WebSocket is spoken, which kubectl does for exec and attach from 1.30 and for port-forward from 1.31 on. Bare SPDY, which older ones
 //! use, is refused with a sentence that says so.

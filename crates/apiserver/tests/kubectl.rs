@@ -437,25 +437,27 @@ async fn port_forward_carries_connections() {
     c.stop().await;
 }
 
-#[tokio::test]
-async fn port_forward_carries_connections_of_client_libraries() {
+#[tokio::test(flavor = "multi_thread")]
+async fn port_forward_by_channels_carries_connections() {
     let c = Cluster::start().await;
     c.running_pod("web").await;
-    // An error means that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let kubeconfig = kube::config::Kubeconfig::read_from(c.dir.path().join("kubeconfig")).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default());
-    let client = kube::Client::try_from(config.await.unwrap()).unwrap();
-    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::default_namespaced(client);
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(kube::Client::try_from(config).unwrap(), "default");
     let mut forwarder = pods.portforward("web", &[8080, 9090]).await.unwrap();
-    let (mut stream, error) = (forwarder.take_stream(8080).unwrap(), forwarder.take_error(9090).unwrap());
+    let mut stream = forwarder.take_stream(8080).unwrap();
     stream.write_all(b"hello").await.unwrap();
-    let mut answer = vec![0; 14];
+    let mut answer = [0; 14];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
-    assert_eq!(answer, b"you said hello");
-    let error = tokio::time::timeout(PATIENCE, error).await.unwrap().unwrap();
-    assert!(error.contains("connection refused"), "{error}");
-    drop((stream, forwarder));
+    assert_eq!(&answer, b"you said hello");
+    let why = tokio::time::timeout(PATIENCE, forwarder.take_error(9090).unwrap()).await.unwrap().unwrap();
+    assert_eq!(why, "error forwarding port 9090 to pod web: dial tcp 127.0.0.1:9090: connection refused");
+    // The server ends what both connections have ended.
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.is_empty());
+    assert!(pods.portforward("web", &[0]).await.is_err());
     c.stop().await;
 }
 

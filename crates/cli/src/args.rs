@@ -1,8 +1,12 @@
 //! Arguments of every subcommand. The help texts here are the reference of the command line.
 
+mod asking;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::console_client::Reach;
+pub(crate) use asking::{Graph, GraphOutput, Logs, Metrics, Order, Seen, Top, Trace};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// A service mesh that speaks Istio's API, in one binary.
@@ -24,6 +28,16 @@ pub(crate) enum Command {
     Status(Status),
     /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
     Shell(Shell),
+    /// Show who talks to whom, how much, and how well it goes.
+    Graph(Graph),
+    /// Show what has the most traffic, errors or latency, as it changes.
+    Top(Top),
+    /// Show the way of a request, with what was asked of databases.
+    Trace(Trace),
+    /// Show the lines of a workload and of its sidecars in one order.
+    Logs(Logs),
+    /// Ask a question in PromQL.
+    Metrics(Metrics),
     /// The data plane: a sidecar or a gateway. Runs in pods.
     Proxy(Proxy),
     /// Redirect a pod's traffic to its sidecar. Runs in pods, once, before the sidecar.
@@ -116,16 +130,7 @@ from here with the credentials of the kubeconfig. The address that is printed le
 )]
 pub(crate) struct Dashboard {
     #[command(flatten)]
-    pub(crate) instance: Instance,
-    /// Whose credentials [default: $KUBECONFIG, or the running system's, or ~/.kube/config].
-    #[arg(long, value_name = "FILE", conflicts_with = "state")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// Namespace of the console.
-    #[arg(long, short, default_value = "istio-system")]
-    pub(crate) namespace: String,
+    pub(crate) reach: Reach,
     /// Port on this host; 0: any that is free.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,

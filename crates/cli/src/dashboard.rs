@@ -6,20 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use futures_util::FutureExt as _;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::Client;
 use kube::client::{Body, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tower::{Layer as _, ServiceExt as _};
 use varka_console::access::callers;
-use varka_console::dashboard::{self, Connect, Credentials, Person, Stream};
-use varka_console::serve::Ports;
+use varka_console::dashboard::{self, Connect, Credentials, Person};
 
 use crate::args::Dashboard as Args;
+use crate::console_client::{self, Console, Reach};
 use crate::mesh::install_crypto;
-use crate::state::State;
 
 /// Runs the command until Ctrl-C.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -36,11 +32,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn open(args: &Args) -> anyhow::Result<()> {
-    let config = config(args).await?;
+    let config = console_client::config(&args.reach).await?;
     let client = Client::try_from(config.clone())?;
     let who = callers::who(&client).await;
     let user = who.map_err(|refusal| anyhow::anyhow!("{} {}", refusal.message, refusal.hint))?;
-    let connect = through_the_api(client.clone(), args.namespace.clone());
+    let connect = leading(&args.reach, client.clone());
     let closed = dashboard::is_closed(&connect).await.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
     let credentials = if closed { Some(credentials(&config)?) } else { None };
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
@@ -56,37 +52,21 @@ async fn open(args: &Args) -> anyhow::Result<()> {
     dashboard::serve(listener, routes).await.context("the listener ended")
 }
 
-/// Whose credentials are used.
-async fn config(args: &Args) -> anyhow::Result<kube::Config> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let named = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
-    let file = match (&args.kubeconfig, &args.instance.state) {
-        (Some(file), _) => Some(file.clone()),
-        (None, Some(state)) => Some(State::running(Some(state))?.kubeconfig()),
-        (None, None) if named => None,
-        (None, None) => State::running(None).ok().map(|state| state.kubeconfig()),
-    };
-    let kubeconfig = match &file {
-        Some(file) => Kubeconfig::read_from(file).with_context(|| format!("kubeconfig {}", file.display()))?,
-        None => Kubeconfig::read().context("no running system, and no kubeconfig: use --kubeconfig FILE")?,
-    };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
-}
-
-/// Connects to the console's pod, whichever it is at the moment.
-fn through_the_api(client: Client, namespace: String) -> Connect {
-    let port = Ports::default().console;
+/// Connects to the console, in whichever pod it is at the moment.
+fn leading(reach: &Reach, client: Client) -> Connect {
+    let reach = reach.clone();
     Arc::new(move || {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        let namespace = namespace.clone();
+        let (reach, client) = (reach.clone(), client.clone());
         async move {
-            let found = pods.list(&ListParams::default().labels("app=console")).await.map_err(io::Error::other)?;
-            let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-            let pod = found.items.into_iter().find(running).and_then(|pod| pod.metadata.name);
-            let pod = pod.ok_or_else(|| io::Error::other(format!("no pod with app=console runs in {namespace}")))?;
-            let mut forwarded = pods.portforward(&pod, &[port]).await.map_err(io::Error::other)?;
-            let stream = forwarded.take_stream(port).ok_or_else(|| io::Error::other("no stream"))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            let found = match reach.console {
+                Some(_) => Console::find(&reach).await,
+                None => Console::in_cluster(client).await,
+            };
+            let opened = match found {
+                Ok(console) => console.open().await,
+                Err(problem) => Err(problem),
+            };
+            opened.map(|opened| opened.stream).map_err(|problem| io::Error::other(format!("{problem:#}")))
         }
         .boxed()
     })

@@ -125,7 +125,8 @@ fn rules(args: &Console) -> anyhow::Result<Rules> {
         AccessMode::Anonymous => Mode::Anonymous,
         AccessMode::Token => Mode::Token,
         AccessMode::Oidc => {
-            let Oidc { oidc_issuer, oidc_client_id, oidc_client_secret_file, oidc_scopes, public_url } = args.oidc.clone();
+            let Oidc { oidc_issuer, oidc_client_id, oidc_client_secret_file, oidc_scopes, public_url } =
+                args.oidc.clone();
             let secret = oidc_client_secret_file.map(|file| {
                 let read = std::fs::read_to_string(&file);
                 read.with_context(|| format!("--oidc-client-secret-file {}", file.display()))

@@ -102,7 +102,8 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
 /// make such a one, and no script of another site may.
 pub(crate) fn is_deliberate(headers: &HeaderMap) -> Result<(), Refusal> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let json = text("content-type").split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    let json =
+        text("content-type").split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     if json && text("x-requested-with") == "varka-console" {
         return Ok(());
     }

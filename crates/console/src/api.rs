@@ -5,6 +5,7 @@
 pub mod apply;
 mod config;
 mod difference;
+mod drawings;
 mod findings;
 mod graph;
 mod health;
@@ -22,10 +23,11 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde_json::json;
 
+pub use drawings::Drawings;
+pub use health::Health;
+
 use crate::graph::Source;
 use crate::store::{Error, Millis};
-
-pub use health::Health;
 
 /// The routes.
 pub fn routes(source: Source) -> Router {
@@ -100,7 +102,7 @@ fn number(pairs: &[(String, String)], name: &str) -> Result<Option<i64>, Refused
     whole.map(Some).ok_or_else(|| Refused::bad(format!("{name} cannot be {text:?}; it is a number")))
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

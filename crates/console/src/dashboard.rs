@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 
 use crate::access::{Refusal, cookie};
 use crate::api::apply::{self, Changer};
-pub use tunnel::{Connect, Stream};
+pub use tunnel::Connect;
 use tunnel::Tunnels;
 
 /// Holds that this is the browser.
@@ -87,7 +87,8 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
         console: Http::builder(TokioExecutor::new()).build(Tunnels::new(Arc::clone(&person.connect))),
         person,
     });
-    let nobody = || async { Refusal::new(StatusCode::NOT_FOUND, "notFound", "Nobody signs in here: you are known.", "") };
+    let nobody =
+        || async { Refusal::new(StatusCode::NOT_FOUND, "notFound", "Nobody signs in here: you are known.", "") };
     let mine = Router::new()
         .route("/console/api/info", get(info))
         .route("/console/api/login", any(nobody))
@@ -141,7 +142,8 @@ async fn is_the_browser(State(shared): State<Arc<Shared>>, request: Request, nex
         return next.run(request).await;
     }
     let hint = "Start `varka dashboard` again: the address that it opens lets one browser in.";
-    Refusal::forbidden(StatusCode::UNAUTHORIZED, "This console is for the browser that was opened with it.", hint).into_response()
+    Refusal::forbidden(StatusCode::UNAUTHORIZED, "This console is for the browser that was opened with it.", hint)
+        .into_response()
 }
 
 /// Digests are compared, so that the time taken says nothing about the secret.
@@ -152,11 +154,14 @@ fn is(shown: &str, digest: &[u8; 32]) -> bool {
 async fn open(State(shared): State<Arc<Shared>>, Path(key): Path<String>, headers: HeaderMap) -> Response {
     if !is(&key, &shared.key) || shared.used.swap(true, Ordering::Relaxed) {
         let hint = "Start `varka dashboard` again.";
-        return Refusal::forbidden(StatusCode::FORBIDDEN, "That address was used before, or is another's.", hint).into_response();
+        return Refusal::forbidden(StatusCode::FORBIDDEN, "That address was used before, or is another's.", hint)
+            .into_response();
     }
     // A page that goes on by itself, since a redirect would not bring the cookie along where another program led here.
     let mut response = Html("<!doctype html><meta http-equiv=\"refresh\" content=\"0;url=/console/\"><a href=\"/console/\">The console</a>\n").into_response();
-    response.headers_mut().extend(cookie::keep(&headers, COOKIE, &shared.secret).map(|cookie| (header::SET_COOKIE, cookie)));
+    response
+        .headers_mut()
+        .extend(cookie::keep(&headers, COOKIE, &shared.secret).map(|cookie| (header::SET_COOKIE, cookie)));
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
@@ -170,8 +175,9 @@ async fn info(State(shared): State<Arc<Shared>>, mut request: Request) -> Result
     }
     let body = http_body_util::Limited::new(response.into_body(), LARGEST).collect().await;
     let body = body.map_err(|_| Refusal::unavailable("The console's answer broke off."))?.to_bytes();
-    let mut info: Value = serde_json::from_slice(&body)
-        .map_err(|_| Refusal::unavailable("The console in the cluster is of another version: its answer is not understood."))?;
+    let mut info: Value = serde_json::from_slice(&body).map_err(|_| {
+        Refusal::unavailable("The console in the cluster is of another version: its answer is not understood.")
+    })?;
     let Person { user, read_only, .. } = &shared.person;
     let why = if *read_only { "This dashboard was started with --read-only: it changes nothing." } else { "" };
     if let Some(info) = info.as_object_mut() {

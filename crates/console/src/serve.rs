@@ -93,13 +93,18 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         world: world.clone(),
         cluster: config.cluster.clone(),
         domain: config.domain.clone(),
+        drawings: api::Drawings::default(),
     };
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
     let health = Health::new(source.clone());
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
-        .merge(gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |source| asked(source, Arc::clone(&health)))))
+        .merge(gate::guard(
+            Arc::clone(&access),
+            source.clone(),
+            Arc::new(move |source| asked(source, Arc::clone(&health))),
+        ))
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());

@@ -148,7 +148,8 @@ impl World {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let Some((_, named)) = objects.iter().find(|((g, k), _)| *g == group && *k == kind) else { return Vec::new() };
         let is_namespace = group.is_empty() && kind == "Namespace";
-        let seen = named.iter().filter(|((namespace, name), _)| self.sight.sees(if is_namespace { name } else { namespace }));
+        let seen =
+            named.iter().filter(|((namespace, name), _)| self.sight.sees(if is_namespace { name } else { namespace }));
         seen.map(|(_, object)| Arc::clone(object)).collect()
     }
 

@@ -20,5 +20,5 @@ pub(crate) fn metrics(state: &State) -> OwnAnswer {
 
 fn answer(state: &State, method: &str, path_and_query: &str, body: &[u8]) -> OwnAnswer {
     let (status, content_type, body) = admin::handle(state, method, path_and_query, body);
-    OwnAnswer { status, content_type, body: body.into() }
+    OwnAnswer { status, content_type, body: body.into(), last: false }
 }

@@ -35,6 +35,7 @@ mod own_server;
 mod peer;
 mod pool;
 mod pump;
+mod readers;
 mod run;
 mod spans;
 mod state;

@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(crate) struct OwnRequest {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: SocketAddr,
+    /// Lives as long as the connection that it came on.
+    pub connection: Weak<()>,
 }
 
 /// An answer of one of the proxy's own servers.
@@ -44,12 +46,14 @@ pub(crate) struct OwnAnswer {
     pub content_type: &'static str,
     /// Body.
     pub body: Bytes,
+    /// There is nothing more to be had: the connection closes after it, once the client has read it.
+    pub last: bool,
 }
 
 impl OwnAnswer {
     /// Text.
     pub(crate) fn text(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into(), last: false }
     }
 }
 
@@ -92,15 +96,21 @@ where
     let _ = stream.set_nodelay(true);
     let mut server = ServerConn::new(Io::Plain(Socket::new(stream)));
     let limits = Limits { http10: true, ..Limits::default() };
+    let here = Arc::new(());
     loop {
         let Ok(Ok((head, _))) = tokio::time::timeout(LIMIT, server.read_head(&limits)).await else { return };
         let Ok(Some(body)) = tokio::time::timeout(LIMIT, read_body(&mut server)).await else { return };
-        let answer = handle(OwnRequest { head, body, peer }).await;
+        let answer = handle(OwnRequest { head, body, peer, connection: Arc::downgrade(&here) }).await;
+        let last = answer.last;
         if !matches!(tokio::time::timeout(LIMIT, send(&mut server, answer)).await, Ok(true)) {
             return;
         }
         if !server.reusable() {
             server.finish().await;
+            if last {
+                // That it was read is known by the client's closing; a pod's network may go with its last process.
+                let _ = tokio::time::timeout(LIMIT, server.drain(MAX_BODY)).await;
+            }
             return;
         }
     }
@@ -123,6 +133,9 @@ async fn send(server: &mut ServerConn, answer: OwnAnswer) -> bool {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     let end = answer.body.is_empty();
+    if answer.last {
+        server.close_after();
+    }
     server.send_head(&ResponseHead { status: answer.status, headers }, end);
     if !end && (server.send(Frame::Data(answer.body)).is_err() || server.send(Frame::End).is_err()) {
         return false;

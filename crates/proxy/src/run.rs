@@ -55,8 +55,11 @@ impl Proxy {
         }
         let mut threads = Vec::with_capacity(workers + 1);
         for n in 0..workers {
-            let state = Arc::clone(&state);
-            threads.push(spawn(format!("worker-{n}"), move || work(state))?);
+            let (state, working) = (Arc::clone(&state), state.begin_work());
+            threads.push(spawn(format!("worker-{n}"), move || {
+                work(state);
+                drop(working);
+            })?);
         }
         let shared = Arc::clone(&state);
         threads.push(spawn("control".to_owned(), move || control_thread(&shared))?);
@@ -143,7 +146,7 @@ async fn serve(state: &Arc<State>) {
     }
 }
 
-/// Ready when the proxy may end: it was told to, and its connections are done or out of time.
+/// Ready when the proxy may end: it was told to, its connections are done or out of time, and what was counted was read.
 async fn ended(state: &State) {
     let mut lifecycle = state.follow_lifecycle();
     tokio::select! {
@@ -164,6 +167,9 @@ async fn ended(state: &State) {
         }
     }
     state.advance(Lifecycle::Stopped);
+    // What is still open counts when its thread ends.
+    state.no_more_work().await;
+    state.readers.finish().await;
 }
 
 /// Resolves on SIGTERM and SIGINT.

@@ -17,6 +17,7 @@ use crate::bootstrap::Bootstrap;
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::in_flight::InFlight;
+use crate::readers::Readers;
 use crate::tls::SecretStore;
 use crate::workloads::Workloads;
 use crate::{overload, peer};
@@ -63,9 +64,13 @@ pub struct State {
     pub(crate) workloads: Workloads,
     /// Requests that the application is serving.
     pub(crate) in_flight: InFlight,
+    /// Who reads what is counted.
+    pub(crate) readers: Readers,
     config: ArcSwap<Config>,
     changed: watch::Sender<u64>,
     lifecycle: watch::Sender<Lifecycle>,
+    /// Threads of the data plane that may still count something.
+    working: watch::Sender<usize>,
     bound: ArcSwap<HashMap<ir::Str, SocketAddr>>,
     synced: watch::Sender<bool>,
     /// Asks the control plane for single resources, where those are not pushed.
@@ -124,10 +129,12 @@ impl State {
             clusters: Clusters::default(),
             own: peer::Own::new(&bootstrap),
             in_flight: InFlight::default(),
+            readers: Readers::default(),
             workloads: Workloads::new(bootstrap.network()),
             config: ArcSwap::from_pointee(Config::default()),
             changed: watch::channel(0).0,
             lifecycle: watch::channel(Lifecycle::Starting).0,
+            working: watch::channel(0).0,
             bound: ArcSwap::default(),
             synced: watch::channel(false).0,
             names: OnceLock::new(),
@@ -229,9 +236,31 @@ impl State {
         });
     }
 
+    /// A thread of the data plane begins; it has ended when what is given is dropped.
+    pub(crate) fn begin_work(self: &Arc<Self>) -> Working {
+        self.working.send_modify(|threads| *threads += 1);
+        Working(Arc::clone(self))
+    }
+
+    /// Returns when no thread of the data plane is left, so that nothing is counted any more.
+    pub(crate) async fn no_more_work(&self) {
+        // The sender is our own, so that it cannot go.
+        let _ = self.working.subscribe().wait_for(|threads| *threads == 0).await;
+    }
+
     /// Connections of clients that are open now.
     pub fn active_connections(&self) -> u64 {
         self.downstream.inbound.load(Relaxed) + self.downstream.outbound.load(Relaxed)
+    }
+}
+
+/// A thread of the data plane is there as long as this is.
+#[derive(Debug)]
+pub(crate) struct Working(Arc<State>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.working.send_modify(|threads| *threads = threads.saturating_sub(1));
     }
 }
 

@@ -7,11 +7,12 @@ pub(crate) mod probe;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 
 use crate::bootstrap::Engine;
+use crate::in_flight::InFlight;
 use crate::own_server::{OwnAnswer, OwnRequest, listen, serve};
 use crate::state::{Lifecycle, State};
 use crate::{Error, admin_server, envoy};
@@ -87,7 +88,7 @@ fn waiting_for(state: &State) -> String {
 /// 15090.
 async fn only_metrics(state: Arc<State>, request: OwnRequest) -> OwnAnswer {
     match path(&request) {
-        "/stats/prometheus" => metrics(&state).await,
+        "/stats/prometheus" => metrics(&state, &request).await,
         _ => OwnAnswer::text(404, ""),
     }
 }
@@ -96,10 +97,13 @@ async fn only_metrics(state: Arc<State>, request: OwnRequest) -> OwnAnswer {
 async fn answer(state: Arc<State>, request: OwnRequest) -> OwnAnswer {
     match path(&request) {
         "/healthz/ready" => readiness(&state),
-        "/stats/prometheus" | "/metrics" => merged_metrics(&state).await,
+        "/stats/prometheus" | "/metrics" => merged_metrics(&state, &request).await,
         "/quitquitquit" => quit(&state, &request),
         path if path.starts_with("/app-health/") => match state.bootstrap.app_probers.get(path) {
-            Some(prober) => probe::probe(&state, prober, &request.head.headers).await,
+            Some(prober) => {
+                let _asked = InFlight::probe(&state);
+                probe::probe(&state, prober, &request.head.headers).await
+            }
             None => OwnAnswer::text(404, format!("no probe is registered for {path}\n")),
         },
         _ => OwnAnswer::text(404, ""),
@@ -118,16 +122,29 @@ fn quit(state: &State, request: &OwnRequest) -> OwnAnswer {
     OwnAnswer::text(200, "OK")
 }
 
-async fn metrics(state: &State) -> OwnAnswer {
-    match state.bootstrap.engine {
+async fn metrics(state: &State, request: &OwnRequest) -> OwnAnswer {
+    // Asked before anything is read: what is the last is complete.
+    let last = state.readers.note(request);
+    let mut answer = match state.bootstrap.engine {
         Engine::Varka => admin_server::metrics(state),
         Engine::Envoy(_) => envoy::metrics(state).await,
+    };
+    if answer.status == 200 {
+        answer.body = [begun(state).as_bytes(), &answer.body[..]].concat().into();
     }
+    OwnAnswer { last, ..answer }
+}
+
+/// When this process began, under the name that Istio's agent says it by: counters were zero then, which a reader cannot see
+/// from the counters where these have passed their former values by the time that it asks again.
+fn begun(state: &State) -> String {
+    let since = state.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    format!("# TYPE istio_agent_process_start_time_seconds gauge\nistio_agent_process_start_time_seconds {since:.3}\n")
 }
 
 /// The same with the application's, where these are to be merged.
-async fn merged_metrics(state: &State) -> OwnAnswer {
-    let mut answer = metrics(state).await;
+async fn merged_metrics(state: &State, request: &OwnRequest) -> OwnAnswer {
+    let mut answer = metrics(state, request).await;
     if let Some(app) = &state.bootstrap.app_metrics {
         match app.port.parse::<u16>() {
             Ok(port) => match tokio::time::timeout(SCRAPE, probe::get(state, port, &app.path)).await {

@@ -30,8 +30,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Pause after an address could not be listened on, or a connection not be accepted.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The last spans may take so long to be sent.
-const LAST_SPANS: Duration = Duration::from_millis(500);
+/// The last spans may take so long to be sent, and what is still to be counted so long to be known.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// One thread of the data plane.
 #[derive(Debug)]
@@ -86,8 +86,11 @@ impl Worker {
         let _ = lifecycle.wait_for(|l| *l == Lifecycle::Stopped).await;
         listening.abort();
         sweeping.abort();
-        // What the last requests left; a collector that does not answer is not waited for.
-        let _ = tokio::time::timeout(LAST_SPANS, self.spans.finish(&self)).await;
+        // What the last requests left; who does not answer is not waited for.
+        tokio::join!(async { drop(tokio::time::timeout(LAST_WORK, self.spans.finish(&self)).await) }, async {
+            drop(tokio::time::timeout(LAST_WORK, self.workloads.all_counted()).await)
+        },);
+        self.workloads.count_at_once();
         self.pools.close_idle();
     }
 

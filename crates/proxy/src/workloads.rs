@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use varka_engine::ir;
 use varka_telemetry::metrics::istio::{Workload, bounded};
 use varka_xds::client::{Lookups, Update};
@@ -135,9 +136,22 @@ impl Workloads {
 pub(crate) struct Near {
     slots: RefCell<HashMap<IpAddr, Arc<Slot>>>,
     waiting: Cell<usize>,
+    counted: Notify,
 }
 
 impl Near {
+    /// Returns when nothing waits to be counted.
+    pub(crate) async fn all_counted(&self) {
+        while self.waiting.get() > 0 {
+            self.counted.notified().await;
+        }
+    }
+
+    /// Nothing waits any more from now on: the worker ends.
+    pub(crate) fn count_at_once(&self) {
+        self.waiting.set(WAITING);
+    }
+
     /// What is known of an address. `ask`: it may be asked for.
     fn slot(&self, state: &State, address: IpAddr, ask: bool) -> Option<Arc<Slot>> {
         let mut slots = self.slots.borrow_mut();
@@ -201,7 +215,8 @@ pub(crate) fn when_known(worker: &Rc<Worker>, slot: Arc<Slot>, counted: impl Siz
     tokio::task::spawn_local(async move {
         slot.answered().await;
         drop(counted);
-        let waiting = &worker.workloads.waiting;
-        waiting.set(waiting.get().saturating_sub(1));
+        let near = &worker.workloads;
+        near.waiting.set(near.waiting.get().saturating_sub(1));
+        near.counted.notify_one();
     });
 }

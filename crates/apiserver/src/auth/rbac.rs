@@ -24,7 +24,9 @@ pub(crate) fn grants(store: &Store, user: &User, action: Action<'_>) -> bool {
 fn bound(store: &Store, user: &User, kind: &str, namespace: Option<&str>) -> Vec<Vec<Value>> {
     let (_, bindings) = store.list(&format!("{kind}.{GROUP}"), namespace);
     let named = bindings.iter().filter(|binding| {
-        list_at(&binding.value, &["subjects"]).iter().any(|subject| is(user, subject, object::namespace(&binding.value)))
+        list_at(&binding.value, &["subjects"])
+            .iter()
+            .any(|subject| is(user, subject, object::namespace(&binding.value)))
     });
     let rules = named.filter_map(|binding| {
         let role = str_at(&binding.value, &["roleRef", "name"]);
@@ -110,7 +112,14 @@ mod tests {
         ]});
         put(&store, "roles", "shop", "editor", rules).await;
         let subjects = json!([{"kind": "ServiceAccount", "name": "robot"}, {"kind": "User", "name": "bob"}, {"kind": "Group", "name": "staff"}]);
-        put(&store, "rolebindings", "shop", "b", json!({"subjects": subjects, "roleRef": {"kind": "Role", "name": "editor"}})).await;
+        put(
+            &store,
+            "rolebindings",
+            "shop",
+            "b",
+            json!({"subjects": subjects, "roleRef": {"kind": "Role", "name": "editor"}}),
+        )
+        .await;
         let robot = User::named("system:serviceaccount:shop:robot", Vec::new());
         let other = User::named("system:serviceaccount:blog:robot", Vec::new());
         let (bob, staff) = (User::named("bob", Vec::new()), User::named("eve", vec!["staff".to_owned()]));

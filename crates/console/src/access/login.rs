@@ -38,12 +38,12 @@ async fn login(State(access): Shared, headers: HeaderMap, body: String) -> Resul
     if offered.get("mode").and_then(serde_json::Value::as_str) != Some("token") {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "notFound", "Nobody signs in with a token here.", ""));
     }
-    let login: Login = serde_json::from_str(&body).map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, "badRequest", "Signing in takes {\"token\": \"…\"}.", "")
-    })?;
+    let login: Login = serde_json::from_str(&body)
+        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "badRequest", "Signing in takes {\"token\": \"…\"}.", ""))?;
     let token = login.token.trim();
     let kept = cookie::keep(&headers, cookie::TOKEN, token).filter(|_| !token.is_empty()).ok_or_else(|| {
-        let message = format!("That is no bearer token: those have no spaces, and at most {} characters fit.", cookie::LONGEST);
+        let message =
+            format!("That is no bearer token: those have no spaces, and at most {} characters fit.", cookie::LONGEST);
         Refusal::new(StatusCode::BAD_REQUEST, "badRequest", message, "`kubectl create token SERVICEACCOUNT` makes one.")
     })?;
     let caller = access.callers.of(token).await?;

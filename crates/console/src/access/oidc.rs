@@ -5,7 +5,7 @@
 //! Here is verified what the API server cannot know: that it was issued for this sign-in, to this browser. Nothing is kept between the two
 //! ends of a sign-in but a cookie.
 
-mod fetch;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine as _;
@@ -15,6 +15,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Refusal;
+use crate::client::{Question, Url, encode, escape};
+
+/// An answer of a provider's takes at most so long, and is at most so big.
+const WITHIN: Duration = Duration::from_secs(10);
+const LARGEST: usize = 256 * 1024;
 
 /// A provider, and what it knows the console as.
 #[derive(Clone)]
@@ -52,7 +57,8 @@ pub(super) struct Started {
 impl Started {
     fn new(to: &str) -> Self {
         let random = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let own = to.starts_with("/console/") && to.len() <= 1_000 && to.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+        let own =
+            to.starts_with("/console/") && to.len() <= 1_000 && to.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         let to = if own { to } else { "/console/" };
         Self { state: random(), nonce: random(), verifier: random(), to: to.to_owned() }
     }
@@ -89,8 +95,10 @@ struct Endpoints {
 
 async fn endpoints(settings: &Settings) -> Result<Endpoints, Refusal> {
     let at = format!("{}/.well-known/openid-configuration", settings.issuer.trim_end_matches('/'));
-    let found = fetch::get(&at).await.and_then(|text| serde_json::from_str::<Endpoints>(&text).map_err(|e| e.to_string()));
-    let found = found.map_err(|why| Refusal::unavailable(format!("The identity provider cannot be asked: {at}: {why}")))?;
+    let found =
+        ask(&at, None, "").await.and_then(|text| serde_json::from_str::<Endpoints>(&text).map_err(|e| e.to_string()));
+    let found =
+        found.map_err(|why| Refusal::unavailable(format!("The identity provider cannot be asked: {at}: {why}")))?;
     if found.issuer != settings.issuer {
         let message = format!("{at} is the configuration of {:?}, not of {:?}.", found.issuer, settings.issuer);
         return Err(Refusal::unavailable(message));
@@ -104,7 +112,7 @@ pub(super) async fn begin(settings: &Settings, to: &str, callback: &str) -> Resu
     let started = Started::new(to);
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&started.verifier));
     let scopes = format!("openid {}", settings.scopes);
-    let query = form(&[
+    let query = encode([
         ("response_type", "code"),
         ("client_id", &settings.client_id),
         ("redirect_uri", &redirect(settings, callback)),
@@ -125,7 +133,8 @@ pub(super) async fn finish(
     answer: &Answer,
     callback: &str,
 ) -> Result<String, Refusal> {
-    let refused = |message: String| Refusal::forbidden(StatusCode::FORBIDDEN, message, "Sign in anew from the console.");
+    let refused =
+        |message: String| Refusal::forbidden(StatusCode::FORBIDDEN, message, "Sign in anew from the console.");
     if Sha256::digest(&answer.state) != Sha256::digest(&started.state) {
         return Err(refused("The identity provider answers something that this browser did not ask.".to_owned()));
     }
@@ -133,21 +142,21 @@ pub(super) async fn finish(
         return Err(refused(format!("{} refuses: {} {}", settings.issuer, answer.error, answer.error_description)));
     }
     let endpoints = endpoints(settings).await?;
-    let body = form(&[
+    let body = encode([
         ("grant_type", "authorization_code"),
         ("code", &answer.code),
         ("redirect_uri", &redirect(settings, callback)),
         ("client_id", &settings.client_id),
         ("code_verifier", &started.verifier),
     ]);
-    let secret = (!settings.client_secret.is_empty()).then(|| {
-        // RFC 6749, 2.3.1: both are encoded as in a form first.
-        let pair = format!("{}:{}", encoded(&settings.client_id), encoded(&settings.client_secret));
-        format!("Basic {}", STANDARD.encode(pair))
-    });
-    let given = fetch::post(&endpoints.token_endpoint, body, secret.as_deref()).await;
+    // RFC 6749, 2.3.1: both are encoded as in a form first.
+    let pair = format!("{}:{}", escape(&settings.client_id), escape(&settings.client_secret));
+    let secret =
+        if settings.client_secret.is_empty() { String::new() } else { format!("Basic {}", STANDARD.encode(pair)) };
+    let given = ask(&endpoints.token_endpoint, Some(body), &secret).await;
     let given = given.map_err(|why| refused(format!("{} gives no token: {why}", settings.issuer)))?;
-    let given: Value = serde_json::from_str(&given).map_err(|_| refused("The token endpoint answers no JSON.".to_owned()))?;
+    let given: Value =
+        serde_json::from_str(&given).map_err(|_| refused("The token endpoint answers no JSON.".to_owned()))?;
     let token = given.get("id_token").and_then(Value::as_str).unwrap_or_default();
     verified(settings, started, token, now()).map_err(refused)?;
     Ok(token.to_owned())
@@ -156,9 +165,9 @@ pub(super) async fn finish(
 /// Whether a token is for this sign-in. That it is the provider's is known from where it came from, and verified by the API server.
 fn verified(settings: &Settings, started: &Started, token: &str, now: i64) -> Result<(), String> {
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims: Value = claims
-        .and_then(|claims| serde_json::from_slice(&claims).ok())
-        .ok_or_else(|| format!("{} gives no id token: is `openid` among the scopes that it allows?", settings.issuer))?;
+    let claims: Value = claims.and_then(|claims| serde_json::from_slice(&claims).ok()).ok_or_else(|| {
+        format!("{} gives no id token: is `openid` among the scopes that it allows?", settings.issuer)
+    })?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let meant = match claims.get("aud") {
         Some(Value::Array(all)) => all.iter().any(|one| one == settings.client_id.as_str()),
@@ -180,21 +189,24 @@ fn redirect(settings: &Settings, callback: &str) -> String {
     format!("{}{callback}", settings.public_url.trim_end_matches('/'))
 }
 
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
+/// Asks a provider, over TLS unless it is on this machine.
+async fn ask(url: &str, form: Option<String>, authorization: &str) -> Result<String, String> {
+    let here = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
+    if !url.starts_with("https://") && !here.iter().any(|here| url.starts_with(here)) {
+        return Err(format!("{url} is no https: URL (http: is for providers on this machine)"));
     }
-    out
-}
-
-fn form(pairs: &[(&str, &str)]) -> String {
-    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
-    pairs.collect::<Vec<_>>().join("&")
+    let server: Url = url.parse().map_err(|problem: crate::client::Error| problem.to_string())?;
+    let question = Question { path: "", form, authorization, within: WITHIN, largest: LARGEST };
+    let answer = server.ask(&question).await.map_err(|problem| problem.to_string())?;
+    let text = String::from_utf8(answer.body.into()).map_err(|_| "the answer is not UTF-8".to_owned())?;
+    if answer.status.is_success() {
+        return Ok(text);
+    }
+    // RFC 6749, 5.2: it says why.
+    let why = serde_json::from_str::<Value>(&text).unwrap_or_default();
+    let said = |name: &str| why.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = format!("status {} {} {}", answer.status, said("error"), said("error_description"));
+    Err(message.trim_end().to_owned())
 }
 
 fn now() -> i64 {

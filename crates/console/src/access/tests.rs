@@ -20,7 +20,9 @@ pub(crate) async fn reviewer(says: Says) -> kube::Config {
     let bearer = |headers: &HeaderMap| token(headers).unwrap_or_default().to_owned();
     let whose = move |headers: HeaderMap| async move {
         match says(&bearer(&headers)) {
-            Some((user, _)) => (axum::http::StatusCode::CREATED, Json(json!({"status": {"userInfo": {"username": user}}}))),
+            Some((user, _)) => {
+                (axum::http::StatusCode::CREATED, Json(json!({"status": {"userInfo": {"username": user}}})))
+            }
             None => {
                 let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Unauthorized", "code": 401, "message": "Unauthorized"});
                 (axum::http::StatusCode::UNAUTHORIZED, Json(status))
@@ -108,7 +110,9 @@ fn names(list: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn nobody_is_told_anything_but_how_to_sign_in() {
     let console = console(Mode::Token).await;
-    for path in ["/console/api/services", "/console/api/stream?topics=changes", "/api/v1/query?query=up", "/api/services"] {
+    for path in
+        ["/console/api/services", "/console/api/stream?topics=changes", "/api/v1/query?query=up", "/api/services"]
+    {
         let (status, body) = console.get(path, "").await;
         assert_eq!((status, body["code"].as_str()), (401, Some("forbidden")), "{path}");
         assert_eq!(console.get(path, "stolen").await.0, 401, "{path}");
@@ -138,7 +142,8 @@ async fn who_sees_some_namespaces_is_answered_with_those() {
     assert_eq!(console.get(&query, "shop").await.1["data"]["result"], json!([]));
     assert_eq!(console.get("/api/v1/label/source_workload/values", "all").await.1["data"], json!(["web"]));
     assert_eq!(console.get("/api/v1/label/source_workload/values", "shop").await.1["data"], json!([]));
-    for path in ["/api/services", "/console/api/logs?namespace=shop", "/console/api/stream?topics=logs&namespace=shop"] {
+    for path in ["/api/services", "/console/api/logs?namespace=shop", "/console/api/stream?topics=logs&namespace=shop"]
+    {
         let (status, body) = console.get(path, "shop").await;
         assert_eq!((status, body["code"].as_str()), (403, Some("forbidden")), "{path}: {body}");
         assert!(body["message"].as_str().unwrap().starts_with("bob may not get"), "{body}");
@@ -153,7 +158,8 @@ async fn signing_in_keeps_the_token_where_no_script_sees_it() {
     assert_eq!((status, &access["user"], &access["readOnly"]), (200, &json!("alice"), &json!(false)));
     let cookie = headers[header::SET_COOKIE].to_str().unwrap();
     assert_eq!(cookie, "varka-token=all; Path=/; HttpOnly; SameSite=Strict");
-    let with = |cookie: &str| Request::get("/console/api/services").header("cookie", cookie).body(Body::empty()).unwrap();
+    let with =
+        |cookie: &str| Request::get("/console/api/services").header("cookie", cookie).body(Body::empty()).unwrap();
     assert_eq!(console.ask(with("a=b; varka-token=all")).await.0, 200);
     assert_eq!(console.ask(with("a=b; varka-token=")).await.0, 401);
     let (status, headers, access) = console.post("/console/api/logout", "varka-token=all", json!({})).await;

@@ -70,7 +70,8 @@ struct Asked {
 async fn apply(State(shared): State<Shared>, headers: HeaderMap, body: String) -> Result<Json<Value>, Refusal> {
     is_deliberate(&headers)?;
     let asked: Asked = serde_json::from_str(&body).map_err(|problem| {
-        let message = format!("Applying takes {{\"yaml\": \"…\", \"dryRun\": true, \"resourceVersion\": null}}: {problem}");
+        let message =
+            format!("Applying takes {{\"yaml\": \"…\", \"dryRun\": true, \"resourceVersion\": null}}: {problem}");
         Refusal::new(StatusCode::BAD_REQUEST, "badRequest", message, "")
     })?;
     if shared.read_only && !asked.dry_run {
@@ -188,7 +189,8 @@ fn misplaced(object: &RawObject) -> Option<Value> {
     let group = object.group();
     let line = |path: &str| object.position.line_of(path);
     if !(group.ends_with(".istio.io") || group == "gateway.networking.k8s.io") {
-        let message = format!("{} of {:?} is not changed here: only Istio's kinds and the Gateway API's.", object.kind, group);
+        let message =
+            format!("{} of {:?} is not changed here: only Istio's kinds and the Gateway API's.", object.kind, group);
         return Some(findings::finding("error", "kind", &message, "Apply it with kubectl.", "kind", line("kind")));
     }
     if object.metadata.name.is_empty() {

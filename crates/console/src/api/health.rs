@@ -1,7 +1,7 @@
 //! How everything does, in one word each, and steadily: whoever watches is told when something has become worse or better, not each time that
 //! a single request makes the difference.
 //!
-//! It is looked at once a second at most, however many ask, and not at all while nobody does.
+//! It is looked at once a second at most, however many ask, in a tenth of the time at most, and not at all while nobody does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,11 +78,12 @@ impl Health {
     pub(crate) async fn states(&self) -> Result<Arc<States>, Error> {
         let mut seen = self.seen.lock().await;
         let at = now();
-        if (0..EVERY).contains(&at.saturating_sub(seen.at)) {
+        if (0..seen.pause()).contains(&at.saturating_sub(seen.at)) {
             return Ok(Arc::clone(&seen.told));
         }
         let source = self.source.clone();
         let raw = blocking(move || raw(&source, at.div_euclid(1000))).await?;
+        seen.took = now().saturating_sub(at);
         seen.look(at, &raw);
         Ok(Arc::clone(&seen.told))
     }
@@ -92,13 +93,20 @@ impl Health {
 #[derive(Debug, Default)]
 struct Seen {
     at: Millis,
+    /// How long it took to look.
+    took: Millis,
     things: BTreeMap<Thing, Steady>,
     told: Arc<States>,
 }
 
 impl Seen {
+    /// From one look to the next.
+    fn pause(&self) -> Millis {
+        EVERY.max(self.took.saturating_mul(10))
+    }
+
     fn look(&mut self, at: Millis, raw: &States) {
-        if at.saturating_sub(self.at) > FORGOTTEN {
+        if at.saturating_sub(self.at) > FORGOTTEN.max(self.pause().saturating_mul(3)) {
             self.things.clear();
         }
         self.at = at;
@@ -160,7 +168,9 @@ fn raw(source: &Source, at: i64) -> Result<States, Error> {
     for (kind, graph_type, name) in kinds {
         let namespaces = namespaces.clone();
         let options = Options { graph_type, namespaces, query_time: at, duration: WINDOW, ..Options::default() };
-        for node in source.graph(&facts, &options)?.nodes.iter().filter(|node| !node.inaccessible && !name(node).is_empty()) {
+        for node in
+            source.graph(&facts, &options)?.nodes.iter().filter(|node| !node.inaccessible && !name(node).is_empty())
+        {
             let Some(health) = &node.health else { continue };
             let status = found.entry(Thing::new(kind, &node.namespace, name(node))).or_default();
             *status = status.worse(health.status);

@@ -8,13 +8,16 @@ use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::{Credentials, Person, Stream, routes};
+use super::{Credentials, Person, routes};
+use crate::client::Stream;
 
 /// A console in a cluster, which answers with the headers that it was asked with.
 async fn console() -> std::net::SocketAddr {
     let said = |headers: HeaderMap| async move {
         let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-        axum::Json(json!({"authorization": said("authorization"), "cookie": said("cookie"), "host": said("host"), "access": {"user": null}}))
+        axum::Json(
+            json!({"authorization": said("authorization"), "cookie": said("cookie"), "host": said("host"), "access": {"user": null}}),
+        )
     };
     let routes = Router::new().route("/console/api/info", get(said)).route("/console/", get(said));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -27,9 +30,8 @@ async fn dashboard(token: Option<&str>, read_only: bool) -> (Router, String) {
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let address = console().await;
-    let connect = move || {
-        async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn Stream>) }.boxed()
-    };
+    let connect =
+        move || async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn Stream>) }.boxed();
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
     let shown = token.map(|token| format!("Bearer {token}").parse::<HeaderValue>().unwrap());
     let credentials = shown.map(|shown| {
@@ -74,7 +76,10 @@ async fn the_console_in_the_cluster_sees_no_cookie_and_says_who_it_is_for() {
     let (app, path) = dashboard(Some("secret"), true).await;
     let cookie = open(&app, &path).await;
     let (_, _, info) = ask(&app, "/console/api/info", "127.0.0.1:9", &cookie).await;
-    assert_eq!((&info["authorization"], &info["cookie"], &info["host"]), (&json!("Bearer secret"), &Value::Null, &json!("console")));
+    assert_eq!(
+        (&info["authorization"], &info["cookie"], &info["host"]),
+        (&json!("Bearer secret"), &Value::Null, &json!("console"))
+    );
     assert_eq!((&info["access"]["user"], &info["access"]["readOnly"]), (&json!("jimin"), &json!(true)));
     let (app, path) = dashboard(None, false).await;
     let cookie = open(&app, &path).await;

@@ -6,6 +6,7 @@
 //! it is gone, so that its last requests count.
 
 pub(crate) mod fetch;
+mod start;
 mod target;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use super::exposition;
 use crate::store::metrics::{Labels, STALE, Sample, Series};
 use crate::store::{Millis, Store};
 use fetch::Connection;
+use start::Starts;
 use target::Target;
 
 /// A target is asked no more often,
@@ -112,13 +114,24 @@ struct Scraper {
     round: u64,
     /// When it last answered.
     answered: Option<Millis>,
+    /// When what it counts with began.
+    starts: Starts,
     connection: Option<Connection>,
     clock: fn() -> Millis,
 }
 
 impl Scraper {
     fn new(store: Store, total: Arc<AtomicUsize>, clock: fn() -> Millis) -> Self {
-        Self { store, total, known: HashMap::new(), round: 0, answered: None, connection: None, clock }
+        Self {
+            store,
+            total,
+            known: HashMap::new(),
+            round: 0,
+            answered: None,
+            starts: Starts::default(),
+            connection: None,
+            clock,
+        }
     }
 
     async fn run(mut self, mut target: watch::Receiver<Target>) {
@@ -167,12 +180,18 @@ impl Scraper {
     /// Takes what was answered; says how many samples it was.
     fn take(&mut self, target: &Target, text: &str, at: Millis) -> usize {
         self.round += 1;
+        let starts = Starts::of(text);
+        let before = std::mem::replace(&mut self.starts, starts);
         let (mut wrong, mut count) = (0, 0);
         for line in exposition::lines(text, &mut wrong) {
             count += 1;
             if let Some((series, seen)) = self.known.get_mut(line.series) {
                 *seen = self.round;
                 if let Some(series) = series {
+                    let start = starts.of_series(line.series);
+                    if start != before.of_series(line.series) {
+                        begin(&self.store, line.series, series, self.answered, start, at);
+                    }
                     self.store.metrics().append(series, Sample { at: line.at.unwrap_or(at), value: line.value });
                 }
                 continue;
@@ -183,7 +202,8 @@ impl Scraper {
             let labels = exposition::labels(line.series).map(|own| target.labels(own));
             let series = labels.and_then(|labels: Labels| self.store.metrics().series(&labels));
             if let Some(series) = &series {
-                self.begin(target, line.series, series);
+                let start = starts.of_series(line.series).or(target.started);
+                begin(&self.store, line.series, series, self.answered, start, at);
                 self.store.metrics().append(series, Sample { at: line.at.unwrap_or(at), value: line.value });
             }
             self.known.insert(line.series.into(), (series, self.round));
@@ -206,17 +226,6 @@ impl Scraper {
         count
     }
 
-    /// A counter that is new was zero before: without that the requests up to its first sample would never count.
-    fn begin(&self, target: &Target, name: &str, series: &Arc<Series>) {
-        let family = name.split('{').next().unwrap_or_default();
-        let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| family.ends_with(suffix));
-        let Some(zero) = self.answered.or(target.started).filter(|_| counts && series.last().is_none()) else { return };
-        // It may be known from before this process began.
-        if self.store.metrics().samples(series, zero, Millis::MAX).is_ok_and(|samples| samples.is_empty()) {
-            self.store.metrics().append(series, Sample { at: zero, value: 0.0 });
-        }
-    }
-
     /// Nothing was answered: every series ends until it is seen again.
     fn gone(&mut self, at: Millis) {
         self.total.fetch_sub(self.known.len(), Relaxed);
@@ -236,6 +245,21 @@ impl Scraper {
                 self.store.metrics().append(&series, Sample { at, value: STALE });
             }
         }
+    }
+}
+
+/// A counter that is new, or that was begun anew, was zero before: without that the requests up to its first sample would never
+/// count, nor those after a restart once they are as many as before it. It was zero when its target last `answered`, and when
+/// what counts began: then it has no value since.
+fn begin(store: &Store, name: &str, series: &Arc<Series>, answered: Option<Millis>, start: Option<Millis>, at: Millis) {
+    let family = name.split('{').next().unwrap_or_default();
+    let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| family.ends_with(suffix));
+    let Some(zero) = answered.max(start).filter(|zero| counts && *zero < at) else { return };
+    let Ok(since) = store.metrics().samples(series, start.unwrap_or(0), Millis::MAX) else { return };
+    // That it had ended may have been seen after it began anew.
+    if since.iter().all(|sample| sample.value.to_bits() == STALE.to_bits()) {
+        let zero = since.last().map_or(zero, |end| zero.max(end.at + 1));
+        store.metrics().append(series, Sample { at: zero, value: 0.0 });
     }
 }
 

@@ -100,6 +100,7 @@ async fn end(state: &State, child: &mut Child) {
     } else if tokio::time::timeout(state.bootstrap.drain, idle).await.is_err() {
         tracing::info!("connections are still open after the drain time");
     }
+    state.readers.finish().await;
     if let Some(pid) = child.id().and_then(|p| i32::try_from(p).ok()) {
         let _ = varka_sys::process::terminate(pid);
     }
@@ -123,7 +124,9 @@ async fn active(state: &State) -> Option<u64> {
 /// Its metrics.
 pub(crate) async fn metrics(state: &State) -> OwnAnswer {
     match ask(state, Method::GET, "/stats/prometheus").await {
-        Some((status, body)) => OwnAnswer { status, content_type: "text/plain; version=0.0.4", body: body.into() },
+        Some((status, body)) => {
+            OwnAnswer { status, content_type: "text/plain; version=0.0.4", body: body.into(), last: false }
+        }
         None => OwnAnswer::text(503, "Envoy does not answer\n"),
     }
 }

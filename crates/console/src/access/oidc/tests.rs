@@ -27,18 +27,18 @@ struct Provider {
     issuer: Arc<Mutex<String>>,
 }
 
-async fn exchange(
-    State(provider): State<Provider>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, Json<Value>) {
+async fn exchange(State(provider): State<Provider>, headers: HeaderMap, body: String) -> (StatusCode, Json<Value>) {
     let form: Uri = format!("/?{body}").parse().unwrap();
     let Query(form) = Query::<HashMap<String, String>>::try_from_uri(&form).unwrap();
     let asked = provider.asked.lock().unwrap().clone();
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
     // "console:s%3Acret", both encoded as in a form.
     let known = headers["authorization"] == "Basic Y29uc29sZTpzJTNBY3JldA==";
-    if !known || form["code"] != "the-code" || challenge != asked["code_challenge"] || form["redirect_uri"] != asked["redirect_uri"] {
+    if !known
+        || form["code"] != "the-code"
+        || challenge != asked["code_challenge"]
+        || form["redirect_uri"] != asked["redirect_uri"]
+    {
         return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"})));
     }
     let claims = json!({"iss": *provider.issuer.lock().unwrap(), "aud": ["console"], "exp": 4_000_000_000_i64, "nonce": asked["nonce"], "sub": "u"});
@@ -95,7 +95,10 @@ async fn begin(console: &Router, provider: &Provider, to: &str) -> (String, Stri
     assert_eq!((&*query["scope"], &*query["code_challenge_method"]), ("openid email", "S256"));
     assert_eq!(query["redirect_uri"], "https://console.example.org/console/api/login/oidc/callback");
     let cookie = cookies(&headers)[0].to_owned();
-    assert!(cookie.ends_with("Path=/console/api/login/oidc/callback; Max-Age=900; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
+    assert!(
+        cookie.ends_with("Path=/console/api/login/oidc/callback; Max-Age=900; HttpOnly; SameSite=Lax; Secure"),
+        "{cookie}"
+    );
     let state = query["state"].clone();
     *provider.asked.lock().unwrap() = query;
     (cookie.split(';').next().unwrap().to_owned(), state)
@@ -110,7 +113,11 @@ async fn the_id_token_becomes_the_callers_token() {
     let (status, headers) = ask(&console, &back, &cookie).await;
     assert_eq!((status, headers["location"].to_str().unwrap()), (StatusCode::FOUND, "/console/graph?namespaces=shop"));
     let cookies = cookies(&headers);
-    assert!(cookies[0].starts_with("varka-token=e30.") && cookies[0].ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookies:?}");
+    assert!(
+        cookies[0].starts_with("varka-token=e30.")
+            && cookies[0].ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{cookies:?}"
+    );
     assert!(cookies[1].starts_with("varka-sign-in=; "), "{cookies:?}");
 }
 

@@ -32,7 +32,11 @@ pub(super) fn explained(problem: &kube::Error, doing: Doing<'_>) -> Refusal {
         .map(|cause| (cause.field.trim_start_matches('.').to_owned(), cause.message.clone()))
         .collect();
     match status.code {
-        401 => Refusal::forbidden(StatusCode::UNAUTHORIZED, "The API server does not know the token any more.", "Sign in again."),
+        401 => Refusal::forbidden(
+            StatusCode::UNAUTHORIZED,
+            "The API server does not know the token any more.",
+            "Sign in again.",
+        ),
         403 => forbidden(&status.message, doing),
         404 if doing.verb == "find" => no_such_kind(doing),
         404 => {
@@ -42,7 +46,12 @@ pub(super) fn explained(problem: &kube::Error, doing: Doing<'_>) -> Refusal {
         409 if !causes.is_empty() => owned(&causes, doing),
         409 => {
             let message = format!("Somebody else changed {} in the meantime.", doing.object.label());
-            Refusal::new(StatusCode::CONFLICT, "conflict", message, "Look at it as it is now, then make the change anew.")
+            Refusal::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                message,
+                "Look at it as it is now, then make the change anew.",
+            )
         }
         400 | 413 | 422 => {
             let message = format!("The API server refuses {}: {}", doing.object.label(), status.message);
@@ -94,7 +103,9 @@ fn owner(why: &str) -> &str {
 
 fn marked(causes: &[(String, String)], doing: Doing<'_>) -> Vec<Value> {
     let position = &doing.object.position;
-    let mark = |(field, why): &(String, String)| findings::finding("error", "refused", why, "", field, position.line_of(field));
+    let mark = |(field, why): &(String, String)| {
+        findings::finding("error", "refused", why, "", field, position.line_of(field))
+    };
     causes.iter().map(mark).collect()
 }
 

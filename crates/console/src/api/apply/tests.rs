@@ -67,9 +67,13 @@ impl Cluster {
         if granted {
             self.put(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": [
                 {"verbs": ["get", "create", "patch"], "apiGroups": ["networking.istio.io"], "resources": ["virtualservices"]}]}), "admin").await;
-            self.put(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            self.put(
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]}), "admin").await;
+                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]}),
+                "admin",
+            )
+            .await;
         }
         let request = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
         accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token
@@ -96,7 +100,8 @@ impl Cluster {
 
     async fn ask(&self, token: &str, body: Value) -> (u16, Value) {
         let request = Request::post("/console/api/apply").header("content-type", "application/json");
-        let request = request.header("x-requested-with", "varka-console").header("authorization", format!("Bearer {token}"));
+        let request =
+            request.header("x-requested-with", "varka-console").header("authorization", format!("Bearer {token}"));
         let response = self.app.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -140,7 +145,8 @@ async fn what_would_be_is_told_and_then_is() {
     let (_, answer) = cluster.apply(&token, &text, false).await;
     assert_eq!((&answer["applied"], verbs(&answer)), (&json!(false), vec!["unchanged"]), "{answer}");
     let (_, answer) = cluster.apply(&token, &yaml("a", "2s"), false).await;
-    let (before, after) = (answer["objects"][0]["before"].as_str().unwrap(), answer["objects"][0]["after"].as_str().unwrap());
+    let (before, after) =
+        (answer["objects"][0]["before"].as_str().unwrap(), answer["objects"][0]["after"].as_str().unwrap());
     assert!(before.contains("timeout: 1s") && after.contains("timeout: 2s"), "{answer}");
     assert!(!after.contains("managedFields") && !after.contains("status"), "{answer}");
 }
@@ -168,7 +174,11 @@ async fn what_somebody_else_changed_or_owns_is_not_overwritten() {
     let (status, answer) = cluster.apply(&token, &yaml("a", "2s"), false).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("managed")), "{answer}");
     assert_eq!(answer["message"], "VirtualService default/a was not changed: spec.http is argo's.");
-    assert_eq!((&answer["findings"][0]["field"], &answer["findings"][0]["line"]), (&json!("spec.http"), &json!(9)), "{answer}");
+    assert_eq!(
+        (&answer["findings"][0]["field"], &answer["findings"][0]["line"]),
+        (&json!("spec.http"), &json!(9)),
+        "{answer}"
+    );
     assert_eq!(cluster.stored("a").await.unwrap()["spec"]["http"][0]["timeout"], "1s");
 
     // What is left out is still argo's.
@@ -181,7 +191,10 @@ async fn what_somebody_else_changed_or_owns_is_not_overwritten() {
     let ask = |version: &str| json!({"yaml": hosts, "dryRun": false, "resourceVersion": version});
     let (status, answer) = cluster.ask(&token, ask(version)).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("conflict")), "{answer}");
-    assert!(answer["message"].as_str().unwrap().starts_with("Somebody else changed VirtualService default/a"), "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap().starts_with("Somebody else changed VirtualService default/a"),
+        "{answer}"
+    );
     let now = cluster.stored("a").await.unwrap();
     assert_eq!(cluster.ask(&token, ask(now["metadata"]["resourceVersion"].as_str().unwrap())).await.0, 200);
     let taken = json!({"yaml": yaml("a", "4s"), "dryRun": false, "force": true});
@@ -212,7 +225,8 @@ async fn what_is_wrong_is_marked() {
     for (text, line) in [(pod, 2), (nowhere, 3), (&yaml("a", "soon"), 10), (&kindless, 1), ("{", 1)] {
         let (status, answer) = cluster.apply(&token, text, true).await;
         assert_eq!((status, answer["code"].as_str()), (422, Some("invalid")), "{text}: {answer}");
-        let lines: Vec<_> = answer["findings"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
+        let lines: Vec<_> =
+            answer["findings"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
         assert!(lines.contains(&line), "{text}: {answer}");
     }
     assert_eq!(cluster.apply(&token, "# nothing\n", true).await.0, 400);

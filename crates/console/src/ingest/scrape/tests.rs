@@ -62,16 +62,69 @@ fn pods_that_offer_metrics_are_asked() {
     }
 }
 
-#[tokio::test]
-async fn what_is_answered_is_stored_and_what_is_missing_ends() {
-    let text = Arc::new(Mutex::new("# TYPE r counter\nr{code=\"200\"} 3\nr{code=\"503\"} 1\n".to_owned()));
-    let answer = Arc::clone(&text);
+/// A server whose answer can be changed, and its port.
+async fn serve(text: &Arc<Mutex<String>>) -> (tokio::task::JoinHandle<()>, u16) {
+    let answer = Arc::clone(text);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
         let app = Router::new().route("/stats/prometheus", get(move || async move { answer.lock().unwrap().clone() }));
         axum::serve(listener, app).await.unwrap();
     });
+    (server, port)
+}
+
+/// A sidecar counts anew after it was started again, whether or not it was asked while it was away.
+#[tokio::test]
+async fn a_counter_that_begins_anew_was_zero() {
+    let said = |start: i64, value: u32| {
+        format!(
+            "istio_agent_process_start_time_seconds 0.{start:03}\nistio_requests_total {value}\nown_total {value}\n"
+        )
+    };
+    let base = tick() + 3;
+    let text = Arc::new(Mutex::new(said(base, 100)));
+    let (server, port) = serve(&text).await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
+    let target = Target::of(&pod(port, json!({}))).unwrap();
+    let mut scraper = Scraper::new(store.clone(), Arc::default(), tick);
+    let values = |name: &str| -> Vec<f64> {
+        let series = &store.metrics().select(&[("__name__", name)], |_| true)[0];
+        let samples = store.metrics().samples(series, 0, i64::MAX).unwrap();
+        samples.iter().map(|s| if s.value.to_bits() == STALE.to_bits() { -1.0 } else { s.value }).collect()
+    };
+    while tick() < base + 3 {}
+    scraper.once(&target).await;
+    scraper.once(&target).await;
+    assert_eq!(values("istio_requests_total"), [0.0, 100.0]);
+    let start = tick();
+    while tick() < start + 3 {}
+    *text.lock().unwrap() = said(start, 150);
+    scraper.once(&target).await;
+    assert_eq!(values("istio_requests_total"), [0.0, 100.0, 0.0, 150.0]);
+    assert_eq!(values("own_total"), [100.0, 150.0], "the application's says nothing of its start");
+    scraper.gone(tick());
+    scraper.once(&target).await;
+    assert_eq!(
+        values("istio_requests_total"),
+        [0.0, 100.0, 0.0, 150.0, -1.0, 150.0],
+        "it did not answer once, no more"
+    );
+    let start = tick();
+    while tick() < start + 3 {}
+    scraper.gone(tick());
+    *text.lock().unwrap() = said(start, 200);
+    scraper.once(&target).await;
+    scraper.once(&target).await;
+    assert_eq!(values("istio_requests_total"), [0.0, 100.0, 0.0, 150.0, -1.0, 150.0, -1.0, 0.0, 200.0]);
+    server.abort();
+}
+
+#[tokio::test]
+async fn what_is_answered_is_stored_and_what_is_missing_ends() {
+    let text = Arc::new(Mutex::new("# TYPE r counter\nr{code=\"200\"} 3\nr{code=\"503\"} 1\n".to_owned()));
+    let (server, port) = serve(&text).await;
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), forever()).unwrap();
     let target = Target::of(&pod(port, json!({}))).unwrap();

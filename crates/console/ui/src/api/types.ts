@@ -11,7 +11,7 @@ export interface ApiError {
   message: string;
   /** What to do about it; empty where nothing can be said. */
   hint: string;
-  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `invalid`, `readOnly`, `unavailable`. */
+  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `managed`, `invalid`, `readOnly`, `unavailable`. */
   code: string;
   /** Places in what was sent, for `invalid`. */
   findings?: Finding[];
@@ -436,8 +436,10 @@ export interface ValidateAnswer {
 export interface ApplyRequest {
   yaml: string;
   dryRun: boolean;
-  /** Of the object that the change was made from; another one since then is a conflict. Null: the object is new. */
+  /** Of the object that the change was made from; another one since then is a conflict. Null: not checked, as for a new object or several. */
   resourceVersion: string | null;
+  /** Takes fields over from other managers; after a `managed` only, when somebody has said so. */
+  force?: boolean;
 }
 
 export interface ApplyAnswer {

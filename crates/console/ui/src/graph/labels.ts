@@ -54,7 +54,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   g.textAlign = "center";
   g.textBaseline = "middle";
   const visible = (x: number, y: number): boolean => x > -90 && y > -60 && x < width + 90 && y < height + 60;
-  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
+  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.kind === "app" && z < 0.5 ? "" : box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
   const order = [...scene.nodes].filter((n) => !n.dim || z > 0.5).sort((a, b) => weight(b) - weight(a));
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {
@@ -209,6 +209,7 @@ const paths = new Map<Sign, Path2D>();
 const path = (sign: Sign): Path2D => paths.get(sign) ?? paths.set(sign, new Path2D(signs[sign])).get(sign)!;
 
 function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {
+  if (n.pinned) pinned(g, x + n.r * z * 0.8, y + n.r * z * 0.8, theme);
   const list = signsOf(n.node);
   if (n.tone === "failure" || n.tone === "degraded") warning(g, x + n.r * z * 0.8, y - n.r * z * 0.8, css(theme.tones[n.tone]), n.tone === "failure", theme);
   if (n.shape === "stack" || n.node.egress) inside(g, n, x, y, z, theme);
@@ -230,6 +231,17 @@ function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number,
     g.stroke(path(sign));
     g.restore();
   });
+}
+
+/** The head of a pin: somebody put it there. */
+function pinned(g: CanvasRenderingContext2D, x: number, y: number, theme: Theme): void {
+  g.beginPath();
+  g.arc(x, y, 4, 0, 2 * Math.PI);
+  g.fillStyle = css(theme.accent);
+  g.fill();
+  g.lineWidth = 1.5;
+  g.strokeStyle = css(theme.ground);
+  g.stroke();
 }
 
 function inside(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {

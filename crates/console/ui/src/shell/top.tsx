@@ -6,6 +6,7 @@ import { type Language, language, setLanguage, t } from "../i18n/index.ts";
 import { HealthSign } from "../parts/health.tsx";
 import { Popover } from "../parts/popover.tsx";
 import { span } from "../state/format.ts";
+import { Who } from "./signin.tsx";
 import { access, go, info, theme, type Theme, view } from "../state/store.ts";
 import { windows } from "../state/url.ts";
 
@@ -32,7 +33,7 @@ export function Top(): JSX.Element {
       <span class="grow" />
       {connection.value === "lost" && <span class="lost" role="status">{t("top.connection.lost")}</span>}
       {it && access.value.readOnly && <span class="chip" title={access.value.why || t("top.readOnly.why")}>{t("top.readOnly")}</span>}
-      {it && <span class="muted small user">{access.value.user ? t("top.user", { user: access.value.user }) : t("top.anonymous")}</span>}
+      {it && <Who />}
       <select aria-label={t("top.language")} value={language.value} onChange={(e) => void setLanguage(e.currentTarget.value as Language)}>
         <option value="en">English</option>
         <option value="ko">한국어</option>
