@@ -231,7 +231,7 @@ fn addresses(system: &System) -> Result<()> {
         "kubectl port-forward -n istio-system svc/kiali 20001:20001 > /dev/null & trap 'kill $!' EXIT; \
          until curl -sSfL -o /dev/null http://localhost:20001 2> /dev/null; do kill -0 $! || exit 1; done; curl -sSfL http://localhost:20001",
     )?;
-    ensure!(page.contains("<title>") && page.contains("/console/assets/"), "{page}");
+    ensure!(page.contains("<base href=\"/console/\">") && page.contains("assets/main-"), "{page}");
     let services = system
         .sh("kubectl exec -n blog-system deploy/was -c was -- curl -sSf http://jaeger-query.istio-system:16686/api/services")?;
     let services: Value = serde_json::from_str(&services)?;

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Down(Down),
     /// Show pods, sidecars, their configuration version and whether they are in sync.
     Status(Status),
+    /// Say why a request goes the way it goes: every proxy on its way, what each decides, and which object said so.
+    Explain(Explain),
     /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
     Shell(Shell),
     /// Show who talks to whom, how much, and how well it goes.
@@ -110,6 +112,37 @@ pub(crate) struct Status {
     /// Form of the answer.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+/// `varka explain`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(
+    after_help = "Nothing is sent: the objects of the cluster are read, what they mean for the proxies is compiled, and the functions that \
+the proxies decide with decide here. Exit status 1: the request does not get where it was to go.\n\nExample:\n  \
+varka explain --from deploy/web.blog-system GET http://was-service:8080/api/posts -H 'Host: blog.example'"
+)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Who asks: deploy/WORKLOAD.NAMESPACE. Of a gateway: the request comes to it from outside.
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) from: String,
+    /// Method.
+    pub(crate) method: String,
+    /// Address that is asked for. Its host is looked up as the workload would look it up.
+    pub(crate) url: String,
+    /// A header, NAME: VALUE. Host stands in place of that of the address.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// Form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Name of the cluster, as the proxies know it.
+    #[arg(long, default_value = "Kubernetes")]
+    pub(crate) cluster: String,
+    /// Domain of the cluster's names.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) domain: String,
 }
 
 /// `varka shell`.

@@ -9,6 +9,7 @@ mod console_client;
 mod control;
 mod dashboard;
 mod down;
+mod explain;
 #[cfg(test)]
 mod golden;
 mod graph;
@@ -53,6 +54,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Up(a) => up::run(a),
         args::Command::Down(a) => down::run(&a),
         args::Command::Status(a) => status::run(&a),
+        args::Command::Explain(a) => explain::run(&a),
         args::Command::Shell(a) => shell::run(&a),
         args::Command::Graph(a) => graph::run(&a),
         args::Command::Top(a) => top::run(&a),

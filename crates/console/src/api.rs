@@ -2,16 +2,20 @@
 //!
 //! Everything but [`apply`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
+mod affects;
 pub mod apply;
 mod config;
 mod difference;
 mod drawings;
+mod examples;
+mod explain;
 mod findings;
 mod graph;
 mod health;
 mod info;
 mod lists;
 mod logs;
+mod mend;
 mod mesh;
 pub(crate) mod stream;
 
@@ -49,6 +53,7 @@ pub fn routes_with(source: Source, health: Arc<Health>) -> Router {
         .route("/console/api/config/{namespace}/{kind}/{name}", get(config::object))
         .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
+        .route("/console/api/explain", post(explain::explain))
         .route("/console/api/mesh", get(mesh::mesh))
         .layer(Extension(health))
         .with_state(Arc::new(source))

@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod access_line;
 pub mod api;
 pub mod client;
 pub mod dashboard;
+mod dialled;
+pub mod explain;
 pub mod facts;
 pub mod graph;
 pub mod ingest;
@@ -16,6 +19,7 @@ pub mod jaeger;
 pub mod pages;
 pub mod prometheus;
 pub mod rates;
+pub mod requests;
 pub mod serve;
 pub mod store;
 pub mod world;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use varka_telemetry::graph::{self, Labels as GraphLabels, Metrics, Series as Rate};
 
+use crate::dialled::{Dialled, is_egress};
 use crate::facts::Seen;
 use crate::store::metrics::{Labels, Series, Tells};
 use crate::store::{Error, Millis, Store};
@@ -20,6 +21,7 @@ const BEFORE: Millis = 300_000;
 pub struct Rates {
     counters: Vec<(&'static str, Labels, f64)>,
     durations: Vec<Durations>,
+    dialled: Dialled,
 }
 
 /// A histogram of durations.
@@ -69,7 +71,29 @@ impl Rates {
             }
         }
         rates.read_durations(store, end, window)?;
+        rates.read_dialled(store, start, end)?;
         Ok(rates)
+    }
+
+    /// Only where there is traffic that no service was found for, and nothing tells yet where it went.
+    fn read_dialled(&mut self, store: &Store, start: Millis, end: Millis) -> Result<(), Error> {
+        let nowhere = self.counters.iter().map(|(_, labels, _)| labels).filter(|labels| {
+            is_egress(labels.get("destination_service_name")) && labels.get("destination_address").is_empty()
+        });
+        let namespaces = nowhere.map(|labels| labels.get("source_workload_namespace")).collect();
+        self.dialled = Dialled::read(store, namespaces, start, end)?;
+        Ok(())
+    }
+
+    /// With the address that was dialled, where that is known.
+    fn placed<'l>(&'l self, mut labels: GraphLabels<'l>) -> GraphLabels<'l> {
+        if is_egress(labels.destination_service_name) && labels.destination_address.is_empty() {
+            let (namespace, workload) = (labels.source_workload_namespace, labels.source_workload);
+            if let Some((address, port)) = self.dialled.of(namespace, workload, labels.destination_service) {
+                (labels.destination_address, labels.destination_port) = (address, port);
+            }
+        }
+        labels
     }
 
     /// Only those that grew: others have no durations.
@@ -120,7 +144,7 @@ impl Rates {
                 "istio_request_bytes_sum" => &mut metrics.request_bytes,
                 _ => &mut metrics.response_bytes,
             };
-            of.push(Rate { labels: sorted(labels, aggregate), rate: *rate });
+            of.push(Rate { labels: self.placed(sorted(labels, aggregate)), rate: *rate });
         }
         metrics.durations = self
             .durations

@@ -47,8 +47,10 @@ pub struct Config {
 pub struct Ports {
     /// Everything that is asked.
     pub console: u16,
-    /// Jaeger's queries.
+    /// Jaeger's queries,
     pub jaeger: u16,
+    /// and those over gRPC.
+    pub jaeger_grpc: u16,
     /// Spans by OTLP over gRPC,
     pub otlp_grpc: u16,
     /// over HTTP,
@@ -59,7 +61,7 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { console: 20001, jaeger: 16686, otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411 }
+        Self { console: 20001, jaeger: 16686, jaeger_grpc: 16685, otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411 }
     }
 }
 
@@ -108,12 +110,15 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
-    let traces = gate::guard(access, source, Arc::new(|source: Source| jaeger::routes(source.store)));
+    let traces =
+        gate::guard(Arc::clone(&access), source.clone(), Arc::new(|source: Source| jaeger::routes(source.store)));
+    let queries = gate::guard(access, source, Arc::new(|source: Source| jaeger::grpc::routes(source.store)));
     let receive = receive::routes(store.clone());
     let mut servers = JoinSet::new();
     for (port, router) in [
         (config.ports.console, console),
         (config.ports.jaeger, traces),
+        (config.ports.jaeger_grpc, queries),
         (config.ports.otlp_grpc, receive.clone()),
         (config.ports.otlp_http, receive.clone()),
         (config.ports.zipkin, receive),

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::kiali::request::{Path, parse};
 use varka_telemetry::graph::{Graph, Id, Node, Options};
 
-use super::{Pairs, Refused, Shared, now, number, parameter};
+use super::examples::Calls;
+use super::{Pairs, Refused, Shared, mend, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
 use crate::store::Error;
@@ -138,7 +139,9 @@ impl Asked {
                 ..Drawn::default()
             });
         };
-        let drawn = drawn(&source.graph(&source.facts(), &options)?);
+        let facts = source.facts();
+        let calls = Calls::read(&source.store, &facts, end, options.duration)?;
+        let drawn = drawn(&source.graph(&facts, &options)?, &calls);
         // Here, where it holds nobody up.
         drawn.text();
         Ok(drawn)
@@ -149,7 +152,7 @@ fn value(of: impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-fn drawn(graph: &Graph) -> Drawn {
+fn drawn(graph: &Graph, calls: &Calls) -> Drawn {
     let key = |id: Id<Node>| graph.nodes[id].key.as_str();
     let mut edges = BTreeMap::new();
     for edge in graph.edges.iter() {
@@ -159,11 +162,12 @@ fn drawn(graph: &Graph) -> Drawn {
             fields.extend([
                 ("source".to_owned(), Value::from(source)),
                 ("target".to_owned(), target.into()),
-                ("examples".to_owned(), json!([])),
+                ("examples".to_owned(), calls.on(&graph.nodes[edge.source], &graph.nodes[edge.target], edge.protocol)),
             ]);
             for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
+                let yaml = mend::yaml(unmatched, &graph.nodes[edge.source].namespace, edge.protocol.name());
                 if let Some(fields) = unmatched.as_object_mut() {
-                    fields.insert("yaml".to_owned(), Value::Null);
+                    fields.insert("yaml".to_owned(), yaml);
                 }
             }
         }
@@ -173,7 +177,7 @@ fn drawn(graph: &Graph) -> Drawn {
     for node in graph.nodes.iter() {
         let mut drawn = value(node);
         if let Some(fields) = drawn.as_object_mut() {
-            fields.insert("examples".to_owned(), json!([]));
+            fields.insert("examples".to_owned(), calls.at(node));
         }
         nodes.insert(node.key.clone(), drawn);
     }

@@ -69,7 +69,7 @@ fn text(object: &Value, path: &str) -> String {
 
 /// The mode for all of a namespace: its own policy without a selector, else the mesh's.
 pub(super) fn mtls(world: &World, namespace: &str) -> String {
-    let policies = world.of("security.istio.io", "PeerAuthentication");
+    let policies = world.whole().of("security.istio.io", "PeerAuthentication");
     let of = |wanted: &str| {
         policies
             .iter()
