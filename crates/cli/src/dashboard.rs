@@ -7,15 +7,16 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures_util::FutureExt as _;
 use kube::Client;
-use kube::client::{Body, ConfigExt as _};
 use tokio::net::TcpListener;
-use tower::{Layer as _, ServiceExt as _};
 use varka_console::access::callers;
-use varka_console::dashboard::{self, Connect, Credentials, Person};
+use varka_console::dashboard::{self, Connect, Person};
 
 use crate::args::Dashboard as Args;
 use crate::console_client::{self, Console, Reach};
 use crate::mesh::install_crypto;
+
+const NO_TOKEN: &str = "the console in the cluster wants to know who looks at it by a token, and this kubeconfig has none (a client certificate \
+cannot be passed on): use one with a token, such as that of `kubectl create token`";
 
 /// Runs the command until Ctrl-C.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -38,7 +39,7 @@ async fn open(args: &Args) -> anyhow::Result<()> {
     let user = who.map_err(|refusal| anyhow::anyhow!("{} {}", refusal.message, refusal.hint))?;
     let connect = leading(&args.reach, client.clone());
     let closed = dashboard::is_closed(&connect).await.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
-    let credentials = if closed { Some(credentials(&config)?) } else { None };
+    let credentials = if closed { Some(console_client::credentials(&config)?.context(NO_TOKEN)?) } else { None };
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
     let listener = listener.with_context(|| format!("cannot listen on 127.0.0.1:{}", args.port))?;
     let address = listener.local_addr()?;
@@ -70,22 +71,6 @@ fn leading(reach: &Reach, client: Client) -> Connect {
         }
         .boxed()
     })
-}
-
-/// What the Kubernetes API is shown by this kubeconfig, refreshed where that is how it works.
-fn credentials(config: &kube::Config) -> anyhow::Result<Credentials> {
-    let layer = config.auth_layer()?.context(
-        "the console in the cluster wants to know who looks at it by a token, and this kubeconfig has none (a client certificate \
-         cannot be passed on): use one with a token, such as that of `kubectl create token`",
-    )?;
-    let shown = tower::service_fn(|request: http::Request<Body>| async move {
-        Ok::<_, tower::BoxError>(request.headers().get(http::header::AUTHORIZATION).cloned())
-    });
-    let service = layer.layer(shown);
-    Ok(Arc::new(move || {
-        let asked = service.clone().oneshot(http::Request::new(Body::empty()));
-        async move { asked.await.ok().flatten() }.boxed()
-    }))
 }
 
 /// Opens a browser, where there is one; the address was printed for where there is none.

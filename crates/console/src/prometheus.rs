@@ -97,7 +97,8 @@ async fn query_range(
 
 /// The numbers of an instant query of our own, with their labels; one that cannot be evaluated has none.
 pub(crate) fn instant(store: &Store, text: &str, at: crate::store::Millis) -> Vec<(varka_promql::Labels, f64)> {
-    let answered = varka_promql::query(text, Times::Instant(at), &Samples(store.clone()), &Options::default());
+    let seen = Seen { store: store.clone(), sight: Sight::All };
+    let answered = varka_promql::query(text, Times::Instant(at), &Samples(seen), &Options::default());
     let samples = match answered.map(|answer| answer.value) {
         Ok(QueryValue::Vector(samples)) => samples,
         Ok(_) => return Vec::new(),
