@@ -5,6 +5,7 @@ mod asking;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::console_client::Reach;
 pub(crate) use asking::{Graph, GraphOutput, Logs, Metrics, Order, Seen, Top, Trace};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     ProxyInit(ProxyInit),
     /// The control plane: configuration, certificates and injection. Runs in a pod.
     ControlPlane(ControlPlane),
+    /// Open the console in a browser, and change things in it as oneself.
+    Dashboard(Dashboard),
     /// Metrics, traces and the graph of the mesh: what keeps them and answers for them. Runs in a pod.
     Console(Console),
 }
@@ -152,13 +155,44 @@ pub(crate) struct Shell {
     pub(crate) command: Vec<String>,
 }
 
+/// `varka dashboard`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(
+    after_help = "The console in the cluster is reached through the Kubernetes API, as with `kubectl port-forward`; what is changed in it is changed \
+from here with the credentials of the kubeconfig. The address that is printed lets one browser in, once."
+)]
+pub(crate) struct Dashboard {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Port on this host; 0: any that is free.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Print the address and open no browser.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Change nothing.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+}
+
+/// Who is let in to the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessMode {
+    /// Whoever reaches it may look at everything; only changing needs a token.
+    Anonymous,
+    /// Who shows a token that the Kubernetes API knows, for the namespaces that it may get.
+    Token,
+    /// Who signs in at an identity provider that the Kubernetes API trusts, likewise.
+    Oidc,
+}
+
 /// `varka console`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Console {
     /// Directory of the store.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Address on which to listen. Whoever reaches it may ask everything and send spans.
+    /// Address on which to listen. Whoever reaches it may send spans.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) listen: std::net::IpAddr,
     /// Nothing older than so many hours is kept.
@@ -182,6 +216,34 @@ pub(crate) struct Console {
     /// Ask this Tempo instead of keeping traces: no spans are taken then.
     #[arg(long, value_name = "URL")]
     pub(crate) tempo: Option<String>,
+    /// Who is let in [default: anonymous where it listens on this machine alone, else token].
+    #[arg(long, value_enum)]
+    pub(crate) access: Option<AccessMode>,
+    /// Change nothing, whoever asks.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    #[command(flatten)]
+    pub(crate) oidc: Oidc,
+}
+
+/// Of `--access oidc`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Oidc {
+    /// Identity provider.
+    #[arg(long, value_name = "URL", env = "VARKA_OIDC_ISSUER", required_if_eq("access", "oidc"))]
+    pub(crate) oidc_issuer: Option<String>,
+    /// What the provider calls the console.
+    #[arg(long, value_name = "ID", env = "VARKA_OIDC_CLIENT_ID", required_if_eq("access", "oidc"))]
+    pub(crate) oidc_client_id: Option<String>,
+    /// File with the secret that the provider knows the console by [default: a public client, which has none].
+    #[arg(long, value_name = "FILE", env = "VARKA_OIDC_CLIENT_SECRET_FILE")]
+    pub(crate) oidc_client_secret_file: Option<PathBuf>,
+    /// What is asked for besides openid.
+    #[arg(long, value_name = "SCOPES", env = "VARKA_OIDC_SCOPES", default_value = "email groups")]
+    pub(crate) oidc_scopes: String,
+    /// URL of the console in browsers; the provider sends them back to URL/console/api/login/oidc/callback.
+    #[arg(long, value_name = "URL", env = "VARKA_PUBLIC_URL", required_if_eq("access", "oidc"))]
+    pub(crate) public_url: Option<String>,
 }
 
 /// Role of a proxy.

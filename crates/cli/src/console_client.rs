@@ -1,24 +1,30 @@
 //! Finds the console and asks it: by its URL, or through the Kubernetes API as `kubectl port-forward` does.
 //!
+//! A console that wants to know who looks is shown the kubeconfig's token, if it is found through that kubeconfig's cluster.
 //! Every question has a connection of its own. What is wrong is said with what to do about it; answers that refuse are errors in
 //! the words of whoever refused.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args as ClapArgs;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ListParams;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
+use tower::{Layer as _, ServiceExt as _};
 use varka_console::client::{self, Question, Stream, Url, encode};
+use varka_console::dashboard::Credentials;
 
 use crate::state::State;
 use crate::up::is_ready;
@@ -46,9 +52,10 @@ pub(crate) struct Reach {
 }
 
 /// A console that was found.
-#[derive(Debug)]
 pub(crate) struct Console {
     place: Place,
+    /// For one that asks who looks.
+    credentials: Option<Credentials>,
 }
 
 #[derive(Debug)]
@@ -73,9 +80,15 @@ impl Console {
     /// Finds it.
     pub(crate) async fn find(reach: &Reach) -> anyhow::Result<Self> {
         if let Some(url) = &reach.console {
-            return Ok(Self { place: Place::Url(url.parse()?) });
+            return Ok(Self { place: Place::Url(url.parse()?), credentials: None });
         }
-        let client = client(reach).await?;
+        let config = config(reach).await?;
+        let found = Self::in_cluster(Client::try_from(config.clone())?).await?;
+        Ok(Self { credentials: credentials(&config)?, ..found })
+    }
+
+    /// Finds that of a cluster.
+    pub(crate) async fn in_cluster(client: Client) -> anyhow::Result<Self> {
         let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
         let service = services.get_opt(SERVICE).await.map_err(explain)?.with_context(|| {
             format!(
@@ -101,7 +114,7 @@ impl Console {
             None => u16::try_from(port.port).ok(),
         };
         let port = number.context("the port of the console's Service is none of its pod's")?;
-        Ok(Self { place: Place::Pod { name: pod.name_any(), pods, port } })
+        Ok(Self { place: Place::Pod { name: pod.name_any(), pods, port }, credentials: None })
     }
 
     /// A connection to it.
@@ -149,7 +162,16 @@ impl Console {
 
     async fn begin(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<http::Response<Incoming>> {
         let path = format!("{path}?{}", encode(query.iter().copied()));
-        let question = Question { path: &path, ..Question::default() };
+        let response = self.ask(Question { path: &path, ..Question::default() }).await?;
+        let (http::StatusCode::UNAUTHORIZED, Some(credentials)) = (response.status(), &self.credentials) else {
+            return Ok(response);
+        };
+        let Some(shown) = credentials().await else { return Ok(response) };
+        let authorization = shown.to_str().context("the kubeconfig's token is none")?;
+        self.ask(Question { path: &path, authorization, ..Question::default() }).await
+    }
+
+    async fn ask(&self, question: Question<'_>) -> anyhow::Result<http::Response<Incoming>> {
         let Opened { stream, why } = self.open().await?;
         let begun = match &self.place {
             Place::Url(url) => url.begin(stream, &question).await,
@@ -202,8 +224,8 @@ fn named(pod: &Pod, name: &str) -> Option<u16> {
     ports.find(|port| port.name.as_deref() == Some(name)).and_then(|port| u16::try_from(port.container_port).ok())
 }
 
-/// A client of the Kubernetes API that is meant.
-async fn client(reach: &Reach) -> anyhow::Result<Client> {
+/// The Kubernetes API that is meant, and who one is there.
+pub(crate) async fn config(reach: &Reach) -> anyhow::Result<kube::Config> {
     let options = KubeConfigOptions { context: reach.context.clone(), ..KubeConfigOptions::default() };
     let kubeconfig = match &reach.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
@@ -218,9 +240,23 @@ async fn client(reach: &Reach) -> anyhow::Result<Client> {
     let kubeconfig = kubeconfig.context(
         "which cluster is meant is not known: name its kubeconfig with --kubeconfig, or the console with --console URL",
     )?;
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")?;
-    Ok(Client::try_from(config)?)
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
+}
+
+/// What the Kubernetes API is shown by a kubeconfig, refreshed where that is how it works; `None`: a client certificate, or nothing.
+pub(crate) fn credentials(config: &kube::Config) -> anyhow::Result<Option<Credentials>> {
+    let Some(layer) = config.auth_layer()? else { return Ok(None) };
+    let shown = tower::service_fn(|request: http::Request<Body>| async move {
+        let mut answer = http::Response::new(());
+        answer.headers_mut().extend(request.headers().get(AUTHORIZATION).map(|shown| (AUTHORIZATION, shown.clone())));
+        Ok::<_, tower::BoxError>(answer)
+    });
+    let service = layer.layer(shown);
+    Ok(Some(Arc::new(move || {
+        let asked = service.clone().oneshot(http::Request::new(Body::empty()));
+        let asked: BoxFuture<'static, Result<http::Response<()>, tower::BoxError>> = asked.boxed();
+        async move { asked.await.ok()?.headers_mut().remove(AUTHORIZATION) }.boxed()
+    })))
 }
 
 /// What an error of the Kubernetes API means here.

@@ -7,6 +7,7 @@
 mod args;
 mod console_client;
 mod control;
+mod dashboard;
 mod down;
 mod explain;
 #[cfg(test)]
@@ -63,6 +64,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),
         args::Command::ControlPlane(a) => mesh::control_plane(a),
+        args::Command::Dashboard(a) => dashboard::run(&a),
         args::Command::Console(a) => mesh::console(a),
     }
 }

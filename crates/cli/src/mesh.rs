@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use varka_console::access::oidc::Settings;
+use varka_console::access::{Mode, Rules};
 use varka_console::jaeger::elsewhere::{Elsewhere, Kind};
 use varka_console::serve::{Config, Ports};
 use varka_console::store::Limits;
 use varka_proxy::Bootstrap;
 use varka_sys::nft::{self, SidecarRules};
 
-use crate::args::{self, Console, ControlPlane, Proxy, ProxyInit};
+use crate::args::{self, AccessMode, Console, ControlPlane, Oidc, Proxy, ProxyInit};
 
 /// `varka proxy`.
 pub(crate) fn proxy(args: Proxy) -> anyhow::Result<ExitCode> {
@@ -111,20 +113,48 @@ pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
         spans: 2 * fifth,
         logs: fifth,
     };
+    let rules = rules(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
-        let (client, shutdown) = (client().await?, told_to_end()?);
+        let api = kube::Config::infer().await.context(NO_API)?;
+        let shutdown = told_to_end()?;
         let Console { data: directory, listen: address, cluster, domain, .. } = args;
         let ports = Ports::default();
-        let config = Config { directory, limits, address, ports, cluster, domain, prometheus, traces };
-        varka_console::serve::run(client, config, shutdown).await?;
+        let config = Config { directory, limits, address, ports, cluster, domain, prometheus, traces, rules };
+        varka_console::serve::run(api, config, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
+/// Who is let in to the console. What is reached from elsewhere is not open to everybody, unless it is said to be.
+fn rules(args: &Console) -> anyhow::Result<Rules> {
+    let default = if args.listen.is_loopback() { AccessMode::Anonymous } else { AccessMode::Token };
+    let mode = match args.access.unwrap_or(default) {
+        AccessMode::Anonymous => Mode::Anonymous,
+        AccessMode::Token => Mode::Token,
+        AccessMode::Oidc => {
+            let Oidc { oidc_issuer, oidc_client_id, oidc_client_secret_file, oidc_scopes, public_url } =
+                args.oidc.clone();
+            let secret = oidc_client_secret_file.map(|file| {
+                let read = std::fs::read_to_string(&file);
+                read.with_context(|| format!("--oidc-client-secret-file {}", file.display()))
+            });
+            Mode::Oidc(Settings {
+                issuer: oidc_issuer.context("--oidc-issuer is missing")?,
+                client_id: oidc_client_id.context("--oidc-client-id is missing")?,
+                client_secret: secret.transpose()?.unwrap_or_default().trim().to_owned(),
+                scopes: oidc_scopes,
+                public_url: public_url.context("--public-url is missing")?,
+            })
+        }
+    };
+    Ok(Rules { mode, read_only: args.read_only })
+}
+
+const NO_API: &str = "no Kubernetes API: neither a pod's service account nor a kubeconfig was found";
+
 async fn client() -> anyhow::Result<kube::Client> {
-    let found = kube::Client::try_default().await;
-    found.context("no Kubernetes API: neither a pod's service account nor a kubeconfig was found")
+    kube::Client::try_default().await.context(NO_API)
 }
 
 /// Ends with SIGTERM or SIGINT.

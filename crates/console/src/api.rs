@@ -1,8 +1,9 @@
 //! What the pages of the console ask (`/console/api/*`); `ui/API.md` is the contract.
 //!
-//! Everything here reads; nothing is changed. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
+//! Everything but [`apply`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
 mod affects;
+pub mod apply;
 mod config;
 mod difference;
 mod drawings;
@@ -10,28 +11,36 @@ mod examples;
 mod explain;
 mod findings;
 mod graph;
+mod health;
 mod info;
 mod lists;
 mod logs;
 mod mend;
 mod mesh;
-mod stream;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::json;
 
 pub use drawings::Drawings;
+pub use health::Health;
 
 use crate::graph::Source;
 use crate::store::{Error, Millis};
 
 /// The routes.
 pub fn routes(source: Source) -> Router {
+    let health = Health::new(source.clone());
+    routes_with(source, health)
+}
+
+/// The routes over what somebody sees of a source; how things do is looked at once for everybody.
+pub fn routes_with(source: Source, health: Arc<Health>) -> Router {
     Router::new()
         .route("/console/api/info", get(info::info))
         .route("/console/api/graph", get(graph::graph))
@@ -46,6 +55,7 @@ pub fn routes(source: Source) -> Router {
         .route("/console/api/logs", get(logs::logs))
         .route("/console/api/explain", post(explain::explain))
         .route("/console/api/mesh", get(mesh::mesh))
+        .layer(Extension(health))
         .with_state(Arc::new(source))
 }
 

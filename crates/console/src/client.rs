@@ -102,6 +102,8 @@ pub struct Question<'q> {
     pub path: &'q str,
     /// A form, sent as POST; none: GET.
     pub form: Option<String>,
+    /// Who asks; empty: nobody says so.
+    pub authorization: &'q str,
     /// The form of the answer that is wanted; empty: any.
     pub accept: &'static str,
     /// An answer takes at most so long,
@@ -189,6 +191,10 @@ pub async fn begin(
         .uri(question.path)
         .header(header::HOST, authority)
         .header(header::USER_AGENT, concat!("varka/", env!("CARGO_PKG_VERSION")));
+    let request = match question.authorization {
+        "" => request,
+        shown => request.header(header::AUTHORIZATION, shown),
+    };
     let request = match question.accept {
         "" => request,
         accept => request.header(header::ACCEPT, accept),

@@ -5,9 +5,11 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod access_line;
 pub mod api;
 pub mod client;
+pub mod dashboard;
 mod dialled;
 pub mod explain;
 pub mod facts;

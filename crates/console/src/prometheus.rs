@@ -19,13 +19,14 @@ use serde_json::json;
 use varka_promql::answer::{InstantSample, QueryValue, Response as Answer, SampleValue};
 use varka_promql::{Options, Times};
 
+use crate::access::sight::Sight;
 use crate::ingest::scrape::LONGEST;
 use crate::store::Store;
 use parameters::{Invalid, Pairs, Parameters};
-use storage::Samples;
+use storage::{Samples, Seen};
 
 /// The routes.
-pub fn routes(store: Store) -> Router {
+pub fn routes(store: Store, sight: Sight) -> Router {
     Router::new()
         .route("/api/v1/query", get(query).post(query))
         .route("/api/v1/query_range", get(query_range).post(query_range))
@@ -42,7 +43,7 @@ pub fn routes(store: Store) -> Router {
         .route("/api/v1/status/flags", get(|| async { success(json!({})) }))
         .route("/-/healthy", get(|| async { StatusCode::OK }))
         .route("/-/ready", get(|| async { StatusCode::OK }))
-        .with_state(store)
+        .with_state(Seen { store, sight })
 }
 
 fn success(data: impl Serialize) -> Response {
@@ -65,17 +66,17 @@ fn failed(error: &varka_promql::error::Error) -> Response {
     (status, Json(Answer::<()>::of_error(error))).into_response()
 }
 
-async fn query(State(store): State<Store>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
+async fn query(State(seen): State<Seen>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
     let parameters = Parameters::of(pairs, &headers, &body);
     let asked = || Ok::<_, Invalid>((parameters.required("query")?, parameters.time("time")?.unwrap_or_else(now)));
     match asked() {
-        Ok((text, time)) => evaluate(store, text, Times::Instant(time)).await,
+        Ok((text, time)) => evaluate(seen, text, Times::Instant(time)).await,
         Err(invalid) => invalid.into_response(),
     }
 }
 
 async fn query_range(
-    State(store): State<Store>,
+    State(seen): State<Seen>,
     Query(pairs): Query<Pairs>,
     headers: HeaderMap,
     body: String,
@@ -90,14 +91,15 @@ async fn query_range(
         Ok::<_, Invalid>((parameters.required("query")?, times))
     };
     match asked() {
-        Ok((text, times)) => evaluate(store, text, times).await,
+        Ok((text, times)) => evaluate(seen, text, times).await,
         Err(invalid) => invalid.into_response(),
     }
 }
 
 /// The numbers of an instant query of our own, with their labels; one that cannot be evaluated has none.
 pub(crate) fn instant(store: &Store, text: &str, at: crate::store::Millis) -> Vec<(varka_promql::Labels, f64)> {
-    let answered = varka_promql::query(text, Times::Instant(at), &Samples(store.clone()), &Options::default());
+    let seen = Seen { store: store.clone(), sight: Sight::All };
+    let answered = varka_promql::query(text, Times::Instant(at), &Samples(seen), &Options::default());
     let samples = match answered.map(|answer| answer.value) {
         Ok(QueryValue::Vector(samples)) => samples,
         Ok(_) => return Vec::new(),
@@ -114,9 +116,9 @@ pub(crate) fn instant(store: &Store, text: &str, at: crate::store::Millis) -> Ve
 }
 
 /// Evaluates aside from the threads that serve.
-async fn evaluate(store: Store, text: String, times: Times) -> Response {
+async fn evaluate(seen: Seen, text: String, times: Times) -> Response {
     let evaluated = tokio::task::spawn_blocking(move || {
-        match varka_promql::query(&text, times, &Samples(store), &Options::default()) {
+        match varka_promql::query(&text, times, &Samples(seen), &Options::default()) {
             Ok(answer) => {
                 let annotations = answer.annotations;
                 Json(Answer::of(answer.value).with(&annotations, &text)).into_response()
@@ -127,7 +129,7 @@ async fn evaluate(store: Store, text: String, times: Times) -> Response {
     evaluated.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn series(State(store): State<Store>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
+async fn series(State(seen): State<Seen>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
     let parameters = Parameters::of(pairs, &headers, &body);
     let matching = match parameters.matching() {
         Ok(matching) if matching.is_empty() => {
@@ -140,27 +142,27 @@ async fn series(State(store): State<Store>, Query(pairs): Query<Pairs>, headers:
         Ok(limit) => limit,
         Err(invalid) => return invalid.into_response(),
     };
-    let found = storage::series(&store, &matching);
+    let found = storage::series(&seen, &matching);
     success(found.iter().take(limit).collect::<Vec<_>>())
 }
 
-async fn labels(State(store): State<Store>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
+async fn labels(State(seen): State<Seen>, Query(pairs): Query<Pairs>, headers: HeaderMap, body: String) -> Response {
     let parameters = Parameters::of(pairs, &headers, &body);
     let asked = || Ok::<_, Invalid>((parameters.matching()?, parameters.limit()?));
     match asked() {
         Ok((matching, limit)) => {
-            success(storage::label_names(&store, &matching).into_iter().take(limit).collect::<Vec<_>>())
+            success(storage::label_names(&seen, &matching).into_iter().take(limit).collect::<Vec<_>>())
         }
         Err(invalid) => invalid.into_response(),
     }
 }
 
-async fn label_values(State(store): State<Store>, Path(name): Path<String>, Query(pairs): Query<Pairs>) -> Response {
+async fn label_values(State(seen): State<Seen>, Path(name): Path<String>, Query(pairs): Query<Pairs>) -> Response {
     let parameters = Parameters::of(pairs, &HeaderMap::new(), "");
     let asked = || Ok::<_, Invalid>((parameters.matching()?, parameters.limit()?));
     match asked() {
         Ok((matching, limit)) => {
-            success(storage::label_values(&store, &name, &matching).into_iter().take(limit).collect::<Vec<Arc<str>>>())
+            success(storage::label_values(&seen, &name, &matching).into_iter().take(limit).collect::<Vec<Arc<str>>>())
         }
         Err(invalid) => invalid.into_response(),
     }
@@ -178,8 +180,8 @@ async fn configuration() -> Response {
     success(json!({"yaml": format!("global:\n  scrape_interval: {seconds}s\n")}))
 }
 
-async fn runtime(State(store): State<Store>) -> Response {
-    success(json!({"storageRetention": format!("{}h", store.limits().age.as_secs() / 3600)}))
+async fn runtime(State(seen): State<Seen>) -> Response {
+    success(json!({"storageRetention": format!("{}h", seen.store.limits().age.as_secs() / 3600)}))
 }
 
 fn now() -> i64 {

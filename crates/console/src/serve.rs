@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{any, get};
+use futures_util::FutureExt as _;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::access::{Access, Refusal, Rules, gate, login};
+use crate::api::Health;
+use crate::api::apply::{self, Changer};
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -42,6 +46,8 @@ pub struct Config {
     pub prometheus: Option<Url>,
     /// Where traces are in place of the store; no spans are taken then.
     pub traces: Option<Elsewhere>,
+    /// Who is let in.
+    pub rules: Rules,
 }
 
 /// A port for each interface; 0: any that is free.
@@ -73,6 +79,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The API server cannot be spoken to.
+    #[error("the API server cannot be spoken to: {0}")]
+    Cluster(#[from] kube::Error),
     /// Somebody else listens there.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -85,7 +94,8 @@ pub enum Error {
 ///
 /// # Errors
 /// The store cannot be opened, or a port is not to be had.
-pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let client = Client::try_from(cluster.clone())?;
     let store = Store::open(&config.directory, config.limits)?;
     let world = World::recording(store.clone());
     let elsewhere = config.prometheus.map(|url| Arc::new(Prometheus::new(url)));
@@ -98,22 +108,27 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         domain: config.domain.clone(),
         drawings: api::Drawings::default(),
     };
+    let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
+    let health = Health::new(source.clone());
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
-        .merge(api::routes(source.clone()))
-        .merge(graph::routes(source))
-        .merge(jaeger::routes(traces.clone()))
-        .merge(match &elsewhere {
-            None => prometheus::routes(store.clone()),
-            Some(elsewhere) => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
-        })
+        .merge(gate::guard(Arc::clone(&access), source.clone(), {
+            let traces = traces.clone();
+            Arc::new(move |source| asked(source, traces.clone(), Arc::clone(&health)))
+        }))
+        .merge(login::routes(Arc::clone(&access)))
+        .merge(apply::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
+    let of_traces = |routes: fn(Traces) -> Router| {
+        let traces = traces.clone();
+        gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |_| routes(traces.clone())))
+    };
     let ports = config.ports;
     let mut routers = vec![
         (ports.console, console),
-        (ports.jaeger, jaeger::routes(traces.clone())),
-        (ports.jaeger_grpc, jaeger::grpc::routes(traces.clone())),
+        (ports.jaeger, of_traces(jaeger::routes)),
+        (ports.jaeger_grpc, of_traces(jaeger::grpc::routes)),
     ];
     if matches!(traces, Traces::Kept(_)) {
         let receive = receive::routes(store.clone());
@@ -147,4 +162,37 @@ async fn measure(client: Client, store: Store, elsewhere: Option<Arc<Prometheus>
             tracing::error!(problem = ?ended.err(), "pods are not followed any more");
         }
     }
+}
+
+/// Everything that is asked, over what somebody may see.
+fn asked(source: Source, traces: Traces, health: Arc<Health>) -> Router {
+    let sight = source.world.sight().clone();
+    let metrics = match &source.prometheus {
+        None => prometheus::routes(source.store.clone(), sight),
+        Some(elsewhere) if sight.is_all() => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
+        Some(_) => Router::new().route("/api/v1/{*path}", any(|| async { hidden() })),
+    };
+    api::routes_with(source.clone(), health).merge(graph::routes(source)).merge(jaeger::routes(traces)).merge(metrics)
+}
+
+/// Of a Prometheus that knows nothing of who may see what, nothing is passed on to who may not see everything.
+fn hidden() -> Refusal {
+    Refusal::forbidden(
+        StatusCode::FORBIDDEN,
+        "What lies in another Prometheus is shown only to who may get every namespace.".to_owned(),
+        "Ask for a ClusterRole with the verb get on namespaces.",
+    )
+}
+
+/// Who changes something is whom the API server knows by the token that came along.
+fn of_token(access: &Arc<Access>) -> apply::Who {
+    let access = Arc::clone(access);
+    Arc::new(move |headers: HeaderMap| {
+        let access = Arc::clone(&access);
+        async move {
+            let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("Changing something"))?;
+            Ok(Changer { user: caller.user.clone(), client: caller.client.clone() })
+        }
+        .boxed()
+    })
 }

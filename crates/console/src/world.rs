@@ -14,6 +14,7 @@ use kube::{Api, Client};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+use crate::access::sight::Sight;
 use crate::store::revisions::{Reference, Revision, Verb};
 use crate::store::{Error, Millis, Store};
 
@@ -101,12 +102,13 @@ pub struct World {
     /// Where changes are written down.
     history: Option<Store>,
     news: broadcast::Sender<Arc<Revision>>,
+    sight: Sight,
 }
 
 impl Default for World {
     fn default() -> Self {
         let news = broadcast::Sender::new(BEHIND);
-        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, news }
+        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, news, sight: Sight::All }
     }
 }
 
@@ -116,13 +118,34 @@ impl World {
         Self { history: Some(store), ..Self::default() }
     }
 
+    /// The same world, of which is seen what somebody may see.
+    pub fn seen_by(&self, sight: Sight) -> Self {
+        Self { sight, ..self.clone() }
+    }
+
+    /// All of it, for what is said of the mesh as a whole.
+    pub(crate) fn whole(&self) -> Self {
+        self.seen_by(Sight::All)
+    }
+
+    /// What is seen of it.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// Whether what somebody sees holds an object.
+    pub fn sees(&self, of: &Reference) -> bool {
+        let is_namespace = of.group.is_empty() && of.kind == "Namespace";
+        self.sight.sees(if is_namespace { &of.name } else { &of.namespace })
+    }
+
     /// The objects as they were at a time. What is not written down (pods and their like) is as it is now.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn at(&self, time: Millis) -> Result<Self, Error> {
         let Some(history) = &self.history else { return Ok(self.clone()) };
-        let past = Self::default();
+        let past = Self::default().seen_by(self.sight.clone());
         let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
         objects.retain(|(group, kind), _| !is_recorded(group, kind));
         for revision in history.revisions().at(time)? {
@@ -144,8 +167,11 @@ impl World {
     /// The objects of a kind, by namespace and name.
     pub fn of(&self, group: &str, kind: &str) -> Vec<Arc<serde_json::Value>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let found = objects.iter().find(|((g, k), _)| *g == group && *k == kind);
-        found.map(|(_, named)| named.values().cloned().collect()).unwrap_or_default()
+        let Some((_, named)) = objects.iter().find(|((g, k), _)| *g == group && *k == kind) else { return Vec::new() };
+        let is_namespace = group.is_empty() && kind == "Namespace";
+        let seen =
+            named.iter().filter(|((namespace, name), _)| self.sight.sees(if is_namespace { name } else { namespace }));
+        seen.map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// Grows with every change.

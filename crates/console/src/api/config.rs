@@ -133,12 +133,13 @@ fn describe(before: Option<&Revision>, revision: &Revision) -> String {
 pub(super) async fn changes(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
     let (from, to) = (number(&pairs, "from")?.unwrap_or(0), number(&pairs, "to")?.unwrap_or(i64::MAX / 2000));
     let end = to.saturating_mul(1000).saturating_add(999);
+    let world = source.world.clone();
     let revisions = blocking(move || source.store.revisions().between(i64::MIN, end)).await?;
     let mut last = std::collections::HashMap::new();
     let mut found = Vec::new();
     for revision in &revisions {
         let before = last.insert(&revision.of, revision);
-        if revision.at >= from.saturating_mul(1000) {
+        if revision.at >= from.saturating_mul(1000) && world.sees(&revision.of) {
             found.push(change(before, revision));
         }
     }

@@ -61,7 +61,7 @@ fn of_object(object: &RawObject) -> Vec<Value> {
     errors.chain(warnings).chain(unsupported).collect()
 }
 
-fn finding(severity: &str, code: &str, message: &str, hint: &str, field: &str, line: u32) -> Value {
+pub(super) fn finding(severity: &str, code: &str, message: &str, hint: &str, field: &str, line: u32) -> Value {
     json!({
         "severity": severity, "code": code, "message": message, "hint": hint, "field": field, "line": line,
         "column": u32::from(line > 0),

@@ -114,10 +114,10 @@ impl Asked {
         parse(&Path::default(), query, &source.facts(), Default::default(), end)
     }
 
-    /// The graph at the time that is asked for, or of a moment ago.
+    /// The graph at the time that is asked for, or of a moment ago; everybody who sees as much is shown the same.
     pub(super) async fn drawn(self, source: &Arc<Source>) -> Result<Arc<Drawn>, Error> {
         let (drawings, source) = (source.drawings.clone(), Arc::clone(source));
-        drawings.get(format!("{self:?}"), move || self.draw(&source, now())).await
+        drawings.get(format!("{self:?} {:?}", source.world.sight()), move || self.draw(&source, now())).await
     }
 
     /// The graph at the time that is asked for, or now.

@@ -1,16 +1,28 @@
 //! What a page has to know first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::health::{Health, of_namespace};
 use super::{Shared, config, now};
+use crate::access::Told;
 use crate::world::World;
 
-pub(super) async fn info(State(source): Shared) -> Json<Value> {
+pub(super) async fn info(
+    State(source): Shared,
+    told: Option<Extension<Told>>,
+    Extension(health): Extension<Arc<Health>>,
+) -> Json<Value> {
     let world = &source.world;
+    let states = health.states().await.unwrap_or_else(|problem| {
+        tracing::warn!(%problem, "how things do is not known");
+        Arc::default()
+    });
     let count = |kind: (&str, &str)| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for object in world.of(kind.0, kind.1) {
@@ -33,7 +45,7 @@ pub(super) async fn info(State(source): Shared) -> Json<Value> {
                 "ambient": label("istio.io/dataplane-mode") == "ambient",
                 "controlPlane": name == "istio-system",
                 "mtls": mtls(world, &name),
-                "health": "NA",
+                "health": of_namespace(&states, &name),
                 "workloads": of(&deployments) + of(&sets),
                 "services": of(&services),
                 "findings": config::count_in(world, &name),
@@ -46,8 +58,7 @@ pub(super) async fn info(State(source): Shared) -> Json<Value> {
         "oldest": source.store.oldest().unwrap_or_else(now).div_euclid(1000),
         "interval": 1,
         "cluster": source.cluster,
-        "user": null,
-        "readOnly": true,
+        "access": told.map_or(Value::Null, |Extension(Told(access))| access),
         "namespaces": namespaces,
     }))
 }
@@ -58,7 +69,7 @@ fn text(object: &Value, path: &str) -> String {
 
 /// The mode for all of a namespace: its own policy without a selector, else the mesh's.
 pub(super) fn mtls(world: &World, namespace: &str) -> String {
-    let policies = world.of("security.istio.io", "PeerAuthentication");
+    let policies = world.whole().of("security.istio.io", "PeerAuthentication");
     let of = |wanted: &str| {
         policies
             .iter()

@@ -38,7 +38,8 @@ impl Wanted {
 
     pub(super) fn takes(&self, world: &World, source: &Source) -> bool {
         let of_pod = || crate::facts::workload_of(world, &source.namespace, &source.pod) == self.workload;
-        (self.namespace.is_empty() || self.namespace == source.namespace)
+        world.sight().sees(&source.namespace)
+            && (self.namespace.is_empty() || self.namespace == source.namespace)
             && (self.containers.is_empty() || self.containers.contains(&source.container))
             && (self.workload.is_empty() || of_pod())
     }

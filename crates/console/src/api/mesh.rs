@@ -40,7 +40,7 @@ pub(super) async fn mesh(State(source): Shared, Query(pairs): Pairs) -> Result<J
             {
                 Ok(Ok(own)) => {
                     revision = revision.max(own.iter().filter_map(Synced::number).max().unwrap_or(0));
-                    connected.extend(own);
+                    connected.extend(own.into_iter().filter(|synced| source.world.sight().sees(&synced.namespace)));
                 }
                 Ok(Err(problem)) => {
                     tracing::warn!(%problem, %to, "what the control plane tells of proxies cannot be read")

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::header;
@@ -19,6 +20,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::graph::{Asked, Drawn};
+use super::health::{self, Health, States};
 use super::logs::{Wanted, line};
 use super::{Pairs, Refused, Shared, config, now, parameter};
 use crate::graph::Source;
@@ -30,22 +32,38 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Lines that are told at once at most.
 const LINES: usize = 500;
 
-pub(super) async fn stream(State(source): Shared, Query(pairs): Pairs) -> Result<Response, Refused> {
+pub(super) async fn stream(
+    State(source): Shared,
+    lasts: Option<Extension<Lasts>>,
+    Extension(health): Extension<Arc<Health>>,
+    Query(pairs): Pairs,
+) -> Result<Response, Refused> {
     let topics: Vec<&str> = parameter(&pairs, "topics").unwrap_or_default().split(',').collect();
     let graph = if topics.contains(&"graph") { Some(Asked::read(&source, &pairs)?) } else { None };
     let logs = topics.contains(&"logs").then(|| Wanted::read(&pairs));
     let news = topics.contains(&"changes").then(|| source.world.news());
+    let health = topics.contains(&"health").then_some(health);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let logged = u64::try_from(now()).unwrap_or(0).saturating_mul(1000);
-    let teller = Teller { source, ticks, graph, drawn: None, logs, logged, news, number: 0 };
+    let left = lasts.map(|Extension(Lasts(seconds))| seconds);
+    let teller =
+        Teller { source, ticks, graph, drawn: None, logs, logged, news, health, states: None, left, number: 0 };
     let body = Body::from_stream(stream::unfold(teller, |mut teller| async {
+        teller.left = match teller.left {
+            Some(left) => Some(left.checked_sub(1)?),
+            None => None,
+        };
         let text = teller.next().await;
         Some((Ok::<Bytes, std::convert::Infallible>(text.into()), teller))
     }));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }
+
+/// How many seconds a stream lasts; whoever still may hear it asks for another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lasts(pub(crate) u64);
 
 struct Teller {
     source: Arc<Source>,
@@ -57,6 +75,11 @@ struct Teller {
     /// Microseconds up to which lines were told.
     logged: u64,
     news: Option<broadcast::Receiver<Arc<Revision>>>,
+    health: Option<Arc<Health>>,
+    /// As the page knows them.
+    states: Option<Arc<States>>,
+    /// Times that it tells something.
+    left: Option<u64>,
     number: u64,
 }
 
@@ -78,8 +101,10 @@ impl Teller {
         if let Err(problem) = self.lines(&mut text).await {
             tracing::warn!(%problem, "no lines for a page");
         }
+        self.states(&mut text).await;
         while let Some(news) = &mut self.news {
             match news.try_recv() {
+                Ok(revision) if !self.source.world.sees(&revision.of) => {}
                 Ok(revision) => {
                     let change = config::change(None, &revision);
                     self.event(&mut text, "changes", &change);
@@ -91,6 +116,19 @@ impl Teller {
         }
         self.number += 1;
         text
+    }
+
+    async fn states(&mut self, text: &mut String) {
+        let Some(health) = self.health.clone() else { return };
+        match health.states().await {
+            Ok(states) => {
+                for event in health::news(self.states.as_deref(), &states, self.source.world.sight()) {
+                    self.event(text, "health", &event);
+                }
+                self.states = Some(states);
+            }
+            Err(problem) => tracing::warn!(%problem, "how things do is not known"),
+        }
     }
 
     async fn lines(&mut self, text: &mut String) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::routes;
+use crate::access::sight::Sight;
 use crate::store::Store;
 use crate::store::metrics::Sample;
 use crate::store::tests::{forever, labels};
@@ -21,7 +22,7 @@ fn filled(directory: &tempfile::TempDir) -> Store {
 }
 
 async fn ask(store: &Store, request: Request<Body>) -> (u16, Value) {
-    let response = routes(store.clone()).oneshot(request).await.unwrap();
+    let response = routes(store.clone(), Sight::All).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())

@@ -14,7 +14,7 @@ use crate::store::Millis;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Synced {
-    namespace: String,
+    pub(super) namespace: String,
     pod: String,
     version: String,
     synced: bool,
