@@ -71,6 +71,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
             dialled: None,
             details: String::new(),
             upstream: String::new(),
+            server_name: String::new(),
         },
     })
 }

@@ -14,7 +14,7 @@ use crate::requests::{Seen, seen};
 use crate::store::{Error, Store};
 
 /// So many spans at most.
-const LOOKED_AT: usize = 4_000;
+const LOOKED_AT: usize = 2_000;
 /// Of each.
 const MOST: usize = 3;
 
