@@ -33,6 +33,8 @@ pub struct AccessLine {
     pub dialled: Option<SocketAddr>,
     /// What the request is called by.
     pub request_id: String,
+    /// Server name of the client's TLS: `outbound_.8080_._.HOST` where that is the mesh's.
+    pub server_name: String,
 }
 
 impl AccessLine {
@@ -75,6 +77,7 @@ fn text(line: &str) -> Option<AccessLine> {
         upstream: field(14),
         cluster: field(15),
         dialled: field(17).parse().ok(),
+        server_name: field(19),
     })
 }
 
@@ -116,6 +119,7 @@ fn json(line: &str) -> Option<AccessLine> {
         upstream: field("upstream_host"),
         cluster: field("upstream_cluster"),
         dialled: field("downstream_local_address").parse().ok(),
+        server_name: field("requested_server_name"),
     })
 }
 
@@ -144,7 +148,7 @@ mod tests {
             "start_time": "2026-01-01T00:00:00.000Z", "method": "GET", "path": "/api/posts", "response_code": 403,
             "response_flags": null, "response_code_details": "rbac_access_denied_matched_policy[none]", "duration": 3,
             "request_id": "abc-1", "authority": "was-service:8080", "upstream_host": null, "upstream_cluster": "inbound|8080||",
-            "downstream_local_address": "10.0.0.2:8080",
+            "downstream_local_address": "10.0.0.2:8080", "requested_server_name": "outbound_.8080_._.was",
         });
         assert_eq!(read(&line.to_string()).unwrap(), text);
     }

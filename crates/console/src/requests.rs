@@ -31,7 +31,8 @@ pub struct Seen {
 pub fn seen(found: &Found) -> Option<Seen> {
     let span = &found.span;
     let tag = |name: &str| text(&span.attributes, name);
-    if tag("component") != "proxy" {
+    // What a database was asked is no request.
+    if tag("component") != "proxy" || tag("http.method").is_empty() {
         return None;
     }
     let direction = match span.kind {
@@ -71,6 +72,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
             dialled: None,
             details: String::new(),
             upstream: String::new(),
+            server_name: String::new(),
         },
     })
 }

@@ -12,7 +12,7 @@ use crate::explain::Mesh;
 use crate::world::Kind;
 
 /// So many workloads are looked at.
-const MOST: usize = 300;
+const MOST: usize = 100;
 
 /// Namespaces and names of workloads, sorted.
 pub(super) fn of(mesh: &Mesh, kind: &Kind, namespace: &str, name: &str) -> Vec<Value> {

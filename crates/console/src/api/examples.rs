@@ -14,7 +14,7 @@ use crate::requests::{Seen, seen};
 use crate::store::{Error, Store};
 
 /// So many spans at most.
-const LOOKED_AT: usize = 4_000;
+const LOOKED_AT: usize = 2_000;
 /// Of each.
 const MOST: usize = 3;
 
@@ -70,7 +70,10 @@ impl Calls {
             let server = servers.remove(&(seen.trace.clone(), seen.hop.id.clone()));
             let target = server.as_ref().and_then(|server| parties.pod(&server.hop.namespace, &server.hop.pod));
             let source = parties.pod(&seen.hop.namespace, &seen.hop.pod);
-            calls.push(Call { source, target, ..Call::made(seen) });
+            let call = Call::made(seen);
+            // A server that was not reached is known where only one can be meant.
+            let target = target.or_else(|| parties.only(facts, call.service.as_ref()?));
+            calls.push(Call { source, target, ..call });
         }
         // Of whose client nothing is told.
         for seen in servers.into_values() {
@@ -276,6 +279,20 @@ impl<'f> Parties<'f> {
         let workload = workload.rsplit_once('-').map_or(workload, |(name, _)| name);
         let of_it = |party: &&Party| party.namespace == namespace && party.workload == workload;
         self.by_pod.values().find(of_it).cloned()
+    }
+
+    /// The workload behind a service, where there is one.
+    fn only(&self, facts: &Facts, (namespace, name): &(String, String)) -> Option<Party> {
+        let service = facts.services.iter().find(|s| (&s.namespace, &s.name) == (namespace, name))?;
+        let selects = |workload: &&Workload| {
+            workload.namespace == *namespace
+                && !service.selector.is_empty()
+                && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
+        };
+        let mut behind = facts.workloads.iter().filter(selects);
+        let (one, other) = (behind.next()?, behind.next());
+        let pod = other.is_none().then(|| one.pods.first())??;
+        self.pod(&one.namespace, &pod.name)
     }
 
     fn address(&self, address: &str) -> Option<Party> {

@@ -120,6 +120,7 @@ fn read_log(source: &Source, seen: &mut Seen) -> Result<(), Error> {
         hop.dialled = line.dialled;
         hop.details = line.details;
         hop.upstream = line.upstream;
+        hop.server_name = line.server_name;
     }
     Ok(())
 }

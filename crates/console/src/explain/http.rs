@@ -163,6 +163,9 @@ fn found(walk: &Walk<'_>, decision: &RouteDecision<'_>, mut lost: Vec<Rejected>)
         (None, _) if matches!(&*route.name, "allow_any" | "block_all") => {
             "what the mesh does with hosts that it does not know (outboundTrafficPolicy)".to_owned()
         }
+        (None, _) if walk.hops.last().is_some_and(|hop| hop.proxy.direction == Direction::Inbound) => {
+            "every request goes to the application".to_owned()
+        }
         (None, _) => "no VirtualService says anything for this host: every request goes to the service".to_owned(),
     };
     if let Action::Forward(action) = &route.action

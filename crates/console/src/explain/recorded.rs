@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use varka_engine::facts::PeerIdentity;
 use varka_pilot::{ProxyKind, addresses_of, service_of};
 
 use super::answer::{Direction, Explanation, Outcome, Step};
@@ -12,7 +13,7 @@ use super::destination::{self, Dialled};
 use super::mesh::Mesh;
 use super::pod::Pod;
 use super::request::{Request, To};
-use super::walk::{Delivery, End, Refusal, Walk};
+use super::walk::{Delivery, End, Offer, Refusal, Walk};
 use super::{inbound, outbound};
 
 /// A request as its proxies recorded it, by time.
@@ -59,6 +60,8 @@ pub struct RecordedHop {
     pub details: String,
     /// Endpoint, from the log; empty: not known.
     pub upstream: String,
+    /// Server name of the client's TLS, from the log; empty: not known, or plain text.
+    pub server_name: String,
 }
 
 /// Explains a recorded request.
@@ -169,7 +172,14 @@ fn from_outside<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End
     let client = hop.peer.and_then(|ip| walk.mesh.pod_at(ip)).unwrap_or(pod);
     let port = hop.dialled.map(|dialled| dialled.port());
     let port = port.or_else(|| hop.cluster.split('|').nth(1)?.parse().ok()).unwrap_or(80);
-    let delivery = Delivery { from: client, to: SocketAddr::new(pod.ip, port), tls: None, http: true, mappings: None };
+    // Clients of the mesh name what they mean to reach.
+    let of_mesh = hop.server_name.starts_with("outbound_");
+    let tls = of_mesh.then(|| Offer {
+        sni: Some(hop.server_name.clone()),
+        alpn: ["istio-http/1.1", "istio"].map(|name| name.as_bytes().to_vec()).to_vec(),
+        identity: Some(PeerIdentity::of_uri(&client.identity(walk.mesh.trust_domain()))),
+    });
+    let delivery = Delivery { from: client, to: SocketAddr::new(pod.ip, port), tls, http: true, mappings: None };
     inbound::sidecar(walk, pod, &delivery)
 }
 

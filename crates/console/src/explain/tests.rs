@@ -263,6 +263,7 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
         dialled: None,
         details: String::new(),
         upstream: String::new(),
+        server_name: String::new(),
     };
     let was = "outbound|8080||was.blog.svc.cluster.local";
     let hops = vec![
@@ -280,6 +281,16 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
     let beside = step(&told, 0, "recorded");
     assert!(!beside.ok && beside.because.contains("it went to PassthroughCluster"), "{}", beside.because);
     assert!(beside.because.contains("not let through"), "{}", beside.because);
+    // Of a client that leaves no spans the log says that it came over the mesh's TLS.
+    let strict = || istio("PeerAuthentication", "default", json!({"mtls": {"mode": "STRICT"}}));
+    let mut alone = hop("was-abc", Direction::Inbound, [2, 9], 200, "inbound|8080||");
+    alone.peer = "10.0.0.1".parse().ok();
+    let told = trace(&blog([strict()]), &Recorded { hops: vec![alone.clone()] }, 0).unwrap();
+    assert_eq!(told.outcome, Outcome::Failed, "{}", render(&told));
+    alone.server_name = "outbound_.8080_._.was.blog.svc.cluster.local".to_owned();
+    let told = trace(&blog([strict()]), &Recorded { hops: vec![alone] }, 0).unwrap();
+    assert_eq!(told.outcome, Outcome::Ok, "{}", render(&told));
+    assert_eq!(step(&told, 0, "tls").chosen, "spiffe://cluster.local/ns/blog/sa/web");
     // A pod that is gone is taken for another one of its workload.
     let hops = vec![hop("web-7c9f-xyz", Direction::Outbound, [1, 0], 200, was)];
     assert_eq!(trace(&blog([]), &Recorded { hops }, 0).unwrap().hops[0].proxy.workload, "web");

@@ -47,5 +47,8 @@ fn a_span_of_an_application_is_none_of_a_proxy() {
     let mut found = span("web-1", "sidecar", [7, 1, 0], SERVER, &[]);
     found.span.attributes.retain(|a| a.key != "component");
     assert_eq!(seen(&found), None);
+    let mut statement = span("web-1", "sidecar", [7, 1, 0], CLIENT, &[("db.query.text", "SELECT ?")]);
+    statement.span.attributes.retain(|a| a.key != "http.method");
+    assert_eq!(seen(&statement), None);
     assert_eq!(seen(&span("web-1", "router", [7, 1, 0], SERVER, &[])).unwrap().hop.direction, Direction::Outbound);
 }

@@ -314,3 +314,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn why_a_route_does_not_match_is_said_and_what_headers_hold_is_not() {
+    let header = |name: &str, value: &str| HeaderMatcher {
+        name: name.into(),
+        matches: HeaderMatch::Value(StringMatch::Exact { value: value.into(), ignore_case: false }),
+        invert: false,
+        treat_missing_as_empty: false,
+    };
+    let path = |matcher| get("/api/posts?page=2", |r| why_not(&matching(matcher), r));
+    assert_eq!(path(PathMatch::Prefix("/api".into())), None);
+    assert_eq!(
+        path(PathMatch::Exact("/api".into())).unwrap(),
+        "the path is \"/api/posts\", asked for is exactly \"/api\""
+    );
+    let mut wanted = matching(PathMatch::Prefix("/".into()));
+    wanted.headers = vec![header("x-b", "2"), header("x-a", "1")];
+    let mut headers = HeaderMap::new();
+    headers.insert("x-b", HeaderValue::from_static("2"));
+    let why = |headers: &HeaderMap, wanted: &RouteMatch| ask("was", "/", headers, |r| why_not(wanted, r));
+    assert_eq!(why(&headers, &wanted).unwrap(), "there is no header x-a, asked for is exactly \"1\"");
+    headers.insert("x-a", HeaderValue::from_static("secret"));
+    assert_eq!(why(&headers, &wanted).unwrap(), "header x-a is another, asked for is exactly \"1\"");
+    headers.insert("x-a", HeaderValue::from_static("1"));
+    assert_eq!(why(&headers, &wanted), None);
+    let mut wanted = matching(PathMatch::Prefix("/".into()));
+    wanted.headers = vec![header(":method", "POST")];
+    assert_eq!(why(&headers, &wanted).unwrap(), "the method is GET, asked for is exactly \"POST\"");
+}

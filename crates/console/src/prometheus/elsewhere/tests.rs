@@ -64,7 +64,7 @@ async fn graphs_are_those_of_the_numbers_elsewhere() {
     let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let kept = measured(&directory);
     // The console has Prometheus' interface, and so is one. What is asked has no metrics of its own.
-    let prometheus = serve(crate::prometheus::routes(kept.store.clone())).await;
+    let prometheus = serve(crate::prometheus::routes(kept.store.clone(), crate::access::sight::Sight::All)).await;
     let empty = crate::store::Store::open(other.path(), crate::store::tests::forever()).unwrap();
     let elsewhere = Source { store: empty, prometheus: Some(Arc::clone(&prometheus)), ..kept.clone() };
     let kept_pages = crate::api::routes(kept.clone()).merge(crate::graph::routes(kept));
@@ -97,7 +97,7 @@ async fn graphs_are_those_of_the_numbers_elsewhere() {
 #[tokio::test]
 async fn questions_are_handed_on_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let kept = crate::prometheus::routes(measured(&directory).store);
+    let kept = crate::prometheus::routes(measured(&directory).store, crate::access::sight::Sight::All);
     let handed = routes(serve(kept.clone()).await);
     for path in [
         format!("/api/v1/query?query=sum(istio_requests_total)&time={END}"),

@@ -302,7 +302,7 @@ export interface LogLine {
   pod: string;
   container: string;
   text: string;
-  /** A line of the sidecar's access log, where the console knows more of it than the line says (its trace); else null. */
+  /** Of a line of a proxy's access log in one of Istio's default forms; else null. */
   access: AccessEntry | null;
 }
 
