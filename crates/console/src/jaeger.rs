@@ -4,7 +4,7 @@
 //! The former was taken out of Jaeger itself after 2.20, and is what its clients still call. Nothing is written here.
 
 mod model;
-mod query;
+pub(crate) mod query;
 mod v3;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ pub mod api;
 pub mod facts;
 pub mod graph;
 pub mod ingest;
+pub mod input;
 pub mod jaeger;
 pub mod pages;
 pub mod prometheus;
