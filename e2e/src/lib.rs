@@ -136,7 +136,7 @@ impl System {
     ///
     /// # Errors
     /// With the last output, when that takes longer than the limit.
-    pub fn until(&self, line: &str, limit: Duration, condition: impl Fn(&str) -> bool) -> Result<Duration> {
+    pub fn until(&self, line: &str, limit: Duration, mut condition: impl FnMut(&str) -> bool) -> Result<Duration> {
         let started = Instant::now();
         loop {
             let output = self.shell(line)?;

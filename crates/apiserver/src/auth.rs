@@ -19,6 +19,7 @@ use crate::pki;
 use crate::store::{Key, Store};
 
 pub(crate) mod access;
+pub(crate) mod rbac;
 pub(crate) mod reviews;
 
 /// Who issues service account tokens.

@@ -2,7 +2,7 @@
 //!
 //! Objects are JSON throughout. A kind is one row of a registry; one set of verbs serves all rows, and code for a single kind exists only for
 //! defaulting, validation and printing. Pods are run by others ([`Node`]), meshes are configured by others: this crate stores,
-//! validates, admits and tells. Not a goal: conformance, several nodes, aggregation, conversion webhooks, RBAC evaluation.
+//! validates, admits and tells. Not a goal: conformance, several nodes, aggregation, conversion webhooks.
 //!
 //! The way of a write: [`server`] authenticates and routes, [`verbs`] decode and find what changes, [`admission`] defaults, mutates and
 //! validates, [`store`] orders and persists, and every watch sees the event.

@@ -151,8 +151,9 @@ async fn route(
         resource: &path.plural,
         subresource: &path.subresource,
         namespace: &path.namespace,
+        name: &path.name,
     };
-    if !access::allows(&user, action) {
+    if !access::allows(&server.store, &user, action) {
         return Err(refusal(&user, action, &path));
     }
     if let Some(review) = reviews::find(&path.group, &path.version, &path.plural) {
@@ -204,7 +205,7 @@ fn refusal(user: &User, action: Action<'_>, path: &Path) -> Status {
     };
     let subject = if path.name.is_empty() { kind } else { format!("{kind} \"{}\"", path.name) };
     let message = format!(
-        "{subject} is forbidden: User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}: service accounts have a fixed role here",
+        "{subject} is forbidden: User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}",
         user.name, action.verb, action.group
     );
     let mut status = Status::new(403, "Forbidden", message);

@@ -1,4 +1,5 @@
-//! Streams to and from containers, over WebSocket: exec and attach ([`exec`]), port-forward ([`forward`] over [`spdy`]).
+//! Streams to and from containers, over WebSocket: exec and attach ([`exec`]), port-forward ([`forward`] over [`spdy`], or
+//! [`channels`]).
 //!
 //! Only WebSocket is spoken, which kubectl does for exec and attach from 1.30 and for port-forward from 1.31 on. Bare SPDY, which older ones
 //! use, is refused with a sentence that says so.
@@ -12,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use crate::respond::{self, Body};
 use crate::status::Status;
 
+pub(crate) mod channels;
 pub(crate) mod exec;
 pub(crate) mod forward;
 pub(crate) mod spdy;

@@ -346,6 +346,12 @@ async fn create_sends_protobuf_and_is_understood() {
     assert!(c.k("auth whoami").await.ok().contains("kubernetes-admin"));
     assert_eq!(c.k("auth can-i delete pods -n shop --as=system:serviceaccount:shop:robot").await.out.trim_end(), "no");
     assert_eq!(c.k("auth can-i list pods -n shop --as=system:serviceaccount:shop:robot").await.ok(), "yes");
+    let patch = "auth can-i patch virtualservices.networking.istio.io -n shop --as=system:serviceaccount:shop:robot";
+    assert_eq!(c.k(patch).await.out.trim_end(), "no");
+    c.k("create role editor -n shop --verb=get,patch --resource=virtualservices.networking.istio.io").await.ok();
+    c.k("create rolebinding robot -n shop --role=editor --serviceaccount=shop:robot").await.ok();
+    assert_eq!(c.k(patch).await.ok(), "yes");
+    assert_eq!(c.k(&patch.replace("-n shop", "-n default")).await.out.trim_end(), "no");
     assert!(c.k("auth whoami --as=bob").await.ok().contains("bob"));
     assert_eq!(c.k("auth can-i list pods --as=bob").await.out.trim_end(), "no");
     c.stop().await;
@@ -428,6 +434,30 @@ async fn port_forward_carries_connections() {
     let length = tokio::time::timeout(PATIENCE, errors.read(&mut buffer)).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&buffer[..length]).contains("connection refused"));
     child.kill().await.unwrap();
+    c.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_forward_by_channels_carries_connections() {
+    let c = Cluster::start().await;
+    c.running_pod("web").await;
+    let kubeconfig = kube::config::Kubeconfig::read_from(c.dir.path().join("kubeconfig")).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(kube::Client::try_from(config).unwrap(), "default");
+    let mut forwarder = pods.portforward("web", &[8080, 9090]).await.unwrap();
+    let mut stream = forwarder.take_stream(8080).unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 14];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"you said hello");
+    let why = tokio::time::timeout(PATIENCE, forwarder.take_error(9090).unwrap()).await.unwrap().unwrap();
+    assert_eq!(why, "error forwarding port 9090 to pod web: dial tcp 127.0.0.1:9090: connection refused");
+    // The server ends what both connections have ended.
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.is_empty());
+    assert!(pods.portforward("web", &[0]).await.is_err());
     c.stop().await;
 }
 

@@ -1,8 +1,11 @@
 //! Arguments of every subcommand. The help texts here are the reference of the command line.
 
+mod asking;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use asking::{Graph, GraphOutput, Logs, Metrics, Order, Seen, Top, Trace};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// A service mesh that speaks Istio's API, in one binary.
@@ -22,8 +25,20 @@ pub(crate) enum Command {
     Down(Down),
     /// Show pods, sidecars, their configuration version and whether they are in sync.
     Status(Status),
+    /// Say why a request goes the way it goes: every proxy on its way, what each decides, and which object said so.
+    Explain(Explain),
     /// Run a command (or an interactive shell) where kubectl, the public hosts and their certificates just work.
     Shell(Shell),
+    /// Show who talks to whom, how much, and how well it goes.
+    Graph(Graph),
+    /// Show what has the most traffic, errors or latency, as it changes.
+    Top(Top),
+    /// Show the way of a request, with what was asked of databases.
+    Trace(Trace),
+    /// Show the lines of a workload and of its sidecars in one order.
+    Logs(Logs),
+    /// Ask a question in PromQL.
+    Metrics(Metrics),
     /// The data plane: a sidecar or a gateway. Runs in pods.
     Proxy(Proxy),
     /// Redirect a pod's traffic to its sidecar. Runs in pods, once, before the sidecar.
@@ -94,6 +109,37 @@ pub(crate) struct Status {
     /// Form of the answer.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+/// `varka explain`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(
+    after_help = "Nothing is sent: the objects of the cluster are read, what they mean for the proxies is compiled, and the functions that \
+the proxies decide with decide here. Exit status 1: the request does not get where it was to go.\n\nExample:\n  \
+varka explain --from deploy/web.blog-system GET http://was-service:8080/api/posts -H 'Host: blog.example'"
+)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Who asks: deploy/WORKLOAD.NAMESPACE. Of a gateway: the request comes to it from outside.
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) from: String,
+    /// Method.
+    pub(crate) method: String,
+    /// Address that is asked for. Its host is looked up as the workload would look it up.
+    pub(crate) url: String,
+    /// A header, NAME: VALUE. Host stands in place of that of the address.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// Form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Name of the cluster, as the proxies know it.
+    #[arg(long, default_value = "Kubernetes")]
+    pub(crate) cluster: String,
+    /// Domain of the cluster's names.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) domain: String,
 }
 
 /// `varka shell`.

@@ -5,15 +5,26 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod console_client;
 mod control;
 mod down;
+mod explain;
+#[cfg(test)]
+mod golden;
+mod graph;
+mod logs;
 mod manifests;
 mod mesh;
+mod metrics;
 mod node;
 mod shell;
 mod state;
 mod status;
+mod text;
+mod top;
+mod trace;
 mod up;
+mod when;
 
 use std::process::ExitCode;
 
@@ -42,7 +53,13 @@ fn dispatch(command: args::Command) -> anyhow::Result<ExitCode> {
         args::Command::Up(a) => up::run(a),
         args::Command::Down(a) => down::run(&a),
         args::Command::Status(a) => status::run(&a),
+        args::Command::Explain(a) => explain::run(&a),
         args::Command::Shell(a) => shell::run(&a),
+        args::Command::Graph(a) => graph::run(&a),
+        args::Command::Top(a) => top::run(&a),
+        args::Command::Trace(a) => trace::run(&a),
+        args::Command::Logs(a) => logs::run(&a),
+        args::Command::Metrics(a) => metrics::run(&a),
         args::Command::Proxy(a) => mesh::proxy(a),
         args::Command::ProxyInit(a) => mesh::proxy_init(&a),
         args::Command::ControlPlane(a) => mesh::control_plane(a),

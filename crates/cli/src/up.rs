@@ -31,6 +31,7 @@ use crate::manifests::{self, Manifest};
 use crate::mesh;
 use crate::node::NodeAdapter;
 use crate::state::State;
+pub(crate) use progress::is_ready;
 
 /// Address of the API server inside, beside `kubernetes.default.svc`: the bridge.
 const INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1)), 6443);

@@ -2,13 +2,18 @@
 //!
 //! Everything here reads; nothing is changed. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
+mod affects;
 mod config;
 mod difference;
+mod drawings;
+mod examples;
+mod explain;
 mod findings;
 mod graph;
 mod info;
 mod lists;
 mod logs;
+mod mend;
 mod mesh;
 mod stream;
 
@@ -19,6 +24,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+
+pub use drawings::Drawings;
 
 use crate::graph::Source;
 use crate::store::{Error, Millis};
@@ -37,6 +44,7 @@ pub fn routes(source: Source) -> Router {
         .route("/console/api/config/{namespace}/{kind}/{name}", get(config::object))
         .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
+        .route("/console/api/explain", post(explain::explain))
         .route("/console/api/mesh", get(mesh::mesh))
         .with_state(Arc::new(source))
 }
@@ -89,7 +97,7 @@ fn number(pairs: &[(String, String)], name: &str) -> Result<Option<i64>, Refused
     whole.map(Some).ok_or_else(|| Refused::bad(format!("{name} cannot be {text:?}; it is a number")))
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use varka_telemetry::graph::kiali::request::{Path as Node, Refused, parse};
 use varka_telemetry::graph::{Facts, Graph, Input, Options, build, kiali};
 
+use crate::api::Drawings;
 use crate::jaeger::{Pairs, blocking};
 use crate::rates::{LastSeen, Rates};
 use crate::store::{Error, Store};
@@ -28,6 +29,8 @@ pub struct Source {
     pub cluster: String,
     /// Of its names.
     pub domain: String,
+    /// Graphs that pages were shown.
+    pub drawings: Drawings,
 }
 
 impl Source {

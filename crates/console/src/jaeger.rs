@@ -3,11 +3,11 @@
 //!
 //! The former was taken out of Jaeger itself after 2.20, and is what its clients still call. Nothing is written here.
 
+pub mod grpc;
 mod model;
 pub(crate) mod query;
+mod traces;
 mod v3;
-
-use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -16,15 +16,15 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::store::spans::Found;
-use crate::store::{Error, Store};
+use crate::store::Error;
 pub use query::{Invalid, Pairs};
+pub use traces::Traces;
 
 /// Spans of traces through which dependencies are counted, at most.
 const DEPENDENCY_TRACES: usize = 2_000;
 
 /// The routes.
-pub fn routes(store: Store) -> Router {
+pub fn routes(traces: impl Into<Traces>) -> Router {
     Router::new()
         .route("/api/services", get(services))
         .route("/api/services/{service}/operations", get(operation_names))
@@ -34,10 +34,10 @@ pub fn routes(store: Store) -> Router {
         .route("/api/dependencies", get(dependencies))
         .route("/api/metrics/{kind}", get(no_metrics))
         .merge(v3::routes())
-        .with_state(Arc::new(store))
+        .with_state(traces.into())
 }
 
-type Shared = State<Arc<Store>>;
+type Shared = State<Traces>;
 
 /// An answer that is none.
 #[derive(Debug)]
@@ -80,67 +80,57 @@ fn data(of: impl Into<Value>) -> Json<Value> {
     Json(json!({"data": of, "total": total, "limit": 0, "offset": 0, "errors": null}))
 }
 
-async fn services(State(store): Shared) -> Json<Value> {
-    let names = store.spans().services();
-    data(names.iter().map(|name| Value::from(&**name)).collect::<Vec<_>>())
+async fn services(State(traces): Shared) -> Result<Json<Value>, Refused> {
+    let names = traces.services().await?;
+    Ok(data(names.iter().map(|name| Value::from(&**name)).collect::<Vec<_>>()))
 }
 
-async fn operation_names(State(store): Shared, Path(service): Path<String>) -> Result<Json<Value>, Refused> {
-    let operations = blocking(move || store.spans().operations(&service)).await?;
-    let mut names: Vec<String> = operations.into_iter().map(|operation| operation.name).collect();
+async fn operation_names(State(traces): Shared, Path(service): Path<String>) -> Result<Json<Value>, Refused> {
+    let mut names: Vec<String> =
+        traces.operations(service).await?.into_iter().map(|operation| operation.name).collect();
     names.dedup();
     Ok(data(names))
 }
 
-async fn operations(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn operations(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let (service, kind) = query::operations(&pairs)?;
-    let operations = blocking(move || store.spans().operations(&service)).await?;
+    let operations = traces.operations(service).await?;
     let wanted = operations.into_iter().filter(|o| kind.as_ref().is_none_or(|kind| model::kind(o.kind) == kind));
     let one = |o: crate::store::spans::Operation| json!({"name": o.name, "spanKind": model::kind(o.kind)});
     Ok(data(wanted.map(one).collect::<Vec<_>>()))
 }
 
-async fn search(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
-    let wanted = query::traces(&pairs, now_micros())?;
-    let traces = blocking(move || find(&store, &wanted)).await?;
-    Ok(data(traces.iter().map(|spans| model::trace(spans)).collect::<Vec<_>>()))
+async fn search(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+    let found = traces.find(query::traces(&pairs, now_micros())?).await?;
+    Ok(data(found.iter().map(|spans| model::trace(spans)).collect::<Vec<_>>()))
 }
 
-/// The traces that are meant, each with all of its spans.
-fn find(store: &Store, wanted: &query::Wanted) -> Result<Vec<Vec<Found>>, Error> {
-    let ids = match wanted {
-        query::Wanted::Traces(ids) => ids.clone(),
-        query::Wanted::Search(search) => store.spans().search(search)?,
-    };
-    let mut traces = Vec::new();
-    for id in ids {
-        let spans = store.spans().trace(id)?;
-        if !spans.is_empty() {
-            traces.push(spans);
-        }
-    }
-    Ok(traces)
-}
-
-async fn trace(State(store): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
-    let id = query::trace_id(&text)?;
-    let spans = blocking(move || store.spans().trace(id)).await?;
+async fn trace(State(traces): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
+    let spans = traces.trace(query::trace_id(&text)?).await?;
     if spans.is_empty() {
         return Err(Refused::NoTrace(text));
     }
     Ok(data(vec![model::trace(&spans)]))
 }
 
-async fn dependencies(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn dependencies(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let (start, end, service) = query::dependencies(&pairs, now_micros())?;
-    let search = crate::store::spans::Search { start, end, limit: DEPENDENCY_TRACES, ..Default::default() };
-    let traces = blocking(move || find(&store, &query::Wanted::Search(search))).await?;
-    let calls = model::dependencies(&traces);
+    let calls = calls(&traces, start, end).await?;
     let wanted = calls
         .into_iter()
         .filter(|((parent, child), _)| service.as_ref().is_none_or(|service| service == parent || service == child));
     let one = |((parent, child), count)| json!({"parent": parent, "child": child, "callCount": count});
     Ok(data(wanted.map(one).collect::<Vec<_>>()))
+}
+
+/// Who called whom how often, from `start` to `end`.
+async fn calls(
+    traces: &Traces,
+    start: u64,
+    end: u64,
+) -> Result<std::collections::BTreeMap<(String, String), u64>, Error> {
+    let search = crate::store::spans::Search { start, end, limit: DEPENDENCY_TRACES, ..Default::default() };
+    Ok(model::dependencies(&traces.find(query::Wanted::Search(search)).await?))
 }
 
 /// Latencies, calls and errors of Jaeger's monitoring page come from metrics, which have an interface of their own.
@@ -166,4 +156,4 @@ fn now_micros() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,11 @@
 //! taken in is dropped and counted.
 #![forbid(unsafe_code)]
 
+pub mod access_line;
 pub mod api;
+pub mod client;
+mod dialled;
+pub mod explain;
 pub mod facts;
 pub mod graph;
 pub mod ingest;
@@ -14,6 +18,7 @@ pub mod jaeger;
 pub mod pages;
 pub mod prometheus;
 pub mod rates;
+pub mod requests;
 pub mod serve;
 pub mod store;
 pub mod world;

@@ -15,7 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::json;
-use varka_promql::answer::Response as Answer;
+use varka_promql::answer::{InstantSample, QueryValue, Response as Answer, SampleValue};
 use varka_promql::{Options, Times};
 
 use crate::ingest::scrape::LONGEST;
@@ -92,6 +92,24 @@ async fn query_range(
         Ok((text, times)) => evaluate(store, text, times).await,
         Err(invalid) => invalid.into_response(),
     }
+}
+
+/// The numbers of an instant query of our own, with their labels; one that cannot be evaluated has none.
+pub(crate) fn instant(store: &Store, text: &str, at: crate::store::Millis) -> Vec<(varka_promql::Labels, f64)> {
+    let answered = varka_promql::query(text, Times::Instant(at), &Samples(store.clone()), &Options::default());
+    let samples = match answered.map(|answer| answer.value) {
+        Ok(QueryValue::Vector(samples)) => samples,
+        Ok(_) => return Vec::new(),
+        Err(problem) => {
+            tracing::warn!(%problem, text, "the console's own query cannot be evaluated");
+            return Vec::new();
+        }
+    };
+    let number = |sample: InstantSample| match sample.value {
+        SampleValue::Float(value) if value.is_finite() => Some((sample.labels, value)),
+        SampleValue::Float(_) | SampleValue::Histogram(_) => None,
+    };
+    samples.into_iter().filter_map(number).collect()
 }
 
 /// Evaluates aside from the threads that serve.

@@ -6,46 +6,50 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use varka_telemetry::graph::{Labels as GraphLabels, Metrics, Series as Rate};
+use varka_telemetry::graph::{self, Labels as GraphLabels, Metrics, Series as Rate};
 
+use crate::dialled::{Dialled, is_egress};
 use crate::facts::Seen;
-use crate::store::metrics::{Labels, STALE, Sample, Series};
+use crate::store::metrics::{Labels, Series, Tells};
 use crate::store::{Error, Millis, Store};
 
 /// Where the last sample before the window may lie.
 const BEFORE: Millis = 300_000;
 
-/// Growth from `start` (exclusive) to `end` (inclusive), of samples in order. The first sample, where there is none before the
-/// window, is where it grows from.
-pub fn growth(samples: &[Sample], start: Millis) -> f64 {
-    let mut last: Option<f64> = None;
-    let mut sum = 0.0;
-    for sample in samples.iter().filter(|sample| sample.value.to_bits() != STALE.to_bits()) {
-        if let Some(last) = last.filter(|_| sample.at > start) {
-            // A counter that is smaller than before began anew from zero.
-            sum += if sample.value >= last { sample.value - last } else { sample.value };
-        }
-        last = Some(sample.value);
-    }
-    sum
+/// Growth of every series of Istio's, in the form that graphs are made from.
+#[derive(Debug, Default)]
+pub struct Rates {
+    counters: Vec<(&'static str, Labels, f64)>,
+    durations: Vec<Durations>,
+    dialled: Dialled,
 }
 
-/// Growth of every series of Istio's, in the form that graphs are made from.
+/// A histogram of durations.
 #[derive(Debug)]
-pub struct Rates(Vec<(&'static str, Labels, f64)>);
+struct Durations {
+    /// Of one of its series.
+    labels: Labels,
+    sum: f64,
+    count: f64,
+    buckets: Vec<(f64, f64)>,
+}
 
-/// Names of the counters that graphs are made from.
-const COUNTERS: [&str; 10] = [
+/// Names of the counters that graphs are made from, but for those of durations.
+const COUNTERS: [&str; 7] = [
     "istio_requests_total",
     "istio_request_messages_total",
     "istio_response_messages_total",
     "istio_tcp_sent_bytes_total",
     "istio_tcp_received_bytes_total",
-    "istio_request_duration_milliseconds_bucket",
-    "istio_request_duration_milliseconds_sum",
-    "istio_request_duration_milliseconds_count",
     "istio_request_bytes_sum",
     "istio_response_bytes_sum",
+];
+
+/// The series of histograms of durations.
+const DURATIONS: [&str; 3] = [
+    "istio_request_duration_milliseconds_count",
+    "istio_request_duration_milliseconds_sum",
+    "istio_request_duration_milliseconds_bucket",
 ];
 
 impl Rates {
@@ -55,42 +59,111 @@ impl Rates {
     /// The store cannot be read.
     pub fn read(store: &Store, end: Millis, window: Millis, idle: bool) -> Result<Self, Error> {
         let start = end.saturating_sub(window);
-        let mut found = Vec::new();
+        let from = start.saturating_sub(BEFORE);
+        let metrics = store.metrics();
+        let mut rates = Self::default();
         for name in COUNTERS {
-            for series in store.metrics().select(&[("__name__", name)], |_| true) {
-                let samples = store.metrics().samples(&series, start.saturating_sub(BEFORE), end)?;
-                let grown = growth(&samples, start);
-                if grown > 0.0 || idle && !samples.is_empty() {
-                    found.push((name, series.labels().clone(), grown / seconds(window)));
+            for series in metrics.select(&[("__name__", name)], |_| true) {
+                let Some(grown) = metrics.growth(&series, from, start, end)? else { continue };
+                if grown > 0.0 || idle {
+                    rates.counters.push((name, series.labels().clone(), grown / seconds(window)));
                 }
             }
         }
-        Ok(Self(found))
+        rates.read_durations(store, end, window)?;
+        rates.read_dialled(store, start, end)?;
+        Ok(rates)
+    }
+
+    /// Only where there is traffic that no service was found for, and nothing tells yet where it went.
+    fn read_dialled(&mut self, store: &Store, start: Millis, end: Millis) -> Result<(), Error> {
+        let nowhere = self.counters.iter().map(|(_, labels, _)| labels).filter(|labels| {
+            is_egress(labels.get("destination_service_name")) && labels.get("destination_address").is_empty()
+        });
+        let namespaces = nowhere.map(|labels| labels.get("source_workload_namespace")).collect();
+        self.dialled = Dialled::read(store, namespaces, start, end)?;
+        Ok(())
+    }
+
+    /// With the address that was dialled, where that is known.
+    fn placed<'l>(&'l self, mut labels: GraphLabels<'l>) -> GraphLabels<'l> {
+        if is_egress(labels.destination_service_name) && labels.destination_address.is_empty() {
+            let (namespace, workload) = (labels.source_workload_namespace, labels.source_workload);
+            if let Some((address, port)) = self.dialled.of(namespace, workload, labels.destination_service) {
+                (labels.destination_address, labels.destination_port) = (address, port);
+            }
+        }
+        labels
+    }
+
+    /// Only those that grew: others have no durations.
+    fn read_durations(&mut self, store: &Store, end: Millis, window: Millis) -> Result<(), Error> {
+        let start = end.saturating_sub(window);
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        for name in DURATIONS {
+            for series in store.metrics().select(&[("__name__", name)], |_| true) {
+                let Some(part) = series.histogram() else { continue };
+                // Whose count rests, rests.
+                let place = places.get(&part.of).copied();
+                if place.is_none() && part.tells != Tells::Count {
+                    continue;
+                }
+                let grown = store.metrics().growth(&series, start.saturating_sub(BEFORE), start, end)?;
+                let rate = grown.unwrap_or(0.0) / seconds(window);
+                let place = match place {
+                    Some(place) => place,
+                    None if rate > 0.0 => {
+                        let labels = series.labels().clone();
+                        places.insert(part.of, self.durations.len());
+                        self.durations.push(Durations { labels, sum: 0.0, count: 0.0, buckets: Vec::new() });
+                        self.durations.len() - 1
+                    }
+                    None => continue,
+                };
+                let Some(of) = self.durations.get_mut(place) else { continue };
+                match part.tells {
+                    Tells::Count => of.count += rate,
+                    Tells::Sum => of.sum += rate,
+                    Tells::Bucket(bound) => of.buckets.push((bound, rate)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// As graphs are made from them. `aggregate` is the label that requests are told apart by.
     pub fn metrics(&self, aggregate: &str) -> Metrics<'_> {
         let mut metrics = Metrics::default();
-        for (name, labels, rate) in &self.0 {
+        for (name, labels, rate) in &self.counters {
             let of = match *name {
                 "istio_requests_total" => &mut metrics.requests,
                 "istio_request_messages_total" => &mut metrics.request_messages,
                 "istio_response_messages_total" => &mut metrics.response_messages,
                 "istio_tcp_sent_bytes_total" => &mut metrics.tcp_sent_bytes,
                 "istio_tcp_received_bytes_total" => &mut metrics.tcp_received_bytes,
-                "istio_request_duration_milliseconds_bucket" => &mut metrics.duration_buckets,
-                "istio_request_duration_milliseconds_sum" => &mut metrics.duration_sums,
-                "istio_request_duration_milliseconds_count" => &mut metrics.duration_counts,
                 "istio_request_bytes_sum" => &mut metrics.request_bytes,
                 _ => &mut metrics.response_bytes,
             };
-            // Of the labels that the scrape added, none means anything to a graph; `app` would be taken for ztunnel's.
-            let kept = labels.iter().filter(|label| &*label.name != "app");
-            let pairs = kept.map(|label| (&*label.name, &*label.value));
-            of.push(Rate { labels: GraphLabels::from_pairs(pairs, aggregate), rate: *rate });
+            of.push(Rate { labels: self.placed(sorted(labels, aggregate)), rate: *rate });
         }
+        metrics.durations = self
+            .durations
+            .iter()
+            .map(|of| graph::Durations {
+                labels: sorted(&of.labels, aggregate),
+                sum: of.sum,
+                count: of.count,
+                buckets: of.buckets.clone(),
+            })
+            .collect();
         metrics
     }
+}
+
+/// Of the labels that the scrape added, none means anything to a graph; `app` would be taken for ztunnel's.
+fn sorted<'l>(labels: &'l Labels, aggregate: &str) -> GraphLabels<'l> {
+    let kept = labels.iter().filter(|label| &*label.name != "app");
+    GraphLabels::from_pairs(kept.map(|label| (&*label.name, &*label.value)), aggregate)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "windows are far shorter")]
@@ -139,6 +212,3 @@ impl Seen for LastSeen {
         self.services.get(&(namespace.into(), name.into())).copied()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -40,8 +40,10 @@ pub struct Config {
 pub struct Ports {
     /// Everything that is asked.
     pub console: u16,
-    /// Jaeger's queries.
+    /// Jaeger's queries,
     pub jaeger: u16,
+    /// and those over gRPC.
+    pub jaeger_grpc: u16,
     /// Spans by OTLP over gRPC,
     pub otlp_grpc: u16,
     /// over HTTP,
@@ -52,7 +54,7 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { console: 20001, jaeger: 16686, otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411 }
+        Self { console: 20001, jaeger: 16686, jaeger_grpc: 16685, otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411 }
     }
 }
 
@@ -82,6 +84,7 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
         world: world.clone(),
         cluster: config.cluster.clone(),
         domain: config.domain.clone(),
+        drawings: api::Drawings::default(),
     };
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
@@ -96,6 +99,7 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
     for (port, router) in [
         (config.ports.console, console),
         (config.ports.jaeger, jaeger::routes(store.clone())),
+        (config.ports.jaeger_grpc, jaeger::grpc::routes(store.clone())),
         (config.ports.otlp_grpc, receive.clone()),
         (config.ports.otlp_http, receive.clone()),
         (config.ports.zipkin, receive),

@@ -35,28 +35,44 @@ const fn kind(group: &'static str, version: &'static str, kind: &'static str, pl
 }
 
 /// Every kind that is watched.
-pub const KINDS: [Kind; 20] = [
+pub const KINDS: [Kind; 31] = [
     kind("", "v1", "Namespace", "namespaces"),
     kind("", "v1", "Service", "services"),
     kind("", "v1", "Pod", "pods"),
+    kind("", "v1", "Node", "nodes"),
+    kind("", "v1", "ConfigMap", "configmaps"),
+    kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     kind("apps", "v1", "Deployment", "deployments"),
     kind("apps", "v1", "ReplicaSet", "replicasets"),
     kind("apps", "v1", "StatefulSet", "statefulsets"),
     kind("apps", "v1", "DaemonSet", "daemonsets"),
     kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses"),
     kind("networking.istio.io", "v1", "VirtualService", "virtualservices"),
     kind("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
     kind("networking.istio.io", "v1", "Gateway", "gateways"),
     kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries"),
     kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries"),
     kind("networking.istio.io", "v1", "Sidecar", "sidecars"),
+    kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs"),
     kind("security.istio.io", "v1", "PeerAuthentication", "peerauthentications"),
     kind("security.istio.io", "v1", "RequestAuthentication", "requestauthentications"),
     kind("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
     kind("telemetry.istio.io", "v1", "Telemetry", "telemetries"),
     kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
+    kind("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses"),
     kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+    kind("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"),
+    kind("gateway.networking.k8s.io", "v1", "TLSRoute", "tlsroutes"),
+    kind("gateway.networking.k8s.io", "v1alpha2", "TCPRoute", "tcproutes"),
+    kind("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant", "referencegrants"),
+    kind("gateway.networking.k8s.io", "v1", "BackendTLSPolicy", "backendtlspolicies"),
 ];
+
+/// ConfigMaps that are read: the mesh's settings, and the root of its certificates. No other is asked for.
+const CONFIG_MAPS: [&str; 2] = ["istio", "istio-ca-root-cert"];
+/// Where they are.
+const ROOT_NAMESPACE: &str = "istio-system";
 
 /// A kind that is not there is looked for again after this.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -186,17 +202,19 @@ impl World {
         found.map(|object| (**object).clone()).unwrap_or_default()
     }
 
-    fn keep(&self, kind: Kind, listed: &HashSet<Name>) {
+    /// `only`: of the objects of this name nothing else is known; of others nothing.
+    fn keep(&self, kind: Kind, listed: &HashSet<Name>, only: Option<&str>) {
+        let is_meant = |name: &Name| only.is_none_or(|only| name.1 == only);
         // What went while nobody watched.
         for of in self.history.iter().flat_map(|history| history.revisions().present()) {
             let name = (of.namespace, of.name);
-            if of.group == kind.group && of.kind == kind.kind && !listed.contains(&name) {
+            if of.group == kind.group && of.kind == kind.kind && is_meant(&name) && !listed.contains(&name) {
                 self.record(kind, &name, Verb::Deleted, &self.last(kind, &name));
             }
         }
         self.change(|objects| {
             if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
-                named.retain(|name, _| listed.contains(name));
+                named.retain(|name, _| !is_meant(name) || listed.contains(name));
             }
         });
     }
@@ -206,31 +224,85 @@ impl World {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// The objects as they are now, read once. A kind that the cluster does not have has none.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or does not let the caller read a kind.
+    pub async fn listed(client: Client) -> Result<Self, kube::Error> {
+        let world = Self::default();
+        for kind in KINDS {
+            let found = if kind.kind == "ConfigMap" {
+                let api = Api::<DynamicObject>::namespaced_with(client.clone(), ROOT_NAMESPACE, &resource(kind));
+                let mut found = Vec::new();
+                for name in CONFIG_MAPS {
+                    found.extend(api.get_opt(name).await?);
+                }
+                found
+            } else {
+                let api = Api::<DynamicObject>::all_with(client.clone(), &resource(kind));
+                match api.list(&kube::api::ListParams::default()).await {
+                    Ok(list) => list.items,
+                    Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                    Err(problem) => return Err(problem),
+                }
+            };
+            found.into_iter().filter_map(|object| value_of(kind, object)).for_each(|object| world.put(kind, object));
+        }
+        Ok(world)
+    }
+
     /// Watches every kind, for as long as the program runs.
     pub async fn run(self, client: Client) {
         let mut watches = JoinSet::new();
         for kind in KINDS {
-            watches.spawn(follow(self.clone(), client.clone(), kind));
+            if kind.kind == "ConfigMap" {
+                // One watch each, so that they are all that has to be allowed.
+                for name in CONFIG_MAPS {
+                    watches.spawn(follow(self.clone(), client.clone(), kind, Some(name)));
+                }
+                continue;
+            }
+            watches.spawn(follow(self.clone(), client.clone(), kind, None));
         }
         while watches.join_next().await.is_some() {}
     }
 }
 
-async fn follow(world: World, client: Client, kind: Kind) {
+/// An object with its kind, which items of lists do not say.
+fn value_of(kind: Kind, mut object: DynamicObject) -> Option<serde_json::Value> {
+    object.types.get_or_insert_with(|| {
+        let of = resource(kind);
+        kube::api::TypeMeta { api_version: of.api_version, kind: of.kind }
+    });
+    serde_json::to_value(object).ok()
+}
+
+fn resource(kind: Kind) -> ApiResource {
     let api_version = match kind.group {
         "" => kind.version.to_owned(),
         group => format!("{group}/{}", kind.version),
     };
-    let resource = ApiResource {
+    ApiResource {
         group: kind.group.to_owned(),
         version: kind.version.to_owned(),
         api_version,
         kind: kind.kind.to_owned(),
         plural: kind.plural.to_owned(),
+    }
+}
+
+/// `only`: nothing but the object of this name in the root namespace.
+async fn follow(world: World, client: Client, kind: Kind, only: Option<&'static str>) {
+    let resource = resource(kind);
+    let (api, wanted): (Api<DynamicObject>, _) = match only {
+        None => (Api::all_with(client, &resource), watcher::Config::default()),
+        Some(name) => {
+            let wanted = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            (Api::namespaced_with(client, ROOT_NAMESPACE, &resource), wanted)
+        }
     };
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
     loop {
-        let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+        let events = watcher(api.clone(), wanted.clone()).default_backoff();
         let mut events = std::pin::pin!(events);
         let mut listed = HashSet::new();
         loop {
@@ -239,11 +311,11 @@ async fn follow(world: World, client: Client, kind: Kind) {
                 Ok(Some(Event::Init)) => listed.clear(),
                 Ok(Some(event @ (Event::InitApply(_) | Event::Apply(_)))) => {
                     let (Event::InitApply(object) | Event::Apply(object)) = event else { continue };
-                    let Ok(object) = serde_json::to_value(object) else { continue };
+                    let Some(object) = value_of(kind, object) else { continue };
                     listed.insert(name_of(&object));
                     world.put(kind, object);
                 }
-                Ok(Some(Event::InitDone)) => world.keep(kind, &listed),
+                Ok(Some(Event::InitDone)) => world.keep(kind, &listed, only),
                 Ok(Some(Event::Delete(object))) => {
                     let name =
                         (object.metadata.namespace.unwrap_or_default(), object.metadata.name.unwrap_or_default());
@@ -283,6 +355,11 @@ fn reference_of(kind: Kind, (namespace, name): &Name) -> Reference {
 fn is_recorded(group: &str, kind: &str) -> bool {
     RECORDED.contains(&group)
         || matches!((group, kind), ("apps", "Deployment" | "StatefulSet" | "DaemonSet") | ("", "Service"))
+}
+
+/// An object as its YAML is shown.
+pub(crate) fn written(object: &serde_json::Value) -> String {
+    serde_saphyr::to_string(&bare(object)).unwrap_or_default()
 }
 
 /// Without what is about the object rather than in it.

@@ -22,6 +22,7 @@ mod listen;
 mod metrics;
 mod monitor;
 mod plane;
+mod process;
 mod watch;
 mod webhook;
 mod xds;

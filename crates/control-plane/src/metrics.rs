@@ -120,6 +120,9 @@ impl Metrics {
             header(&mut out, name, help, "counter");
             let _ = writeln!(out, "{name} {}", counter.get());
         }
+        header(&mut out, "istio_build", "What runs.", "gauge");
+        let _ = writeln!(out, "istio_build{{component=\"pilot\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        crate::process::render(&mut out);
         out
     }
 

@@ -5,7 +5,7 @@
 //!
 //! The modules stand in the order in which one request meets them:
 //! [`listener`] (which filter chain), [`xff`], [`xfcc`], [`request_id`], [`path`] (what the request really says), [`host`] and
-//! [`route`] (where it goes), [`ext_authz`], [`jwt`], [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint),
+//! [`route`] (where it goes), [`ext_authz`], [`jwt`], [`rbac`], [`fault`], [`cors`] (whether it may), [`balance`] and [`outlier`] (which endpoint), [`transport`] (how it is dialled),
 //! [`retry`] (once more?), [`outcome`] (what the client and the log are told), [`expression`] (whether it is logged).
 #![forbid(unsafe_code)]
 
@@ -33,5 +33,6 @@ pub mod retry;
 pub mod route;
 pub mod sampling;
 pub mod trace;
+pub mod transport;
 pub mod xfcc;
 pub mod xff;

@@ -3,12 +3,14 @@
 //! The first route of the virtual host that matches wins. Among several destinations one is chosen by weight with a random
 //! number that the caller passes, so that the same request and number always go the same way.
 
+mod explain;
 mod redirect;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 mod timeout;
 
+pub use explain::why_not;
 pub use redirect::location;
 pub use rewrite::{Rewritten, rewrite};
 pub use timeout::{Timeouts, expected, grpc_timeout, grpc_timeout_text, route_timeouts};

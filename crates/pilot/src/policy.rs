@@ -14,6 +14,6 @@ pub(crate) use authorization::{Layer, http_filters, network_filters};
 pub use authorization::{Rules, authorization_rules};
 pub(crate) use jwt::PAYLOAD;
 pub(crate) use metrics::metrics;
-pub use peer::{Mode, peer_mode};
+pub use peer::{Mode, peer_mode, peer_reason};
 pub(crate) use telemetry::{Side, access_logs, listener_access_logs};
 pub(crate) use tracing::tracing;

@@ -1,8 +1,10 @@
 //! Writes static configurations of a sidecar pair for measuring: `out.json` and `in.json`, for `varka proxy --config`.
 //!
-//!     cargo run -p varka-proxy --example bench-pair -- CERTS BACKEND OUTDIR
+//!     cargo run -p varka-proxy --example bench-pair -- CERTS BACKEND OUTDIR [TELEMETRY]
 //!
-//! CERTS holds `ca.pem`, `client.pem`/`.key` and `server.pem`/`.key`; BACKEND is HOST:PORT of a plain HTTP/1.1 server. The outbound
+//! CERTS holds `ca.pem`, `client.pem`/`.key` and `server.pem`/`.key`; BACKEND is HOST:PORT of a plain HTTP/1.1 server. TELEMETRY is
+//! `none`, `usual` (metrics and access log; so without it) or `all` (a span of every request as well, sent over OTLP to BACKEND,
+//! which has to answer POST /v1/traces). The outbound
 //! proxy listens on 127.0.0.1:18100 and speaks mTLS with HTTP/1.1 to the inbound one on 127.0.0.1:18101, as Istio's pair does:
 //! access log in Istio's default format, an ALLOW policy by principal on the inbound side. Listeners bind their ports; no
 //! traffic is redirected.
@@ -15,11 +17,11 @@ use std::time::Duration;
 use varka_engine::ir::{
     AccessLog, AccessLogFormat, AccessLogSink, Action, AlpnOverride, CertificatePins, CircuitBreakers,
     ClientCertForwarding, Cluster, ClusterLoadAssignment, ClusterProtocol, Codec, ConnectionFilters, Discovery,
-    DownstreamTls, Endpoint, FilterChain, FilterChainMatch, HealthStatus, HttpConnectionManager, HttpFilter,
-    HttpProtocolOptions, ISTIO_TEXT, LbPolicy, Listener, LocalityEndpoints, PathMatch, PathNormalization, Permission,
-    PolicyAction, Principal, Proxy, Rbac, RbacPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch,
-    RouteSource, Secret, SecretKind, SlashesAction, Stats, StringMatch, Terminal, TrafficDirection, UpstreamTls,
-    VirtualHost, WeightedRoute,
+    DownstreamTls, Endpoint, FilterChain, FilterChainMatch, HealthStatus, HttpCollector, HttpConnectionManager,
+    HttpFilter, HttpProtocolOptions, ISTIO_TEXT, LbPolicy, Listener, LocalityEndpoints, OtlpExporter, PathMatch,
+    PathNormalization, Permission, PolicyAction, Principal, Proxy, Rbac, RbacPolicy, Rewrite, Route, RouteAction,
+    RouteConfiguration, RouteMatch, RouteSource, Secret, SecretKind, SlashesAction, Stats, StringMatch, Terminal,
+    Tracing, TracingProvider, TrafficDirection, UpstreamTls, VirtualHost, WeightedRoute,
 };
 
 const BACKEND: &str = "outbound|80||backend.default.svc.cluster.local";
@@ -28,17 +30,28 @@ const INBOUND: ([u8; 4], u16) = ([127, 0, 0, 1], 18101);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [certificates, backend, directory] = arguments.as_slice() else {
-        return Err("usage: bench-pair CERTS BACKEND OUTDIR".into());
+    let (certificates, backend, directory, telemetry) = match arguments.as_slice() {
+        [certificates, backend, directory] => (certificates, backend, directory, "usual"),
+        [certificates, backend, directory, telemetry] => (certificates, backend, directory, telemetry.as_str()),
+        _ => return Err("usage: bench-pair CERTS BACKEND OUTDIR [none|usual|all]".into()),
     };
+    let backend: SocketAddr = backend.parse()?;
     let (certificates, directory) = (Path::new(certificates), Path::new(directory));
     let read = |name: &str| std::fs::read_to_string(certificates.join(name));
     let ca = read("ca.pem")?;
     let log = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let mut out = outbound(&log("out.log"));
     secrets(&mut out, read("client.pem")?, read("client.key")?, ca.clone());
-    let mut within = inbound(&log("in.log"), backend.parse()?);
+    let mut within = inbound(&log("in.log"), backend);
     secrets(&mut within, read("server.pem")?, read("server.key")?, ca);
+    for proxy in [&mut out, &mut within] {
+        match telemetry {
+            "none" => without_telemetry(proxy),
+            "usual" => {}
+            "all" => with_spans(proxy, backend),
+            other => return Err(format!("TELEMETRY is none, usual or all, not {other}").into()),
+        }
+    }
     for (name, proxy) in [("out.json", out), ("in.json", within)] {
         std::fs::write(directory.join(name), serde_json::to_vec_pretty(&proxy)?)?;
     }
@@ -289,6 +302,45 @@ fn proxy(listener: Listener, cluster: Cluster) -> Proxy {
         clusters: [(Arc::clone(&cluster.name), Arc::new(cluster))].into(),
         ..Proxy::default()
     }
+}
+
+fn managers(proxy: &mut Proxy) -> impl Iterator<Item = &mut HttpConnectionManager> {
+    let chains =
+        proxy.listeners.values_mut().filter_map(|listener| Arc::make_mut(listener).default_filter_chain.as_mut());
+    chains.filter_map(|chain| match &mut chain.terminal {
+        Terminal::Http(manager) => Some(&mut **manager),
+        Terminal::Tcp(_) => None,
+    })
+}
+
+fn without_telemetry(proxy: &mut Proxy) {
+    for manager in managers(proxy) {
+        manager.access_log.clear();
+        manager.filters.retain(|filter| !matches!(filter, HttpFilter::Stats(_) | HttpFilter::GrpcStats));
+    }
+}
+
+fn with_spans(proxy: &mut Proxy, collector: SocketAddr) {
+    const EVERY: u32 = 1_000_000;
+    for manager in managers(proxy) {
+        manager.tracing = Some(Tracing {
+            client_sampling: EVERY,
+            random_sampling: EVERY,
+            overall_sampling: EVERY,
+            provider: TracingProvider::OpenTelemetry {
+                service_name: "bench".into(),
+                exporter: OtlpExporter::Http(HttpCollector {
+                    cluster: "collector".into(),
+                    uri: "http://collector/v1/traces".into(),
+                    timeout: Duration::from_secs(10),
+                    headers: Vec::new(),
+                }),
+            },
+            custom_tags: Vec::new(),
+            max_path_tag_length: None,
+        });
+    }
+    proxy.clusters.insert("collector".into(), Arc::new(cluster("collector", collector, None)));
 }
 
 fn secrets(proxy: &mut Proxy, chain: String, key: String, ca: String) {

@@ -1,31 +1,48 @@
-//! Whether exactly one request is being served by the application, and where in a trace it is.
+//! Which request is the only one that the application serves, and where in a trace it is.
 //!
-//! A statement that begins and ends while one inbound request, and no other, is in flight can only be that request's. To know that
-//! without a lock, every request that begins or ends turns a number; who finds it as it was has seen nobody come or go.
+//! A statement that is asked while one inbound request, and no other, is in flight can only be that request's: whoever comes later has
+//! not asked it. Probes are requests too, though they are in no trace. All of it is known without a lock: every request that begins or
+//! ends turns a number, and who finds it as it was has read what belongs together.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 
 use varka_telemetry::trace::Context;
+
+use crate::state::State;
 
 /// Requests in flight to one application.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     count: AtomicI64,
+    probes: AtomicI64,
     /// Changes that have begun,
     begun: AtomicU64,
     /// and those that are done: in between the rest means nothing.
     done: AtomicU64,
-    /// Of the request that began when there was none: its trace, and its span with the decision to record it in a word of its own.
+    /// Numbers that were given to requests.
+    numbers: AtomicU64,
+    /// Number of the request that began when there was none, as long as it is in flight; 0: there is none.
+    first: AtomicU64,
+    /// Its trace, and its span with the decision to record it in a word of its own.
     trace: [AtomicU64; 2],
     span: AtomicU64,
     sampled: AtomicU64,
-    /// Whether they are those of the only one; once there were two, which of them stays is not known.
-    known: AtomicU64,
 }
 
 /// A request that is in flight as long as this is there.
 #[derive(Debug)]
-pub(crate) struct Guard(std::sync::Arc<crate::state::State>);
+pub(crate) struct Guard {
+    state: Arc<State>,
+    of: Of,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    /// With its number, if it began when there was none.
+    Request(u64),
+    Probe,
+}
 
 /// The only request in flight, at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +57,22 @@ pub(crate) struct Only {
 
 impl InFlight {
     /// A request begins.
-    pub(crate) fn begin(state: &std::sync::Arc<crate::state::State>, context: &Context) -> Guard {
-        state.in_flight.enter(context);
-        Guard(std::sync::Arc::clone(state))
+    pub(crate) fn begin(state: &Arc<State>, context: &Context) -> Guard {
+        let number = state.in_flight.enter(context);
+        Guard { state: Arc::clone(state), of: Of::Request(number) }
     }
 
-    fn enter(&self, context: &Context) {
+    /// The application is asked whether it is well.
+    pub(crate) fn probe(state: &Arc<State>) -> Guard {
+        state.in_flight.probes.fetch_add(1, SeqCst);
+        Guard { state: Arc::clone(state), of: Of::Probe }
+    }
+
+    fn enter(&self, context: &Context) -> u64 {
         self.begun.fetch_add(1, SeqCst);
+        let mut number = 0;
         if self.count.fetch_add(1, SeqCst) == 0 {
+            number = self.numbers.fetch_add(1, SeqCst) + 1;
             #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
             let halves = [(context.trace.0 >> 64) as u64, context.trace.0 as u64];
             for (to, half) in self.trace.iter().zip(halves) {
@@ -55,24 +80,28 @@ impl InFlight {
             }
             self.span.store(context.span.0, SeqCst);
             self.sampled.store(u64::from(context.sampled == Some(true)), SeqCst);
-            self.known.store(1, SeqCst);
-        } else {
-            self.known.store(0, SeqCst);
+            self.first.store(number, SeqCst);
+        }
+        self.done.fetch_add(1, SeqCst);
+        number
+    }
+
+    fn leave(&self, number: u64) {
+        self.begun.fetch_add(1, SeqCst);
+        self.count.fetch_sub(1, SeqCst);
+        if number != 0 {
+            // Who began since then may have written its own.
+            let _ = self.first.compare_exchange(number, 0, SeqCst, SeqCst);
         }
         self.done.fetch_add(1, SeqCst);
     }
 
-    fn leave(&self) {
-        self.begun.fetch_add(1, SeqCst);
-        self.count.fetch_sub(1, SeqCst);
-        self.done.fetch_add(1, SeqCst);
-    }
-
-    /// The only request in flight now; `None`: there is none, or several, or it is just changing.
+    /// The only request in flight now; `None`: there is none, or several, or which one has stayed is not known, or it is just changing.
     pub(crate) fn only(&self) -> Option<Only> {
-        let number = self.done.load(SeqCst);
-        let one = self.count.load(SeqCst) == 1 && self.known.load(SeqCst) == 1;
-        if self.begun.load(SeqCst) != number || !one {
+        let turn = self.done.load(SeqCst);
+        let one = self.count.load(SeqCst) == 1 && self.probes.load(SeqCst) == 0;
+        let number = self.first.load(SeqCst);
+        if !one || number == 0 {
             return None;
         }
         let [high, low] = [0, 1].map(|half| self.trace.get(half).map_or(0, |half: &AtomicU64| half.load(SeqCst)));
@@ -83,23 +112,29 @@ impl InFlight {
             sampled: self.sampled.load(SeqCst) == 1,
         };
         // Somebody who came meanwhile may have written half of it.
-        self.stayed(&only).then_some(only)
+        (self.begun.load(SeqCst) == turn).then_some(only)
     }
 
-    /// Whether nobody has come or gone since.
-    pub(crate) fn stayed(&self, only: &Only) -> bool {
-        self.begun.load(SeqCst) == only.number
+    /// Whether it is still in flight, whoever has come since.
+    pub(crate) fn still(&self, only: &Only) -> bool {
+        self.first.load(SeqCst) == only.number
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.in_flight.leave();
+        let requests = &self.state.in_flight;
+        match self.of {
+            Of::Request(number) => requests.leave(number),
+            Of::Probe => drop(requests.probes.fetch_sub(1, SeqCst)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
     use varka_telemetry::trace::{Context, Forms};
 
     use super::InFlight;
@@ -109,20 +144,24 @@ mod tests {
     }
 
     #[test]
-    fn the_only_request_is_known_until_somebody_comes_or_goes() {
+    fn the_only_request_is_known_as_long_as_it_is_in_flight() {
         let requests = InFlight::default();
         assert_eq!(requests.only(), None);
-        requests.enter(&context(1 << 100 | 5, true));
+        let first = requests.enter(&context(1 << 100 | 5, true));
         let only = requests.only().unwrap();
         assert_eq!((only.trace, only.span, only.sampled), (1 << 100 | 5, 7, true));
-        assert!(requests.stayed(&only));
-        requests.enter(&context(9, false));
-        assert!(requests.only().is_none() && !requests.stayed(&only));
-        requests.leave();
-        assert!(!requests.stayed(&only), "another was there meanwhile");
-        assert_eq!(requests.only(), None, "which of the two has stayed is not known");
-        requests.leave();
+        let second = requests.enter(&context(9, false));
+        assert!(requests.only().is_none() && requests.still(&only), "what it has asked stays its own");
+        requests.leave(second);
+        assert_eq!(requests.only(), Some(only), "the one that came has gone");
+        let third = requests.enter(&context(10, false));
+        requests.leave(first);
+        assert!(!requests.still(&only));
+        assert_eq!(requests.only(), None, "of those that stay none was ever alone");
+        requests.leave(third);
         requests.enter(&context(11, false));
         assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((11, false)));
+        requests.probes.fetch_add(1, SeqCst);
+        assert_eq!(requests.only(), None, "a probe may ask as well");
     }
 }

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use varka_engine::ir::{Str, UpstreamTls};
+use varka_engine::ir::Str;
 use varka_engine::outcome::ResetReason;
+use varka_engine::transport;
 
 use crate::cluster::{ClusterState, RequestPermit};
 use crate::conn::Seen;
@@ -176,7 +177,7 @@ impl ClusterPool {
 
     /// The transport of an endpoint: which of the cluster's, and its context.
     fn transport(&self, target: &Target<'_>) -> Result<Option<(usize, Rc<ClientTls>)>, ConnectError> {
-        let Some((index, tls)) = self.choose_transport(target.tls_mode) else { return Ok(None) };
+        let Some((index, tls)) = transport::choose(&self.cluster.config, target.tls_mode) else { return Ok(None) };
         let mut transports = self.transports.borrow_mut();
         let known = transports.iter().find(|t| t.index == index && t.alpn.as_deref() == target.alpn);
         if let Some(known) = known {
@@ -189,23 +190,9 @@ impl ClusterPool {
         Ok(Some((index, tls)))
     }
 
-    fn choose_transport(&self, tls_mode: Option<&str>) -> Option<(usize, &UpstreamTls)> {
-        let config = &self.cluster.config;
-        let matched = config
-            .transport_matches
-            .iter()
-            .enumerate()
-            .find(|(_, m)| m.tls_mode.as_deref().is_none_or(|want| Some(want) == tls_mode));
-        match matched {
-            Some((index, m)) => m.tls.as_ref().map(|tls| (index, tls)),
-            None => config.tls.as_ref().map(|tls| (config.transport_matches.len(), tls)),
-        }
-    }
-
     /// Whether endpoints of this kind are spoken to by the mesh's mutual TLS.
     pub(crate) fn is_mesh(&self, tls_mode: Option<&str>) -> bool {
-        let tls = self.choose_transport(tls_mode).map(|(_, tls)| tls);
-        tls.is_some_and(|tls| tls.validation.as_deref() == Some(crate::tls::MESH_ROOTS))
+        transport::is_mesh(&self.cluster.config, tls_mode)
     }
 
     /// A connection, reused or new, that is this request's until the lease is dropped.

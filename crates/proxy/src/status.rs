@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 
 use crate::bootstrap::Engine;
+use crate::in_flight::InFlight;
 use crate::own_server::{OwnAnswer, OwnRequest, listen, serve};
 use crate::state::{Lifecycle, State};
 use crate::{Error, admin_server, envoy};
@@ -99,7 +100,10 @@ async fn answer(state: Arc<State>, request: OwnRequest) -> OwnAnswer {
         "/stats/prometheus" | "/metrics" => merged_metrics(&state, &request).await,
         "/quitquitquit" => quit(&state, &request),
         path if path.starts_with("/app-health/") => match state.bootstrap.app_probers.get(path) {
-            Some(prober) => probe::probe(&state, prober, &request.head.headers).await,
+            Some(prober) => {
+                let _asked = InFlight::probe(&state);
+                probe::probe(&state, prober, &request.head.headers).await
+            }
             None => OwnAnswer::text(404, format!("no probe is registered for {path}\n")),
         },
         _ => OwnAnswer::text(404, ""),

@@ -21,11 +21,10 @@ use varka_identity::CertificateFacts;
 pub(crate) use client::{ClientTls, NotSupplied};
 pub use secrets::{CertificateView, SecretStore};
 pub(crate) use server::ServerTls;
+pub(crate) use varka_engine::transport::MESH_ROOTS;
 
 /// SDS name of the workload's own certificate.
 pub(crate) const WORKLOAD: &str = "default";
-/// SDS name of the mesh's trust anchors.
-pub(crate) const MESH_ROOTS: &str = "ROOTCA";
 
 /// Why a context cannot be made from a resource.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,17 @@ pub fn resize(fd: &impl AsFd, columns: u16, rows: u16) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Columns and rows of the terminal in character cells.
+///
+/// # Errors
+/// `ENOTTY` when the descriptor is no terminal.
+pub fn size(fd: &impl AsFd) -> io::Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the descriptor is open for the length of the call, and TIOCGWINSZ writes one winsize to the pointer.
+    let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    if done == 0 { Ok((size.ws_col, size.ws_row)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Makes the terminal the controlling terminal of the calling process, which must lead a session without one.
 ///
 /// # Errors
@@ -40,4 +51,15 @@ pub fn take_control(fd: &impl AsFd) -> io::Result<()> {
     // SAFETY: the descriptor is open for the length of the call; TIOCSCTTY takes a plain integer.
     let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_terminal_has_the_size_that_it_was_given() {
+        let (master, terminal) = super::open().unwrap();
+        super::resize(&master, 132, 43).unwrap();
+        assert_eq!(super::size(&terminal).unwrap(), (132, 43));
+        assert!(super::size(&std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
 }

@@ -26,10 +26,10 @@ pub mod unmatched;
 
 pub use arena::{Id, List};
 pub use facts::Facts;
-pub use input::{Input, Labels, Metrics, Series};
+pub use input::{Durations, Input, Labels, Metrics, Series};
 pub use model::{
-    Badges, Edge, Egress, GatewayKind, Graph, Idle, InOut, LeftOut, Node, NodeKind, NodeTraffic, Protocol, Response,
-    Security, ServiceEntryNode, ServiceName, Tally, Unit, WaypointEdge,
+    Badges, Bytes, Edge, Egress, GatewayKind, Graph, Idle, InOut, LeftOut, Node, NodeKind, NodeTraffic, Protocol,
+    Response, ResponseTimes, Security, ServiceEntryNode, ServiceName, Tally, Unit, WaypointEdge,
 };
 pub use options::{
     Ambient, Appender, Appenders, BoxBy, DEFAULT_AGGREGATE, GraphType, GrpcRate, NodeName, NodeOfInterest, Options,

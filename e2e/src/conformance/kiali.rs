@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use varka_telemetry::graph::facts::{Facts, Namespace, Waypoint};
 use varka_telemetry::graph::health::Config;
-use varka_telemetry::graph::{DEFAULT_AGGREGATE, Input, Labels, Metrics, Series, build, kiali};
+use varka_telemetry::graph::{DEFAULT_AGGREGATE, Durations, Input, Labels, Metrics, Series, build, kiali};
 
 use super::{Report, cases, text};
 
@@ -132,6 +132,7 @@ fn decoded(text: &str) -> String {
 /// The counters of a case, as far as they are in the scope of its queries.
 fn metrics(case: &Value) -> Result<Metrics<'_>, String> {
     let mut metrics = Metrics::default();
+    let (mut buckets, mut sums, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     let scope = case.pointer("/environment/queryScope").and_then(Value::as_object);
     let counters = case.get("counters").and_then(Value::as_array).ok_or("it has no counters")?;
     for counter in counters {
@@ -148,15 +149,16 @@ fn metrics(case: &Value) -> Result<Metrics<'_>, String> {
             "istio_response_messages_total" => &mut metrics.response_messages,
             "istio_tcp_sent_bytes_total" => &mut metrics.tcp_sent_bytes,
             "istio_tcp_received_bytes_total" => &mut metrics.tcp_received_bytes,
-            "istio_request_duration_milliseconds_bucket" => &mut metrics.duration_buckets,
-            "istio_request_duration_milliseconds_sum" => &mut metrics.duration_sums,
-            "istio_request_duration_milliseconds_count" => &mut metrics.duration_counts,
+            "istio_request_duration_milliseconds_bucket" => &mut buckets,
+            "istio_request_duration_milliseconds_sum" => &mut sums,
+            "istio_request_duration_milliseconds_count" => &mut counts,
             "istio_request_bytes_sum" => &mut metrics.request_bytes,
             "istio_response_bytes_sum" => &mut metrics.response_bytes,
             other => return Err(format!("no graph is made of {other}")),
         };
         list.push(series);
     }
+    metrics.durations = Durations::together(&buckets, &sums, &counts);
     Ok(metrics)
 }
 

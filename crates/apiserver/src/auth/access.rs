@@ -1,11 +1,12 @@
-//! What a user may do. Masters may do everything; service accounts have one fixed role. RBAC objects are stored, not evaluated.
+//! What a user may do. Masters may do everything; service accounts have one fixed role; [`super::rbac`] gives more.
 //!
 //! The fixed role: read everything but Secrets of other namespaces; write ConfigMaps, Leases and Events of its own namespace; ask for
 //! reviews of itself. Accounts of the root namespace `istio-system` run the control plane and ingress: they may read Secrets (certificates
 //! of hosts), keep ConfigMaps in every namespace, fill in status, register webhooks, review tokens, and manage what an
 //! operator of Istio manages. The control plane also deploys the proxies of Gateways: Deployments, Services, ServiceAccounts.
 
-use super::User;
+use super::{User, rbac};
+use crate::store::Store;
 
 /// Namespaces whose accounts run the system.
 const SYSTEM: &[&str] = &["istio-system", "kube-system", "ingress-nginx"];
@@ -19,10 +20,17 @@ pub(crate) struct Action<'a> {
     pub(crate) resource: &'a str,
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
+    /// Of one object; empty: of any.
+    pub(crate) name: &'a str,
 }
 
 /// Whether the user may do that.
-pub(crate) fn allows(user: &User, action: Action<'_>) -> bool {
+pub(crate) fn allows(store: &Store, user: &User, action: Action<'_>) -> bool {
+    always(user, action) || rbac::grants(store, user, action)
+}
+
+/// Whether it needs no role.
+fn always(user: &User, action: Action<'_>) -> bool {
     if user.is_master() {
         return true;
     }
@@ -73,7 +81,7 @@ mod tests {
     fn may(namespace: &str, verb: &str, group: &str, path: &str, target: &str) -> bool {
         let (resource, subresource) = path.split_once('/').unwrap_or((path, ""));
         let user = User::service_account(namespace, "a", "");
-        allows(&user, Action { verb, group, resource, subresource, namespace: target })
+        always(&user, Action { verb, group, resource, subresource, namespace: target, name: "" })
     }
 
     #[test]

@@ -84,13 +84,13 @@ pub(crate) fn answer(
     let status = match review.plural {
         "tokenreviews" => token(server, &object),
         "selfsubjectreviews" => json!({"userInfo": user.info()}),
-        "selfsubjectaccessreviews" => access_status(user, &object, namespace),
+        "selfsubjectaccessreviews" => access_status(server, user, &object, namespace),
         "selfsubjectrulesreviews" => rules(user),
         _ => {
             let name = str_at(&object, &["spec", "user"]);
             let groups =
                 list_at(&object, &["spec", "groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-            access_status(&User::named(name, groups), &object, namespace)
+            access_status(server, &User::named(name, groups), &object, namespace)
         }
     };
     object::set(&mut object, "status", status);
@@ -114,7 +114,7 @@ fn token(server: &Inner, object: &Value) -> Value {
     }
 }
 
-fn access_status(user: &User, object: &Value, namespace: &str) -> Value {
+fn access_status(server: &Inner, user: &User, object: &Value, namespace: &str) -> Value {
     let attributes = object::at(object, &["spec", "resourceAttributes"]);
     let allowed = match attributes {
         Some(a) => {
@@ -125,8 +125,9 @@ fn access_status(user: &User, object: &Value, namespace: &str) -> Value {
                 resource: str_at(a, &["resource"]),
                 subresource: str_at(a, &["subresource"]),
                 namespace: if asked.is_empty() { namespace } else { asked },
+                name: str_at(a, &["name"]),
             };
-            access::allows(user, action)
+            access::allows(&server.store, user, action)
         }
         None => user.is_master() || str_at(object, &["spec", "nonResourceAttributes", "verb"]) == "get",
     };

@@ -16,7 +16,7 @@ use super::Socket;
 use super::spdy::{self, Codec, FIN, Frame, SpdyError};
 
 /// The subprotocol spoken.
-pub(crate) const PROTOCOLS: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+pub(crate) const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 
 const BUFFER: usize = 32 << 10;
 /// Frames waiting for a peer; a slow one slows the other.

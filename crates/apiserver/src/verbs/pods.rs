@@ -168,14 +168,23 @@ pub(crate) fn port_forward(call: &Call, upgrade: hyper::upgrade::OnUpgrade) -> R
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    let protocol = stream::negotiate(&call.headers, stream::forward::PROTOCOLS)?;
+    let protocol = stream::negotiate(&call.headers, &[stream::forward::PROTOCOL, stream::channels::PROTOCOL])?;
+    let by_channels = protocol == stream::channels::PROTOCOL;
+    let ports = if by_channels { stream::channels::ports(call.query.all("ports"))? } else { Vec::new() };
     let response = stream::switch(&call.headers, protocol)?;
     let (node, pod) = (node(call)?, pod_ref(&pod.value));
     let mut stop = call.server.stop.subscribe();
     tokio::spawn(async move {
         let Some(socket) = stream::socket(upgrade).await else { return };
+        let forwarding = async {
+            if by_channels {
+                stream::channels::run(socket, node, pod, ports).await;
+            } else {
+                stream::forward::run(socket, node, pod).await;
+            }
+        };
         tokio::select! {
-            () = stream::forward::run(socket, node, pod) => {}
+            () = forwarding => {}
             () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
         }
     });

@@ -120,7 +120,7 @@ pub(super) fn summary(listening: Listening, hosts: &[String], started: Instant) 
 }
 
 /// Condition Ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")

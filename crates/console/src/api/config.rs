@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
+use varka_telemetry::graph::facts::{Facts, Map, Workload};
 
 use super::difference::summary;
 use super::{Pairs, Refused, Shared, findings, number, parameter};
+use crate::explain::Mesh;
 use crate::jaeger::blocking;
 use crate::store::revisions::{Revision, Verb};
 use crate::world::{KINDS, Kind, World};
@@ -89,6 +91,13 @@ pub(super) async fn object(
     let object = object
         .ok_or_else(|| Refused::not_found(format!("There is no {} {namespace}/{name} at that time.", kind.kind)))?;
     let of = crate::world::reference(*kind, &object);
+    let (then, cluster, domain) = (world.clone(), source.cluster.clone(), source.domain.clone());
+    let (group, named) = (*kind, (namespace.clone(), name.clone()));
+    let affects = blocking(move || {
+        let mesh = Mesh::of(&then, &cluster, &domain);
+        Ok(super::affects::of(&mesh, &group, &named.0, &named.1))
+    });
+    let affects = affects.await?;
     let revisions = blocking(move || source.store.revisions().between(i64::MIN, i64::MAX)).await?;
     let own: Vec<&Revision> = revisions.iter().filter(|r| r.of == of).collect();
     let mut history: Vec<Value> = Vec::new();
@@ -102,11 +111,11 @@ pub(super) async fn object(
         before = Some(revision);
     }
     history.reverse();
-    let written = yaml(&crate::world::bare(&object));
+    let written = crate::world::written(&object);
     Ok(Json(json!({
         "ref": reference(kind, &object), "findings": findings::of_text(&written), "yaml": written,
         "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
-        "history": history, "affects": [],
+        "history": history, "affects": affects,
     })))
 }
 
@@ -169,6 +178,67 @@ pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str)
     let found = naming(world, namespace, service, host);
     let references = found.iter().map(|(kind, object)| reference(kind, object)).collect();
     (references, sum(found.iter().map(|(_, object)| &**object)))
+}
+
+/// What is wrong with objects, by the workloads that they apply to.
+pub(super) struct Findings {
+    /// Objects with the namespace and labels that they select, and what is wrong with them.
+    selecting: Vec<(String, Map, u64, u64)>,
+    /// Objects about hosts of services, by the service's namespace and selector.
+    about: Vec<(String, Map, u64, u64)>,
+}
+
+impl Findings {
+    /// Reads every object.
+    pub(super) fn read(world: &World, facts: &Facts) -> Self {
+        let counts = |object: &Value| {
+            let found = findings::count(object);
+            let of = |severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);
+            (of("errors"), of("warnings"))
+        };
+        let labels = |object: &Value, path: &str| -> Map {
+            object.pointer(path).and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default()
+        };
+        let mut selecting = Vec::new();
+        for kind in KINDS.iter().filter(|kind| kind.group.ends_with(".istio.io")) {
+            for object in world.of(kind.group, kind.kind) {
+                let path = match (kind.group, kind.kind) {
+                    ("security.istio.io" | "telemetry.istio.io", _) => "/spec/selector/matchLabels",
+                    (_, "Sidecar") => "/spec/workloadSelector/labels",
+                    _ => continue,
+                };
+                let (errors, warnings) = counts(&object);
+                if errors + warnings > 0 {
+                    let selector = labels(&object, path);
+                    selecting.push((text(&object, "/metadata/namespace"), selector, errors, warnings));
+                }
+            }
+        }
+        let mut about = Vec::new();
+        for service in facts.services.iter().filter(|service| !service.selector.is_empty()) {
+            let host = format!("{}.{}.{}", service.name, service.namespace, facts.service_suffix());
+            for (_, object) in naming(world, &service.namespace, &service.name, &host) {
+                let (errors, warnings) = counts(&object);
+                if errors + warnings > 0 {
+                    about.push((service.namespace.clone(), service.selector.clone(), errors, warnings));
+                }
+            }
+        }
+        Self { selecting, about }
+    }
+
+    /// Errors and warnings of the objects that apply to any of these workloads.
+    pub(super) fn of(&self, workloads: &[&Workload]) -> Value {
+        let applies = |namespace: &str, selector: &Map| {
+            let selects = |w: &&&Workload| selector.iter().all(|(name, value)| w.labels.get(name) == Some(value));
+            let is_near = |w: &&&Workload| w.namespace == namespace || namespace == "istio-system";
+            workloads.iter().filter(is_near).any(|w| selects(&w))
+        };
+        let all =
+            self.selecting.iter().chain(&self.about).filter(|(namespace, selector, ..)| applies(namespace, selector));
+        let (errors, warnings) = all.fold((0, 0), |sum, one| (sum.0 + one.2, sum.1 + one.3));
+        json!({"errors": errors, "warnings": warnings})
+    }
 }
 
 /// Errors and warnings of objects.

@@ -1,42 +1,36 @@
 //! The graph as the pages draw it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use varka_telemetry::graph::kiali::request::{Path, parse};
-use varka_telemetry::graph::{Edge, Graph, Id, Node, Options, ResponseTime, Throughput};
+use varka_telemetry::graph::{Graph, Id, Node, Options};
 
-use super::{Pairs, Refused, Shared, now, number, parameter};
+use super::examples::Calls;
+use super::{Pairs, Refused, Shared, mend, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
 use crate::store::Error;
 
-pub(super) async fn graph(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
-    let asked = Asked::read(&source, &pairs)?;
-    let drawn = blocking(move || asked.draw(&source, now())).await?;
-    let keys: Vec<&String> = drawn.nodes.keys().collect();
-    let place = |key: &str| keys.iter().position(|found| *found == key);
-    let edges: Vec<Value> = drawn
-        .edges
-        .values()
-        .map(|edge| {
-            let mut edge = edge.clone();
-            for end in ["source", "target"] {
-                if let Some(key) = edge.get_mut(end) {
-                    *key = key.as_str().and_then(place).into();
-                }
-            }
-            edge
-        })
-        .collect();
-    Ok(Json(json!({
-        "graphType": drawn.graph_type, "timestamp": drawn.timestamp, "duration": drawn.duration,
-        "nodes": drawn.nodes.values().collect::<Vec<_>>(), "edges": edges, "leftOut": drawn.left_out,
-    })))
+pub(super) async fn graph(State(source): Shared, headers: HeaderMap, Query(pairs): Pairs) -> Result<Response, Refused> {
+    let drawn = Asked::read(&source, &pairs)?.drawn(&source).await?;
+    let taken = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let zipped = taken.flat_map(|value| value.split(',')).any(|coding| coding.trim().split(';').next() == Some("gzip"));
+    let kind = (header::CONTENT_TYPE, "application/json");
+    if !zipped {
+        return Ok(([kind], drawn.text().clone()).into_response());
+    }
+    let body = blocking(move || Ok(drawn.zipped().clone())).await?;
+    Ok(([kind, (header::CONTENT_ENCODING, "gzip")], body).into_response())
 }
 
 /// What is asked for, but for the time where it is now.
@@ -47,7 +41,7 @@ pub(super) struct Asked {
 }
 
 /// A graph with its nodes and edges by their names.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Drawn {
     graph_type: Value,
     pub(super) timestamp: i64,
@@ -55,6 +49,42 @@ pub(super) struct Drawn {
     pub(super) nodes: BTreeMap<String, Value>,
     pub(super) edges: BTreeMap<String, Value>,
     left_out: Value,
+    /// As it is answered, made when it is asked for first.
+    text: OnceLock<Bytes>,
+    zipped: OnceLock<Bytes>,
+}
+
+impl Drawn {
+    /// With edges that name their ends by their place.
+    fn text(&self) -> &Bytes {
+        self.text.get_or_init(|| {
+            let places: HashMap<&str, usize> =
+                self.nodes.keys().enumerate().map(|(place, key)| (key.as_str(), place)).collect();
+            let mut edges = self.edges.clone();
+            for edge in edges.values_mut() {
+                for end in ["source", "target"] {
+                    if let Some(key) = edge.get_mut(end) {
+                        *key = key.as_str().and_then(|key| places.get(key)).copied().into();
+                    }
+                }
+            }
+            let whole = json!({
+                "graphType": self.graph_type, "timestamp": self.timestamp, "duration": self.duration,
+                "nodes": self.nodes.values().collect::<Vec<_>>(), "edges": edges.values().collect::<Vec<_>>(),
+                "leftOut": self.left_out,
+            });
+            whole.to_string().into()
+        })
+    }
+
+    fn zipped(&self) -> &Bytes {
+        self.zipped.get_or_init(|| {
+            let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing into memory does not fail.
+            let _ = zipped.write_all(self.text());
+            zipped.finish().unwrap_or_default().into()
+        })
+    }
 }
 
 impl Asked {
@@ -84,8 +114,14 @@ impl Asked {
         parse(&Path::default(), query, &source.facts(), Default::default(), end)
     }
 
+    /// The graph at the time that is asked for, or of a moment ago.
+    pub(super) async fn drawn(self, source: &Arc<Source>) -> Result<Arc<Drawn>, Error> {
+        let (drawings, source) = (source.drawings.clone(), Arc::clone(source));
+        drawings.get(format!("{self:?}"), move || self.draw(&source, now())).await
+    }
+
     /// The graph at the time that is asked for, or now.
-    pub(super) fn draw(&self, source: &Source, now: i64) -> Result<Drawn, Error> {
+    fn draw(&self, source: &Source, now: i64) -> Result<Drawn, Error> {
         let end = self.at.unwrap_or_else(|| now.div_euclid(1000));
         let source = match self.at {
             Some(at) => Source { world: source.world.at(at.saturating_mul(1000))?, ..source.clone() },
@@ -100,20 +136,15 @@ impl Asked {
                 nodes: BTreeMap::new(),
                 edges: BTreeMap::new(),
                 left_out: json!({"contradictory": 0, "unusable": 0, "reportedTwice": 0}),
+                ..Drawn::default()
             });
         };
         let facts = source.facts();
-        let with =
-            |response_time, throughput| source.graph(&facts, &Options { response_time, throughput, ..options.clone() });
-        let (p95, average) = (
-            with(ResponseTime::Quantile(0.95), Throughput::Response)?,
-            with(ResponseTime::Average, Throughput::Request)?,
-        );
-        let (p50, p99) = (
-            with(ResponseTime::Quantile(0.5), Throughput::Response)?,
-            with(ResponseTime::Quantile(0.99), Throughput::Response)?,
-        );
-        Ok(drawn(&p95, [&average, &p50, &p99]))
+        let calls = Calls::read(&source.store, &facts, end, options.duration)?;
+        let drawn = drawn(&source.graph(&facts, &options)?, &calls);
+        // Here, where it holds nobody up.
+        drawn.text();
+        Ok(drawn)
     }
 }
 
@@ -121,48 +152,32 @@ fn value(of: impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
-    let key = |graph: &Graph, edge: &Edge| {
-        let name = |id: Id<Node>| graph.nodes[id].key.clone();
-        (name(edge.source), name(edge.target), edge.protocol.name())
-    };
-    let find = |other: &Graph, wanted: &(String, String, &str)| {
-        let found = other.edges.iter().find(|edge| key(other, edge) == *wanted);
-        (found.and_then(|edge| edge.response_time), found.and_then(|edge| edge.throughput))
-    };
+fn drawn(graph: &Graph, calls: &Calls) -> Drawn {
+    let key = |id: Id<Node>| graph.nodes[id].key.as_str();
     let mut edges = BTreeMap::new();
     for edge in graph.edges.iter() {
-        let name = key(graph, edge);
-        let (avg, request) = find(average, &name);
-        let times = edge
-            .response_time
-            .zip(avg)
-            .map(|(p95, avg)| json!({"avg": avg, "p50": find(p50, &name).0, "p95": p95, "p99": find(p99, &name).0}));
-        let throughput =
-            edge.throughput.map(|response| json!({"request": request.unwrap_or(0.0), "response": response}));
+        let (source, target) = (key(edge.source), key(edge.target));
         let mut drawn = value(edge);
         if let Some(fields) = drawn.as_object_mut() {
-            fields.remove("responseTime");
             fields.extend([
-                ("source".to_owned(), Value::from(name.0.as_str())),
-                ("target".to_owned(), name.1.as_str().into()),
-                ("responseTimes".to_owned(), times.unwrap_or_default()),
-                ("throughput".to_owned(), throughput.unwrap_or_default()),
-                ("examples".to_owned(), json!([])),
+                ("source".to_owned(), Value::from(source)),
+                ("target".to_owned(), target.into()),
+                ("examples".to_owned(), calls.on(&graph.nodes[edge.source], &graph.nodes[edge.target], edge.protocol)),
             ]);
             for unmatched in fields.get_mut("unmatched").and_then(Value::as_array_mut).into_iter().flatten() {
+                let yaml = mend::yaml(unmatched, &graph.nodes[edge.source].namespace, edge.protocol.name());
                 if let Some(fields) = unmatched.as_object_mut() {
-                    fields.insert("yaml".to_owned(), Value::Null);
+                    fields.insert("yaml".to_owned(), yaml);
                 }
             }
         }
-        edges.insert(format!("{}>{}>{}", name.0, name.1, name.2), drawn);
+        edges.insert(format!("{source}>{target}>{}", edge.protocol.name()), drawn);
     }
     let mut nodes = BTreeMap::new();
     for node in graph.nodes.iter() {
         let mut drawn = value(node);
         if let Some(fields) = drawn.as_object_mut() {
-            fields.insert("examples".to_owned(), json!([]));
+            fields.insert("examples".to_owned(), calls.at(node));
         }
         nodes.insert(node.key.clone(), drawn);
     }
@@ -173,5 +188,6 @@ fn drawn(graph: &Graph, [average, p50, p99]: [&Graph; 3]) -> Drawn {
         nodes,
         edges,
         left_out: value(graph.left_out),
+        ..Drawn::default()
     }
 }

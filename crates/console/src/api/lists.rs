@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::facts::{app_label, version_label};
 use varka_telemetry::graph::{Graph, GraphType, InOut, Node, Options, RequestedNamespace};
 
+use super::config::Findings;
+use super::examples::Calls;
 use super::{Pairs, Refused, Shared, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
@@ -64,15 +66,13 @@ fn health_of(node: Option<&Node>) -> Value {
     known.map_or_else(unknown, |health| serde_json::to_value(health).unwrap_or_else(|_| unknown()))
 }
 
-/// Findings are about what Istio was told; those of the objects are in their own list.
-const NONE: fn() -> Value = || json!({"errors": 0, "warnings": 0});
-
 pub(super) async fn workloads(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
     let (then, graph, facts) = look(source, &pairs, GraphType::Workload).await?;
     let nodes: BTreeMap<(&str, &str), &Node> =
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.workload.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
+    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then.world, &facts));
     let one = |w: &varka_telemetry::graph::facts::Workload| {
         let node = nodes.get(&(w.namespace.as_str(), w.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
@@ -81,7 +81,7 @@ pub(super) async fn workloads(State(source): Shared, Query(pairs): Pairs) -> Res
             "app": app_label(&w.labels).map_or("", |(_, app)| app),
             "version": version_label(&w.labels).map_or("", |(_, version)| version),
             "sidecar": w.sidecar, "ambient": w.ambient, "replicas": w.replicas, "health": health_of(node),
-            "rate": rate, "errorShare": error_share, "findings": NONE(),
+            "rate": rate, "errorShare": error_share, "findings": findings.of(&[w]), "examples": calls.of_workload(w),
         })
     };
     Ok(Json(facts.workloads.iter().filter(|w| shown(&w.namespace)).map(one).collect()))
@@ -103,6 +103,7 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.service.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
+    let calls = calls(&then, &facts, &graph).await?;
     let one = |s: &varka_telemetry::graph::facts::Service| {
         let node = nodes.get(&(s.namespace.as_str(), s.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
@@ -116,17 +117,28 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
         json!({
             "namespace": s.namespace, "name": s.name, "ports": ports, "selector": s.selector, "hosts": [host],
             "health": health_of(node), "rate": rate, "errorShare": error_share,
-            "config": config, "findings": findings,
+            "config": config, "findings": findings, "examples": calls.of_service(&s.namespace, &s.name),
         })
     };
     Ok(Json(facts.services.iter().filter(|s| shown(&s.namespace)).map(one).collect()))
+}
+
+fn is_member(workload: &varka_telemetry::graph::facts::Workload, namespace: &str, app: &str) -> bool {
+    workload.namespace == namespace && app_label(&workload.labels).is_some_and(|(_, own)| own == app)
+}
+
+/// Requests of the window of a graph.
+async fn calls(then: &Arc<Source>, facts: &varka_telemetry::graph::Facts, graph: &Graph) -> Result<Calls, Refused> {
+    let (store, facts, end, duration) = (then.store.clone(), facts.clone(), graph.timestamp, graph.duration);
+    Ok(blocking(move || Calls::read(&store, &facts, end, duration)).await?)
 }
 
 /// Versions and workloads of an application.
 type Members<'f> = (Vec<&'f str>, Vec<&'f str>);
 
 pub(super) async fn applications(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
-    let (_, graph, facts) = look(source, &pairs, GraphType::App).await?;
+    let (then, graph, facts) = look(source, &pairs, GraphType::App).await?;
+    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then.world, &facts));
     let nodes: BTreeMap<(&str, &str), &Node> =
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.app.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
@@ -141,10 +153,12 @@ pub(super) async fn applications(State(source): Shared, Query(pairs): Pairs) -> 
     let list = apps.iter().map(|((namespace, app), (versions, workloads))| {
         let node = nodes.get(&(*namespace, *app)).copied();
         let (rate, error_share) = arriving(node);
+        let members: Vec<_> = facts.workloads.iter().filter(|w| is_member(w, namespace, app)).collect();
         let services: Vec<&String> = node.iter().flat_map(|node| &node.services).map(|service| &service.name).collect();
         json!({
             "namespace": namespace, "name": app, "versions": versions, "workloads": workloads, "services": services,
-            "health": health_of(node), "rate": rate, "errorShare": error_share, "findings": NONE(),
+            "health": health_of(node), "rate": rate, "errorShare": error_share, "findings": findings.of(&members),
+            "examples": calls.of_app(namespace, app),
         })
     });
     Ok(Json(list.collect()))

@@ -1,18 +1,25 @@
 //! Lines of containers.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use serde_json::{Value, json};
 
 use super::{Pairs, Refused, Shared, now, number, parameter};
+use crate::access_line;
 use crate::jaeger::blocking;
+use crate::requests::seen;
 use crate::store::logs::{Line, Source};
+use crate::store::{Error, Store};
 use crate::world::World;
 
 const DEFAULT_LIMIT: i64 = 500;
 const MAX_LIMIT: i64 = 5_000;
+/// A request whose trace is looked for took so long at most, in microseconds.
+const LONGEST: u64 = 60_000_000;
+/// So many spans are looked at for the traces of lines.
+const SPANS: usize = 20_000;
 
 /// Whose lines are wanted; empty: everybody's.
 #[derive(Debug, Clone)]
@@ -44,17 +51,59 @@ pub(super) async fn logs(State(source): Shared, Query(pairs): Pairs) -> Result<J
     let start = number(&pairs, "from")?.map_or(0, micros);
     let end = number(&pairs, "to")?.map_or_else(|| u64::try_from(now()).unwrap_or(0) * 1000, |to| micros(to) + 999_999);
     let found = blocking(move || {
-        let source = Arc::clone(&source);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        source.store.logs().lines(|of| wanted.takes(&source.world, of), start, end, limit)
+        let lines = source.store.logs().lines(|of| wanted.takes(&source.world, of), start, end, limit)?;
+        let traces = Traces::of(&source.store, &lines)?;
+        Ok(lines.iter().map(|one| with_trace(one, &traces)).collect())
     });
-    Ok(Json(found.await?.iter().map(line).collect()))
+    Ok(Json(found.await?))
 }
 
-/// In the pages' words.
+/// Traces of requests, by what the requests are called in logs.
+#[derive(Debug, Default)]
+pub(super) struct Traces(HashMap<String, String>);
+
+impl Traces {
+    /// Of the lines of access logs among these.
+    pub(super) fn of(store: &Store, lines: &[Line]) -> Result<Self, Error> {
+        let named = lines.iter().filter(|line| is_proxy(&line.source.container));
+        let (Some(first), Some(last)) = (named.clone().map(|l| l.at).min(), named.map(|l| l.at).max()) else {
+            return Ok(Self::default());
+        };
+        // A line is written when its request is over, after its span began.
+        let spans = store.spans().recent(first.saturating_sub(LONGEST), last, SPANS)?;
+        let traces = spans.iter().filter_map(seen).filter(|seen| !seen.request_id.is_empty());
+        Ok(Self(traces.map(|seen| (seen.request_id, seen.trace)).collect()))
+    }
+}
+
+/// A line with the trace of its request.
+fn with_trace(of: &Line, traces: &Traces) -> Value {
+    let mut shown = line(of);
+    let read = access_line::read(&of.text).filter(|_| is_proxy(&of.source.container));
+    let trace = read.and_then(|read| traces.0.get(&read.request_id));
+    if let (Some(trace), Some(slot)) = (trace, shown.pointer_mut("/access/traceId")) {
+        *slot = trace.as_str().into();
+    }
+    shown
+}
+
+/// Whether a container writes an access log: a sidecar, a gateway, the ingress.
+fn is_proxy(container: &str) -> bool {
+    matches!(container, "istio-proxy" | "controller")
+}
+
+/// In the pages' words, without its trace, which of a line that has just come may not have come yet.
 pub(super) fn line(line: &Line) -> Value {
+    let read = access_line::read(&line.text).filter(|_| is_proxy(&line.source.container));
+    let access = read.map(|read| {
+        json!({
+            "method": read.method, "path": read.path, "code": read.code, "flags": read.flags, "details": read.details,
+            "duration": read.duration, "host": read.host, "cluster": read.cluster, "upstream": read.upstream,
+            "direction": read.direction(), "traceId": null,
+        })
+    });
     json!({
-        "at": line.at, "pod": line.source.pod, "container": line.source.container, "text": line.text,
-        "access": null,
+        "at": line.at, "pod": line.source.pod, "container": line.source.container, "text": line.text, "access": access,
     })
 }

@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::graph::Asked;
+use super::graph::{Asked, Drawn};
 use super::logs::{Wanted, line};
 use super::{Pairs, Refused, Shared, config, now, parameter};
 use crate::graph::Source;
@@ -47,14 +47,12 @@ pub(super) async fn stream(State(source): Shared, Query(pairs): Pairs) -> Result
     Ok((headers, body).into_response())
 }
 
-type Parts = (BTreeMap<String, Value>, BTreeMap<String, Value>);
-
 struct Teller {
     source: Arc<Source>,
     ticks: Interval,
     graph: Option<Asked>,
-    /// Nodes and edges that the page has.
-    drawn: Option<Parts>,
+    /// What the page has.
+    drawn: Option<Arc<Drawn>>,
     logs: Option<Wanted>,
     /// Microseconds up to which lines were told.
     logged: u64,
@@ -68,12 +66,10 @@ impl Teller {
         // A comment shows that the stream is alive.
         let mut text = if self.number == 0 { "retry: 1000\n\n".to_owned() } else { ": alive\n\n".to_owned() };
         if let Some(asked) = self.graph.clone() {
-            let source = Arc::clone(&self.source);
-            match blocking(move || asked.draw(&source, now())).await {
+            match asked.drawn(&self.source).await {
                 Ok(drawn) => {
-                    let (nodes, edges) = (drawn.nodes, drawn.edges);
-                    let patch = patch(self.drawn.as_ref(), &nodes, &edges, drawn.timestamp, drawn.duration);
-                    self.drawn = Some((nodes, edges));
+                    let patch = patch(self.drawn.as_deref(), &drawn);
+                    self.drawn = Some(drawn);
                     self.event(&mut text, "graph", &patch);
                 }
                 Err(problem) => tracing::warn!(%problem, "no graph for a page"),
@@ -115,23 +111,17 @@ impl Teller {
     }
 }
 
-fn patch(
-    before: Option<&Parts>,
-    nodes: &BTreeMap<String, Value>,
-    edges: &BTreeMap<String, Value>,
-    timestamp: i64,
-    duration: u64,
-) -> Value {
+fn patch(before: Option<&Drawn>, now: &Drawn) -> Value {
     fn different(before: Option<&BTreeMap<String, Value>>, now: &BTreeMap<String, Value>) -> (Vec<Value>, Vec<String>) {
         let old = |key: &String| before.and_then(|before| before.get(key));
         let new = now.iter().filter(|(key, value)| old(key) != Some(value)).map(|(_, value)| value.clone());
         let gone = before.into_iter().flat_map(BTreeMap::keys).filter(|key| !now.contains_key(*key)).cloned();
         (new.collect(), gone.collect())
     }
-    let (nodes, gone_nodes) = different(before.map(|(nodes, _)| nodes), nodes);
-    let (edges, gone_edges) = different(before.map(|(_, edges)| edges), edges);
+    let (nodes, gone_nodes) = different(before.map(|before| &before.nodes), &now.nodes);
+    let (edges, gone_edges) = different(before.map(|before| &before.edges), &now.edges);
     json!({
-        "whole": before.is_none(), "timestamp": timestamp, "duration": duration,
+        "whole": before.is_none(), "timestamp": now.timestamp, "duration": now.duration,
         "nodes": nodes, "edges": edges, "goneNodes": gone_nodes, "goneEdges": gone_edges,
     })
 }

@@ -159,3 +159,33 @@ async fn a_stream_begins_with_the_whole_graph_and_goes_on_with_what_is_new() {
     read_until("\"whole\":false").await;
     drop(Arc::new(source));
 }
+
+#[tokio::test]
+async fn an_explanation_is_asked_for_by_a_trace_or_by_a_thought() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = recording(&directory);
+    let ask = async |body: Value| {
+        let request = Request::post("/console/api/explain").header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = routes(source.clone()).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (status, refused) = ask(json!({})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("badRequest")));
+    let (status, refused) = ask(json!({"traceId": "xyz"})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("badRequest")));
+    let (status, refused) = ask(json!({"traceId": "ff"})).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("notFound")));
+    let from = json!({"namespace": "blog-system", "workload": "nobody"});
+    let (status, refused) = ask(json!({"from": from, "to": {"host": "was-service"}})).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("notFound")), "{refused}");
+    let mut found = crate::requests::tests::span("web-1", "sidecar", [7, 1, 0], 3, &[]);
+    found.span.attributes.clear();
+    let spans = varka_proto::otlp::ScopeSpans { scope: None, spans: vec![found.span] };
+    let own = varka_proto::otlp::ResourceSpans { resource: Some(found.resource), scope_spans: vec![spans] };
+    source.store.spans().append(own);
+    let (status, refused) = ask(json!({"traceId": "07".repeat(16)})).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("invalid")), "{refused}");
+}

@@ -1,3 +1,5 @@
+mod speed;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -46,7 +48,13 @@ pub(crate) fn source(directory: &tempfile::TempDir) -> Source {
     }
     let world = World::default();
     world.put(KINDS[0], json!({"metadata": {"name": "blog-system", "creationTimestamp": "2020-01-01T00:00:00Z"}}));
-    Source { store, world, cluster: "Kubernetes".to_owned(), domain: "cluster.local".to_owned() }
+    Source {
+        store,
+        world,
+        cluster: "Kubernetes".to_owned(),
+        domain: "cluster.local".to_owned(),
+        drawings: crate::api::Drawings::default(),
+    }
 }
 
 async fn get(source: &Source, path: &str) -> (u16, Value) {

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
+use varka_proto::jaeger::api_v2::{KeyValue as Tag, Log, Process, Span, SpanRef, SpanRefType, ValueType};
 use varka_proto::otlp::{AnyValue, ArrayValue, KeyValue, KeyValueList, Link, Value as Otlp};
+use varka_proto::protobuf::{Duration, Timestamp};
 
 use crate::store::spans::Found;
 
 const ERROR: i32 = 2;
 const PARENT_BY_LINK: &str = "opentracing.ref_type";
+/// What is stored was sampled.
+const SAMPLED: u32 = 1;
 
 /// Of OTLP's numbers; empty: none.
 pub(super) fn kind(number: i32) -> &'static str {
@@ -22,25 +26,27 @@ pub(super) fn kind(number: i32) -> &'static str {
     }
 }
 
-/// A trace of which these are the spans.
+/// A trace of which these are the spans, as JSON.
 pub(super) fn trace(spans: &[Found]) -> Value {
+    json(&spans.iter().map(span).collect::<Vec<_>>())
+}
+
+/// The same of Jaeger's own spans.
+pub(super) fn json(spans: &[Span]) -> Value {
     let mut processes = Processes::default();
-    let spans_json: Vec<Value> = spans.iter().map(|found| span(found, &mut processes)).collect();
-    let id = spans.first().map(|found| trace_id(&found.span.trace_id)).unwrap_or_default();
+    let spans_json: Vec<Value> = spans.iter().map(|span| json_of(span, &mut processes)).collect();
+    let id = spans.first().map(|span| trace_id(&span.trace_id)).unwrap_or_default();
     json!({"traceID": id, "spans": spans_json, "processes": processes.into_json(), "warnings": null})
 }
 
 /// Whoever makes spans, each once.
 #[derive(Default)]
 struct Processes {
-    known: Vec<(String, Vec<Value>)>,
+    known: Vec<Process>,
 }
 
 impl Processes {
-    fn id(&mut self, found: &Found) -> String {
-        let tags =
-            found.resource.attributes.iter().filter(|attribute| attribute.key != "service.name").map(tag).collect();
-        let process = (found.service(), tags);
+    fn id(&mut self, process: Process) -> String {
         let index = self.known.iter().position(|known| *known == process).unwrap_or_else(|| {
             self.known.push(process);
             self.known.len() - 1
@@ -49,57 +55,118 @@ impl Processes {
     }
 
     fn into_json(self) -> Value {
-        let one = |(index, (name, tags)): (usize, (String, Vec<Value>))| {
-            (format!("p{}", index + 1), json!({"serviceName": name, "tags": tags}))
+        let one = |(index, process): (usize, Process)| {
+            let tags: Vec<Value> = process.tags.iter().map(json_tag).collect();
+            (format!("p{}", index + 1), json!({"serviceName": process.service_name, "tags": tags}))
         };
         Value::Object(self.known.into_iter().enumerate().map(one).collect())
     }
 }
 
-fn span(found: &Found, processes: &mut Processes) -> Value {
-    let span = &found.span;
-    let micros = |nanos: u64| nanos / 1000;
+fn json_of(span: &Span, processes: &mut Processes) -> Value {
+    let reference = |of: &SpanRef| {
+        let kind = if of.ref_type() == SpanRefType::ChildOf { "CHILD_OF" } else { "FOLLOWS_FROM" };
+        json!({"refType": kind, "traceID": trace_id(&of.trace_id), "spanID": hexadecimal(&of.span_id)})
+    };
+    let micros = |seconds: i64, nanos: i32| seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1000));
+    let moment = |at: &Option<Timestamp>| at.as_ref().map_or(0, |at| micros(at.seconds, at.nanos));
+    let log = |log: &Log| json!({"timestamp": moment(&log.timestamp), "fields": log.fields.iter().map(json_tag).collect::<Vec<_>>()});
     json!({
         "traceID": trace_id(&span.trace_id),
         "spanID": hexadecimal(&span.span_id),
-        "operationName": span.name,
-        "references": references(found),
-        "startTime": micros(span.start_time_unix_nano),
-        "duration": micros(span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano)),
-        "tags": tags(found),
-        "logs": span.events.iter().map(|event| {
-            let name = (!event.name.is_empty()).then(|| KeyValue::text("event", event.name.as_str()));
-            let fields: Vec<Value> = name.iter().chain(&event.attributes).map(tag).collect();
-            json!({"timestamp": micros(event.time_unix_nano), "fields": fields})
-        }).collect::<Vec<_>>(),
-        "processID": processes.id(found),
+        "operationName": span.operation_name,
+        "references": span.references.iter().map(reference).collect::<Vec<_>>(),
+        "startTime": moment(&span.start_time),
+        "duration": span.duration.as_ref().map_or(0, |took| micros(took.seconds, took.nanos)),
+        "tags": span.tags.iter().map(json_tag).collect::<Vec<_>>(),
+        "logs": span.logs.iter().map(log).collect::<Vec<_>>(),
+        "processID": processes.id(span.process.clone().unwrap_or_default()),
         "warnings": null,
-        "flags": 1,
+        "flags": span.flags,
     })
 }
 
-fn references(found: &Found) -> Vec<Value> {
+fn json_tag(tag: &Tag) -> Value {
+    let (kind, value) = match tag.v_type() {
+        ValueType::String => ("string", Value::from(tag.v_str.as_str())),
+        ValueType::Bool => ("bool", tag.v_bool.into()),
+        ValueType::Int64 => ("int64", tag.v_int64.into()),
+        ValueType::Float64 => ("float64", tag.v_float64.into()),
+        ValueType::Binary => ("binary", {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.encode(&tag.v_binary).into()
+        }),
+    };
+    json!({"key": tag.key, "type": kind, "value": value})
+}
+
+/// A span in Jaeger's own model.
+pub(super) fn span(found: &Found) -> Span {
     let span = &found.span;
-    let reference = |kind: &str, trace: &[u8], id: &[u8]| json!({"refType": kind, "traceID": trace_id(trace), "spanID": hexadecimal(id)});
-    let parent = (!span.parent_span_id.is_empty()).then(|| reference("CHILD_OF", &span.trace_id, &span.parent_span_id));
+    let took = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano);
+    let (seconds, nanos) = split(took);
+    let process_tags = found.resource.attributes.iter().filter(|attribute| attribute.key != "service.name");
+    Span {
+        trace_id: span.trace_id.clone(),
+        span_id: span.span_id.clone(),
+        operation_name: span.name.clone(),
+        references: references(found),
+        flags: SAMPLED,
+        start_time: Some(moment(span.start_time_unix_nano)),
+        duration: Some(Duration { seconds, nanos }),
+        tags: tags(found),
+        logs: span
+            .events
+            .iter()
+            .map(|event| {
+                let name = (!event.name.is_empty()).then(|| Tag::text("event", event.name.as_str()));
+                let fields = name.into_iter().chain(event.attributes.iter().map(tag)).collect();
+                Log { timestamp: Some(moment(event.time_unix_nano)), fields }
+            })
+            .collect(),
+        process: Some(Process { service_name: found.service(), tags: process_tags.map(tag).collect() }),
+        process_id: String::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// Seconds, and nanoseconds beside them.
+fn split(nanos: u64) -> (i64, i32) {
+    const SECOND: u64 = 1_000_000_000;
+    // Less than a second, and 2^64 nanoseconds are few seconds.
+    ((nanos / SECOND).cast_signed(), i32::try_from(nanos % SECOND).unwrap_or_default())
+}
+
+fn moment(nanos: u64) -> Timestamp {
+    let (seconds, nanos) = split(nanos);
+    Timestamp { seconds, nanos }
+}
+
+fn references(found: &Found) -> Vec<SpanRef> {
+    let span = &found.span;
+    let reference = |kind: SpanRefType, trace: &[u8], id: &[u8]| SpanRef {
+        trace_id: trace.to_vec(),
+        span_id: id.to_vec(),
+        ref_type: kind.into(),
+    };
+    let parent = (!span.parent_span_id.is_empty())
+        .then(|| reference(SpanRefType::ChildOf, &span.trace_id, &span.parent_span_id));
     let is_child = |link: &Link| {
         let attribute = link.attributes.iter().find(|attribute| attribute.key == PARENT_BY_LINK);
         attribute.and_then(|a| a.value.as_ref()?.as_text()) == Some("child_of")
     };
-    let links = span
-        .links
-        .iter()
-        .map(|link| reference(if is_child(link) { "CHILD_OF" } else { "FOLLOWS_FROM" }, &link.trace_id, &link.span_id));
+    let kind = |link: &Link| if is_child(link) { SpanRefType::ChildOf } else { SpanRefType::FollowsFrom };
+    let links = span.links.iter().map(|link| reference(kind(link), &link.trace_id, &link.span_id));
     parent.into_iter().chain(links).collect()
 }
 
 /// What a span says of itself, and what OTLP says beside its attributes.
-fn tags(found: &Found) -> Vec<Value> {
+fn tags(found: &Found) -> Vec<Tag> {
     let span = &found.span;
-    let mut tags: Vec<Value> = span.attributes.iter().map(tag).collect();
+    let mut tags: Vec<Tag> = span.attributes.iter().map(tag).collect();
     let mut text = |key: &str, value: &str| {
         if !value.is_empty() {
-            tags.push(json!({"key": key, "type": "string", "value": value}));
+            tags.push(Tag::text(key, value));
         }
     };
     if let Some(scope) = &found.scope {
@@ -112,26 +179,25 @@ fn tags(found: &Found) -> Vec<Value> {
         text("otel.status_description", &status.message);
         let said = span.attributes.iter().any(|attribute| attribute.key == "error");
         if status.code == ERROR && !said {
-            tags.push(json!({"key": "error", "type": "bool", "value": true}));
+            tags.push(Tag { key: "error".to_owned(), v_type: ValueType::Bool.into(), v_bool: true, ..Tag::default() });
         }
     }
     tags
 }
 
-fn tag(attribute: &KeyValue) -> Value {
-    let (kind, value) = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
-        None => ("string", Value::from("")),
-        Some(Otlp::StringValue(text)) => ("string", text.as_str().into()),
-        Some(Otlp::BoolValue(truth)) => ("bool", (*truth).into()),
-        Some(Otlp::IntValue(number)) => ("int64", (*number).into()),
-        Some(Otlp::DoubleValue(number)) => ("float64", (*number).into()),
-        Some(Otlp::BytesValue(bytes)) => ("binary", {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
-        }),
-        Some(several @ (Otlp::ArrayValue(_) | Otlp::KvlistValue(_))) => ("string", plain(several).to_string().into()),
-    };
-    json!({"key": attribute.key, "type": kind, "value": value})
+fn tag(attribute: &KeyValue) -> Tag {
+    let of = |kind: ValueType| Tag { key: attribute.key.clone(), v_type: kind.into(), ..Tag::default() };
+    match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+        None => of(ValueType::String),
+        Some(Otlp::StringValue(text)) => Tag { v_str: text.clone(), ..of(ValueType::String) },
+        Some(Otlp::BoolValue(truth)) => Tag { v_bool: *truth, ..of(ValueType::Bool) },
+        Some(Otlp::IntValue(number)) => Tag { v_int64: *number, ..of(ValueType::Int64) },
+        Some(Otlp::DoubleValue(number)) => Tag { v_float64: *number, ..of(ValueType::Float64) },
+        Some(Otlp::BytesValue(bytes)) => Tag { v_binary: bytes.clone(), ..of(ValueType::Binary) },
+        Some(several @ (Otlp::ArrayValue(_) | Otlp::KvlistValue(_))) => {
+            Tag { v_str: plain(several).to_string(), ..of(ValueType::String) }
+        }
+    }
 }
 
 /// A value as JSON, without OTLP's types.

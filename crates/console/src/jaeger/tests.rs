@@ -9,7 +9,7 @@ use super::routes;
 use crate::store::Store;
 use crate::store::tests::forever;
 
-fn filled(directory: &tempfile::TempDir) -> Store {
+pub(super) fn filled(directory: &tempfile::TempDir) -> Store {
     let store = Store::open(directory.path(), forever()).unwrap();
     let spans = json!({"resourceSpans": [
         {
@@ -38,7 +38,7 @@ fn filled(directory: &tempfile::TempDir) -> Store {
     store
 }
 
-async fn get(store: &Store, path: &str) -> (u16, Value) {
+pub(super) async fn get(store: &Store, path: &str) -> (u16, Value) {
     let response = routes(store.clone()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

@@ -1,22 +1,20 @@
 //! Version 3 of the interface: the same questions, answered in OTLP.
 
-use std::sync::Arc;
-
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use varka_proto::jaeger::api_v3::{ServiceSummary, TraceSummary};
 use varka_proto::otlp::{ResourceSpans, ScopeSpans};
 
 use super::query::{self, Invalid, Pairs, Wanted};
-use super::{Refused, Shared, blocking, find, model};
-use crate::store::Store;
+use super::{Refused, Shared, Traces, model};
 use crate::store::spans::{Found, Search};
 
 const DEFAULT_DEPTH: usize = 100;
 const MAX_DEPTH: usize = 1_500;
 
-pub(super) fn routes() -> Router<Arc<Store>> {
+pub(super) fn routes() -> Router<Traces> {
     Router::new()
         .route("/api/v3/services", get(services))
         .route("/api/v3/operations", get(operations))
@@ -25,78 +23,95 @@ pub(super) fn routes() -> Router<Arc<Store>> {
         .route("/api/v3/trace-summaries", get(summaries))
 }
 
-async fn services(State(store): Shared) -> Json<Value> {
-    let names: Vec<String> = store.spans().services().iter().map(|name| name.to_string()).collect();
-    Json(json!({"services": names}))
+async fn services(State(traces): Shared) -> Result<Json<Value>, Refused> {
+    let names: Vec<String> = traces.services().await?.iter().map(|name| name.to_string()).collect();
+    Ok(Json(json!({"services": names})))
 }
 
-async fn operations(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn operations(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let pairs = pairs.into_iter().map(|(name, value)| (camel(&name), value)).collect();
     let (service, kind) = query::operations(&pairs)?;
-    let found = blocking(move || store.spans().operations(&service)).await?;
+    let found = traces.operations(service).await?;
     let wanted = found.into_iter().filter(|o| kind.as_ref().is_none_or(|kind| model::kind(o.kind) == kind));
     let one = |o: crate::store::spans::Operation| json!({"name": o.name, "spanKind": model::kind(o.kind)});
     Ok(Json(json!({"operations": wanted.map(one).collect::<Vec<_>>()})))
 }
 
-async fn search(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
-    let wanted = Wanted::Search(wanted(&pairs)?);
-    let traces = blocking(move || find(&store, &wanted)).await?;
-    answer(traces.iter().flatten(), || Refused::NoTrace(String::new()))
+async fn search(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+    let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
+    answer(found.iter().flatten(), || Refused::NoTrace(String::new()))
 }
 
-async fn trace(State(store): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
-    let id = query::trace_id(&text)?;
-    let spans = blocking(move || store.spans().trace(id)).await?;
+async fn trace(State(traces): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
+    let spans = traces.trace(query::trace_id(&text)?).await?;
     answer(spans.iter(), || Refused::NoTrace(text))
 }
 
-async fn summaries(State(store): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
-    let wanted = Wanted::Search(wanted(&pairs)?);
-    let traces = blocking(move || find(&store, &wanted)).await?;
-    Ok(Json(json!({"summaries": traces.iter().map(|spans| summary(spans)).collect::<Vec<_>>()})))
+async fn summaries(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+    let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
+    Ok(Json(json!({"summaries": found.iter().map(|spans| summary_json(&summary(spans))).collect::<Vec<_>>()})))
 }
 
 fn answer<'f>(
     spans: impl Iterator<Item = &'f Found>,
     nothing: impl FnOnce() -> Refused,
 ) -> Result<Json<Value>, Refused> {
-    let one = |found: &Found| ResourceSpans {
-        resource: Some(found.resource.clone()),
-        scope_spans: vec![ScopeSpans { scope: found.scope.clone(), spans: vec![found.span.clone()] }],
-    };
-    let resource_spans: Vec<ResourceSpans> = spans.map(one).collect();
-    if resource_spans.is_empty() {
+    let all: Vec<ResourceSpans> = spans.map(resource_spans).collect();
+    if all.is_empty() {
         return Err(nothing());
     }
-    Ok(Json(json!({"result": {"resourceSpans": resource_spans}})))
+    Ok(Json(json!({"result": {"resourceSpans": all}})))
+}
+
+/// A span with where it comes from.
+pub(super) fn resource_spans(found: &Found) -> ResourceSpans {
+    ResourceSpans {
+        resource: Some(found.resource.clone()),
+        scope_spans: vec![ScopeSpans { scope: found.scope.clone(), spans: vec![found.span.clone()] }],
+    }
 }
 
 /// What a list of traces shows of one.
-pub(super) fn summary(spans: &[Found]) -> Value {
+pub(super) fn summary(spans: &[Found]) -> TraceSummary {
     const ERROR: i32 = 2;
+    let count = |of: usize| i32::try_from(of).unwrap_or(i32::MAX);
     let ids: std::collections::HashSet<&[u8]> = spans.iter().map(|found| found.span.span_id.as_slice()).collect();
-    let root = spans.iter().find(|found| !ids.contains(found.span.parent_span_id.as_slice()));
+    let below_none = |found: &&Found| !ids.contains(found.span.parent_span_id.as_slice());
+    let root = spans.iter().find(below_none);
     let failed = |found: &&Found| found.span.status.as_ref().is_some_and(|status| status.code == ERROR);
-    let mut services: std::collections::BTreeMap<String, (u64, u64)> = std::collections::BTreeMap::new();
+    let orphan = |found: &&Found| !found.span.parent_span_id.is_empty() && below_none(found);
+    let mut services: std::collections::BTreeMap<String, ServiceSummary> = std::collections::BTreeMap::new();
     for found in spans {
-        let counts = services.entry(found.service()).or_default();
-        counts.0 += 1;
-        counts.1 += u64::from(failed(&found));
+        let name = found.service();
+        let of = services.entry(name.clone()).or_insert(ServiceSummary { name, ..ServiceSummary::default() });
+        of.span_count += 1;
+        of.error_span_count += i32::from(failed(&found));
     }
-    let services: Vec<Value> = services
-        .into_iter()
-        .map(|(name, (count, errors))| json!({"name": name, "spanCount": count, "errorSpanCount": errors}))
-        .collect();
+    TraceSummary {
+        trace_id: spans.first().map(|found| model::trace_id(&found.span.trace_id)).unwrap_or_default(),
+        root_service_name: root.map(Found::service).unwrap_or_default(),
+        root_operation_name: root.map(|found| found.span.name.clone()).unwrap_or_default(),
+        min_start_time_unix_nano: spans.iter().map(|found| found.span.start_time_unix_nano).min().unwrap_or_default(),
+        max_end_time_unix_nano: spans.iter().map(|found| found.span.end_time_unix_nano).max().unwrap_or_default(),
+        span_count: count(spans.len()),
+        error_span_count: count(spans.iter().filter(failed).count()),
+        orphan_span_count: count(spans.iter().filter(orphan).count()),
+        services: services.into_values().collect(),
+    }
+}
+
+fn summary_json(of: &TraceSummary) -> Value {
+    let service = |of: &ServiceSummary| json!({"name": of.name, "spanCount": of.span_count, "errorSpanCount": of.error_span_count});
     json!({
-        "traceId": spans.first().map(|found| model::trace_id(&found.span.trace_id)),
-        "rootServiceName": root.map(Found::service),
-        "rootOperationName": root.map(|found| found.span.name.as_str()),
-        "minStartTimeUnixNano": spans.iter().map(|found| found.span.start_time_unix_nano).min().map(|n| n.to_string()),
-        "maxEndTimeUnixNano": spans.iter().map(|found| found.span.end_time_unix_nano).max().map(|n| n.to_string()),
-        "spanCount": spans.len(),
-        "errorSpanCount": spans.iter().filter(failed).count(),
-        "services": services,
+        "traceId": of.trace_id,
+        "rootServiceName": of.root_service_name,
+        "rootOperationName": of.root_operation_name,
+        "minStartTimeUnixNano": of.min_start_time_unix_nano.to_string(),
+        "maxEndTimeUnixNano": of.max_end_time_unix_nano.to_string(),
+        "spanCount": of.span_count,
+        "errorSpanCount": of.error_span_count,
+        "orphanSpanCount": of.orphan_span_count,
+        "services": of.services.iter().map(service).collect::<Vec<_>>(),
     })
 }
 

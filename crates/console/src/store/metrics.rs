@@ -25,7 +25,7 @@ const CHUNK_SAMPLES: u32 = 240;
 /// or when it is so long.
 const CHUNK_SPAN: Millis = 3_600_000;
 /// More series than these are not taken in.
-const MAX_SERIES: usize = 200_000;
+const MAX_SERIES: usize = 1_000_000;
 const KIND: &str = "metrics";
 /// What a record takes besides its value.
 const OVERHEAD: i64 = 24;
@@ -44,7 +44,30 @@ pub struct Sample {
 pub struct Series {
     id: u64,
     labels: Labels,
+    histogram: Option<Part>,
+    /// It was in the file when this program began.
+    read: bool,
     recent: Mutex<Recent>,
+}
+
+/// Which part of a classic histogram a series is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// The same for all series of one histogram, in this run of the program.
+    pub of: usize,
+    /// What it tells of it.
+    pub tells: Tells,
+}
+
+/// What a series of a histogram counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tells {
+    /// What is not above this bound.
+    Bucket(f64),
+    /// The sum of all values.
+    Sum,
+    /// All values.
+    Count,
 }
 
 /// What is not, or not finally, in the file.
@@ -58,6 +81,8 @@ struct Recent {
     /// When it took another value than before.
     changed: Option<Millis>,
     dirty: bool,
+    /// Chunks are in the file alone.
+    left: bool,
 }
 
 /// What is being written.
@@ -92,10 +117,9 @@ impl Metrics {
             for row in read.open_table(SERIES)?.iter()? {
                 let (id, labels) = row?;
                 if let Some(labels) = index::from_bytes(labels.value()) {
-                    index.insert(Arc::new(Series { id: id.value(), labels, recent: Mutex::default() }));
+                    index.insert(id.value(), labels, true);
                 }
             }
-            index.written(usize::MAX);
             Ok(index)
         })?;
         Ok(Self {
@@ -122,9 +146,8 @@ impl Metrics {
             self.dropped.fetch_add(1, Relaxed);
             return None;
         }
-        let series = Arc::new(Series { id: index.next(), labels: labels.clone(), recent: Mutex::default() });
-        index.insert(Arc::clone(&series));
-        Some(series)
+        let id = index.next();
+        Some(index.insert(id, labels.clone(), false))
     }
 
     /// Takes a sample. What is not newer than the series' last is dropped.
@@ -169,7 +192,7 @@ impl Metrics {
         // What is in memory first: what is closed meanwhile is then in both, and known by its beginning.
         let (recent, repeated): (Vec<Chunk>, _) = {
             let recent = lock(&series.recent);
-            let repeated = recent.repeated.zip(recent.last).map(|(at, last)| Sample { at, ..last });
+            let repeated = recent.repetition();
             let open = Some(&recent.open).filter(|open| open.count() > 0);
             let all = recent.closed.iter().chain(open);
             (all.filter(|chunk| chunk.first() <= end && chunk.last() >= start).cloned().collect(), repeated)
@@ -195,6 +218,18 @@ impl Metrics {
         let old = packed.iter().rev().flat_map(|(first, bytes)| chunk::read(*first, bytes));
         let samples = old.chain(recent.iter().flat_map(Chunk::samples)).chain(repeated);
         Ok(samples.filter(|sample| (start..=end).contains(&sample.at)).collect())
+    }
+
+    /// How much a counter grew from `start` (exclusive) to `end` (inclusive), across its restarts; `None`: it had no sample since
+    /// `from`, which lies before `start`. The first sample, where there is none before `start`, is where it grows from.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn growth(&self, series: &Series, from: Millis, start: Millis, end: Millis) -> Result<Option<f64>, Error> {
+        if let Some(known) = lock(&series.recent).growth(!series.read, from, start, end) {
+            return Ok(known);
+        }
+        Ok(growth(self.samples(series, from, end)?.into_iter(), start))
     }
 
     /// Every name of a label, or every value of one.
@@ -237,7 +272,9 @@ impl Metrics {
         if written {
             self.index.write().unwrap_or_else(PoisonError::into_inner).written(done.new);
             for (series, count) in done.closed {
-                lock(&series.recent).closed.drain(..count);
+                let mut recent = lock(&series.recent);
+                recent.closed.drain(..count);
+                recent.left |= count > 0;
             }
             return;
         }
@@ -270,7 +307,8 @@ impl Metrics {
                     count += 1;
                 }
             }
-            let quiet = lock(&series.recent).last.is_none_or(|last| last.at < before);
+            // A new one that has no sample yet is about to have one.
+            let quiet = lock(&series.recent).last.map_or(series.read, |last| last.at < before);
             if quiet && chunks.range((series.id, 0)..=(series.id, u64::MAX))?.next().is_none() {
                 change -= names.remove(series.id)?.map_or(0, |bytes| length(bytes.value()));
                 gone.push(series);
@@ -310,6 +348,10 @@ impl Metrics {
 }
 
 impl Recent {
+    fn repetition(&self) -> Option<Sample> {
+        self.repeated.zip(self.last).map(|(at, last)| Sample { at, ..last })
+    }
+
     fn push(&mut self, sample: Sample) {
         let (count, first) = (self.open.count(), self.open.first());
         if count >= CHUNK_SAMPLES || count > 0 && sample.at - first >= CHUNK_SPAN {
@@ -318,12 +360,42 @@ impl Recent {
         self.open.push(sample);
         self.last = Some(sample);
     }
+
+    /// See [`Metrics::growth`]; `None`: what is in memory does not say.
+    fn growth(&self, is_new: bool, from: Millis, start: Millis, end: Millis) -> Option<Option<f64>> {
+        let last = self.last?;
+        let oldest = self.closed.first().unwrap_or(&self.open).first();
+        // Most series rest: the newest value is then the one before the window.
+        if last.at <= end && self.changed.unwrap_or(oldest) <= start {
+            let seen = last.at >= from || self.repeated.is_some_and(|at| (from..=end).contains(&at));
+            return Some(seen.then_some(0.0));
+        }
+        let open = self
+            .open
+            .samples()
+            .chain(self.repetition())
+            .take_while(|sample| sample.at <= end)
+            .skip_while(|sample| sample.at < from);
+        if self.open.count() > 0 && self.open.first() <= start {
+            return Some(growth(open, start));
+        }
+        // The file has nothing of a series that has always been in memory.
+        (is_new && !self.left).then(|| {
+            let closed = self.closed.iter().flat_map(Chunk::samples).filter(|s| (from..=end).contains(&s.at));
+            growth(closed.chain(open), start)
+        })
+    }
 }
 
 impl Series {
     /// Its name and labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Which part of which histogram it is, if it is one.
+    pub fn histogram(&self) -> Option<Part> {
+        self.histogram
     }
 
     /// When it last took another value, since the start of this process.
@@ -335,6 +407,24 @@ impl Series {
     pub fn last(&self) -> Option<Sample> {
         lock(&self.recent).last
     }
+}
+
+/// See [`Metrics::growth`].
+fn growth(samples: impl Iterator<Item = Sample>, start: Millis) -> Option<f64> {
+    let mut last: Option<f64> = None;
+    let mut sum = None;
+    for sample in samples {
+        sum.get_or_insert(0.0);
+        if sample.value.to_bits() == STALE.to_bits() {
+            continue;
+        }
+        if let (Some(sum), Some(last)) = (&mut sum, last.filter(|_| sample.at > start)) {
+            // A counter that is smaller than before began anew from zero.
+            *sum += if sample.value >= last { sample.value - last } else { sample.value };
+        }
+        last = Some(sample.value);
+    }
+    sum
 }
 
 fn key(at: Millis) -> u64 {

@@ -205,6 +205,36 @@ impl Spans {
         Ok(all)
     }
 
+    /// The newest `limit` spans that began from `start` to `end` (microseconds, both inclusive), the newest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn recent(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Found>, Error> {
+        let mut found: HashMap<(u128, u64, u8), (u64, Found)> = HashMap::new();
+        for waiting in self.unwritten().iter().filter(|waiting| (start..=end).contains(&waiting.start)) {
+            found.insert(waiting.key, (waiting.start, waiting.found.clone()));
+        }
+        let records = self.disk.read(|read| {
+            let (by_time, spans) = (read.open_table(BY_TIME)?, read.open_table(SPANS)?);
+            let mut records = Vec::new();
+            let range = (start, 0, 0, 0)..=(end, u128::MAX, u64::MAX, u8::MAX);
+            for row in by_time.range(range)?.rev().take(limit) {
+                let (at, trace, id, kind) = row?.0.value();
+                if let Some(bytes) = spans.get((trace, id, kind))? {
+                    records.push(((trace, id, kind), at, bytes.value().to_vec()));
+                }
+            }
+            Ok(records)
+        })?;
+        for (key, at, bytes) in records {
+            found.insert(key, (at, decode(&bytes)?));
+        }
+        let mut all: Vec<_> = found.into_iter().collect();
+        all.sort_by_key(|(key, (at, _))| (std::cmp::Reverse(*at), *key));
+        all.truncate(limit);
+        Ok(all.into_iter().map(|(_, (_, found))| found).collect())
+    }
+
     /// The traces that have a span with everything that is asked for, the newest first.
     ///
     /// # Errors

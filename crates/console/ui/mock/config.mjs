@@ -1,5 +1,5 @@
 // Configuration objects with a history, checks enough to show the editor at work, and an apply that is kept in memory.
-import { failure } from "./server.mjs";
+import { failure } from "./failure.mjs";
 
 const istio = (group, version, kind, namespace, name, spec, labels = "") => ({
   ref: { group, version, kind, namespace, name },
@@ -127,24 +127,26 @@ export function createConfig(world) {
       if (!last) throw failure(404, "notFound", `There is no ${kind} ${name} in ${namespace} at this time.`, "Look at another time, or at the list.");
       return { ref: last.ref, yaml: last.yaml, resourceVersion: last.resourceVersion, managedBy: last.by === "argo-rollouts" ? "argo-rollouts" : "", findings: validate(last.yaml), history: revisions.filter((r) => r.at <= at).reverse().map(({ ref: _, ...r }) => r), affects: [{ namespace, name: "web" }, { namespace, name: "was" }] };
     },
-    apply({ yaml, dryRun, resourceVersion }, at) {
+    apply({ yaml, dryRun, resourceVersion, force = false }, at, may) {
       const findings = validate(yaml);
       if (findings.some((f) => f.severity === "error")) throw failure(422, "invalid", "The API server refuses this object.", "Mend what is marked.", findings);
-      const done = yaml.split(/^---$/m).map((text) => text.trimStart()).filter(Boolean).map((text) => one(text, dryRun, resourceVersion, at));
+      const done = yaml.split(/^---$/m).map((text) => text.trimStart()).filter(Boolean).map((text) => one(text, { dryRun, resourceVersion, force }, at, may));
       const has = (kind) => done.some((d) => d.ref.kind === kind);
       const effect = { sampled: 1840, rerouted: has("VirtualService") ? 312 : 0, denied: has("AuthorizationPolicy") ? 26 : 0, unchanged: 1528, examples: has("VirtualService") ? [{ request: "GET /api/posts (ingress-nginx → web-service)", before: "subset stable", after: "subset canary" }] : [] };
       return { applied: !dryRun && done.some((d) => d.verb !== "unchanged"), objects: done, findings, effect };
     },
   };
 
-  function one(yaml, dryRun, resourceVersion, at) {
+  function one(yaml, { dryRun, resourceVersion, force }, at, may) {
     const field = (name) => new RegExp(`^\\s*${name}:\\s*(\\S+)`, "m").exec(yaml)?.[1] ?? "";
     const [group, version] = (/^apiVersion:\s*(\S+)/m.exec(yaml)?.[1] ?? "/").split("/");
     const ref = { group, version, kind: /^kind:\s*(\S+)/m.exec(yaml)?.[1] ?? "", namespace: field("namespace"), name: field("name") };
+    may(ref);
     const revisions = objects.get(keyOf(ref));
     const before = revisions?.at(-1);
     if (before && resourceVersion && before.resourceVersion !== resourceVersion) throw failure(409, "conflict", "Somebody else changed this object in the meantime.", "Look at the difference, then apply again.");
     const verb = !before ? "created" : before.yaml === yaml ? "unchanged" : "updated";
+    if (verb === "updated" && !force && before.by === "argo-rollouts") throw failure(409, "managed", `"argo-rollouts" manages .spec.http of ${ref.kind} ${ref.name}.`, "Change the weight in the Rollout, or take the field over.");
     if (!dryRun && verb !== "unchanged") {
       const made = { at, by: "console", summary: verb === "created" ? "created" : "edited in the console", resourceVersion: String(Number(before?.resourceVersion ?? 999) + 1), yaml, ref };
       if (revisions) revisions.push(made); else objects.set(keyOf(ref), [made]);

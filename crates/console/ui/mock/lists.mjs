@@ -5,13 +5,13 @@ import { examples } from "./tracing.mjs";
 const empty = { errors: 0, warnings: 0 };
 const namespacesOf = (q) => (q.get("namespaces") ?? "").split(",").filter(Boolean);
 
-export function info({ world, readOnly, config, now, interval }) {
+export function info({ world, access, config, now, interval }, request = null) {
   const names = [...new Set([...world.workloads, ...world.services].map((w) => w.namespace))].sort();
   const at = now();
   const { nodes } = graphOf(world, { graphType: "workload", inject: false, idle: true, namespaces: [], duration: 600, at });
   const order = ["NA", "Healthy", "Not Ready", "Degraded", "Failure"];
   return {
-    version: "0.1.0-mock", now: at * 1000, oldest: world.start - 7 * 86400, interval, cluster: "local", user: "jimin", readOnly,
+    version: "0.1.0-mock", now: at * 1000, oldest: world.start - 7 * 86400, interval, cluster: "local", access: request ? access.of(request) : access.nobody,
     namespaces: names.map((name) => ({
       name, injected: name !== "ingress-nginx", ambient: false, controlPlane: false, mtls: name === "blog-system" ? "PERMISSIVE" : "STRICT",
       health: [...nodes.values()].filter((n) => n.namespace === name).reduce((w, n) => (order.indexOf(n.health?.status ?? "NA") > order.indexOf(w) ? n.health.status : w), "NA"),

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { extname, join, normalize } from "node:path";
-import { createWorld, largeMesh } from "./world.mjs";
+import { createWorld, largeMesh, wideMesh } from "./world.mjs";
 import { answer, graphOf } from "./graph.mjs";
 import { queryRange } from "./prometheus.mjs";
 import * as tracing from "./tracing.mjs";
@@ -12,15 +12,20 @@ import { createConfig } from "./config.mjs";
 import * as lists from "./lists.mjs";
 import { logs } from "./logs.mjs";
 import { explain } from "./explain.mjs";
+import { createAccess } from "./access.mjs";
+import { failure } from "./failure.mjs";
 import { mesh } from "./mesh.mjs";
 import { stream } from "./stream.mjs";
 
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
-export async function serve({ port = 0, scenario = "story", readOnly = false, interval = 2 } = {}) {
-  const world = createWorld({ scenario: scenario === "large" ? "healthy" : scenario, large: scenario === "large" ? largeMesh() : null });
-  const context = { world, config: createConfig(world), readOnly, interval, now: () => Date.now() / 1000 };
+/** Scenarios that are meshes of their own. */
+const meshes = { large: () => largeMesh(), wide: () => wideMesh() };
+
+export async function serve({ port = 0, scenario = "story", readOnly = false, mode = "anonymous", mustSignIn = false, interval = 2 } = {}) {
+  const world = createWorld({ scenario: scenario in meshes ? "healthy" : scenario, large: meshes[scenario]?.() ?? null });
+  const context = { world, config: createConfig(world), access: createAccess({ mode, mustSignIn, readOnly }), interval, now: () => Date.now() / 1000 };
   const streams = new Set();
   const server = createServer((request, response) => {
     handle(context, streams, request, response).catch((error) => {
@@ -44,10 +49,6 @@ function send(response, status, body, type = "application/json") {
   response.end(type === "application/json" ? JSON.stringify(body) : body);
 }
 
-export function failure(status, code, message, hint = "", findings = undefined) {
-  return Object.assign(new Error(message), { status, code, hint, findings });
-}
-
 export function graphOptions(query, at) {
   return {
     graphType: query.get("graphType") ?? "versionedApp", inject: query.get("injectServiceNodes") === "true", idle: query.get("includeIdleEdges") === "true",
@@ -62,6 +63,7 @@ async function handle(context, streams, request, response) {
   const at = Number(q.get("at")) || context.now();
   const { world, config } = context;
   const body = request.method === "POST" ? JSON.parse(await text(request)) : null;
+  if (path.startsWith("/api/") || path.startsWith("/console/api/")) context.access.check(request, path.replace(/^\/console\/api\/(\w+).*/, "$1"));
   if (path === "/api/v1/query_range") return send(response, 200, queryRange(world, q.get("query"), Number(q.get("start")), Number(q.get("end")), Number(q.get("step"))));
   if (path === "/api/services") return send(response, 200, tracing.services(world));
   if (path.startsWith("/api/services/")) return send(response, 200, tracing.operations());
@@ -70,7 +72,9 @@ async function handle(context, streams, request, response) {
   if (!path.startsWith("/console/api/")) return file(response, path);
   const parts = path.slice("/console/api/".length).split("/").map(decodeURIComponent);
   switch (parts[0]) {
-    case "info": return send(response, 200, lists.info(context));
+    case "info": return send(response, 200, lists.info(context, request));
+    case "login": return parts[1] === "oidc" ? context.access.provider(q, response) : send(response, 200, context.access.login(body, response));
+    case "logout": return send(response, 200, context.access.logout(response));
     case "graph": { const o = graphOptions(q, at); return send(response, 200, answer(graphOf(world, o, (t) => tracing.examples(world, t)), o)); }
     case "stream": return stream(context, streams, q, request, response);
     case "changes": return send(response, 200, config.changes(Number(q.get("from")), Number(q.get("to"))));
@@ -79,7 +83,7 @@ async function handle(context, streams, request, response) {
     case "applications": return send(response, 200, lists.applications(context, q, at));
     case "config": return send(response, 200, parts[1] ? config.object(parts[1], parts[2], parts[3], at) : config.list(q, at));
     case "validate": return send(response, 200, { findings: config.validate(body.yaml) });
-    case "apply": return send(response, 200, apply(context, body));
+    case "apply": return send(response, 200, apply(context, request, body));
     case "logs": return send(response, 200, logs(world, q, Number(q.get("to")) || context.now()));
     case "explain": return send(response, 200, explain(world, body));
     case "mesh": return send(response, 200, mesh(context, at));
@@ -87,9 +91,9 @@ async function handle(context, streams, request, response) {
   }
 }
 
-function apply(context, body) {
-  if (context.readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Apply the YAML with kubectl instead.");
-  return context.config.apply(body, context.now());
+function apply(context, request, body) {
+  if (context.access.of(request).readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Apply the YAML with kubectl instead.");
+  return context.config.apply(body, context.now(), (ref) => context.access.may(request, ref));
 }
 
 async function text(request) {

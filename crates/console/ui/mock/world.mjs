@@ -48,6 +48,7 @@ export function createWorld({ scenario = "story", start = Math.floor(Date.now() 
   const wave = (at, name, size) => size * (1 + 0.18 * Math.sin(at / 97 + name.length) + 0.09 * Math.sin(at / 23 + name.length * 2) + 0.06 * (noise(name, Math.floor(at / 5)) - 0.5));
   return {
     start, scenario, chapter,
+    kept: large ? new Map() : null,
     workloads: large ? large.workloads : blogWorkloads,
     byName: new Map((large ? large.workloads : blogWorkloads).map((w) => [`${w.namespace}/${w.name}`, w])),
     services: large ? large.services : blogServices,
@@ -79,7 +80,9 @@ function blogFlows(chapter, wave) {
     push({ from: "blog-system/web", service: "*/PassthroughCluster", to: null, rate: api, responses: ok(blog), times: [24, 92, 220], unmatched: [{
       host: blog, address: "10.96.114.27", port: 8080, rate: api, reason: { code: "publicHost", resource: "Ingress blog-system/blog-ingress" },
       meant: { kind: "Service", namespace: "blog-system", name: "was-service", host: "was-service.blog-system.svc.cluster.local" }, arrived: { namespace: "blog-system", workload: "was", service: "was-service" },
-      message: `${blog} is a host of Ingress blog-system/blog-ingress, for clients outside`, yaml: null }] });
+      message: `${blog} is a host of Ingress blog-system/blog-ingress, for clients outside`, yaml: null },
+    { host: "fonts.example.com", address: "203.0.113.9", port: 443, rate: 0.2, reason: { code: "notRegistered" }, meant: null, arrived: null, message: "Nothing is registered as fonts.example.com.",
+      yaml: "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: fonts-example-com\n  namespace: blog-system\nspec:\n  hosts:\n  - fonts.example.com\n  location: MESH_EXTERNAL\n  ports:\n  - number: 443\n    name: tls\n    protocol: TLS\n  resolution: DNS\n" }] });
     push({ from: null, service: "blog-system/was-service", to: "blog-system/was", rate: api, responses: ok(blog), times: [22, 88, 210] });
   } else {
     push({ from: "blog-system/web", service: "blog-system/was-service", to: "blog-system/was", rate: api * (1 - canary), responses: was("was-service"), mtls: 1, principals: [principal("blog-system", "web"), principal("blog-system", "was")], times: [21 * slow, 83 * slow, 190 * slow] });
@@ -114,7 +117,30 @@ export function largeMesh(count = 2000, groups = 40) {
       }
     }
   }
-  // All but the rate is the same at every time.
+  return { workloads, services, flows: flowsOf(workloads, links) };
+}
+
+/** A mesh in which many call many: 500 workloads in 20 namespaces, 5,000 different calls. */
+export function wideMesh(count = 500, calls = 5000, groups = 20) {
+  const workloads = [];
+  const services = [];
+  for (let i = 0; i < count; i++) {
+    const [ns, name] = [`area-${String(i % groups).padStart(2, "0")}`, `unit-${i}`];
+    workloads.push(workload(ns, name));
+    services.push(service(ns, name, 8080, "http", { app: name }));
+  }
+  const seen = new Set();
+  for (let n = 0; seen.size < calls; n++) {
+    const from = Math.floor(noise("from", n) * count);
+    const to = Math.floor(noise("to", n) * count);
+    // Forward only, as layers call each other.
+    if (from < to) seen.add(from * count + to);
+  }
+  return { workloads, services, flows: flowsOf(workloads, [...seen].map((n) => [Math.floor(n / count), n % count])) };
+}
+
+/** All but the rate is the same at every time. */
+function flowsOf(workloads, links) {
   const fixed = links.map(([a, b], i) => {
     const [s, d] = [workloads[a], workloads[b]];
     const bad = noise("bad", i) < 0.012 ? 0.15 : 0;
@@ -126,6 +152,5 @@ export function largeMesh(count = 2000, groups = 40) {
       responses: bad ? [{ code: "200", flags: "", host, share: 1 - bad }, { code: "500", flags: "", host, share: bad }] : [{ code: "200", flags: "", host, share: 1 }],
     };
   });
-  const flows = (at) => fixed.map((f, i) => ({ ...f, rate: f.rate * (1 + 0.2 * Math.sin(at / 31 + i)) }));
-  return { workloads, services, flows };
+  return (at) => fixed.map((f, i) => ({ ...f, rate: f.rate * (1 + 0.2 * Math.sin(at / 31 + i)) }));
 }

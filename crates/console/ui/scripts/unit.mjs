@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tests = readdirSync(join(root, "tests/unit")).filter((name) => name.endsWith(".test.ts"));
 const wanted = tests.filter((name) => process.argv.slice(2).every((word) => name.includes(word)));
+// Without a file, node would run every test that it finds.
+if (!wanted.length) { console.error(`no unit test has all of these words in its name: ${process.argv.slice(2).join(" ")}`); process.exit(2); }
 const out = mkdtempSync(join(tmpdir(), "console-unit-"));
 await build({
   absWorkingDir: root,

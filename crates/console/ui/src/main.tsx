@@ -7,4 +7,6 @@ import { start, startTheme } from "./state/store.ts";
 startTheme();
 start();
 await setLanguage(preferredLanguage());
-render(<App />, document.getElementById("app")!);
+const root = document.getElementById("app")!;
+root.replaceChildren();
+render(<App />, root);

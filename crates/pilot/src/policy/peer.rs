@@ -8,6 +8,7 @@ use varka_api::istio::{Labels, MutualTls, MutualTlsMode, PeerAuthentication};
 
 use crate::context::Ctx;
 use crate::key::contains;
+use crate::reasons::Placed;
 use crate::snapshot::{Kind, Snapshot, by_age};
 
 /// What a port takes.
@@ -60,6 +61,26 @@ pub fn peer_mode(snapshot: &Snapshot, namespace: &str, labels: &Labels, port: Op
     compose(store.namespace(root), store.namespace(namespace), namespace == root, labels).of(port)
 }
 
+/// The same, and the policy that says so; none: nobody says anything.
+pub fn peer_reason(snapshot: &Snapshot, namespace: &str, labels: &Labels, port: Option<u16>) -> (Mode, Option<Placed>) {
+    let store = &snapshot.stores.peer_authentications;
+    let root = snapshot.mesh().root_namespace.as_str();
+    let root = if root.is_empty() { "istio-system" } else { root };
+    let [mesh, space, workload] = layers(store.namespace(root), store.namespace(namespace), namespace == root, labels);
+    let mode = composed([mesh, space, workload]).of(port);
+    let is_set = |mtls: Option<&MutualTls>| mtls.is_some_and(|m| m.mode != MutualTlsMode::Unset);
+    let of_port = || {
+        let (policy, port) = (workload?, port?.to_string());
+        is_set(policy.spec.port_level_mtls.get(&port))
+            .then(|| Placed { object: policy.label(), path: format!("spec.portLevelMtls.{port}") })
+    };
+    let of_all = || {
+        let policy = [workload, space, mesh].into_iter().flatten().find(|p| is_set(p.spec.mtls.as_ref()))?;
+        Some(Placed { object: policy.label(), path: "spec.mtls".to_owned() })
+    };
+    (mode, of_port().or_else(of_all))
+}
+
 type Policy<'a> = &'a Arc<Object<PeerAuthentication>>;
 
 /// Mesh below namespace below workload; the oldest of each; unset inherits; port settings of the workload's policy alone.
@@ -69,6 +90,16 @@ fn compose<'a>(
     own_is_root: bool,
     labels: &Labels,
 ) -> Composed {
+    composed(layers(mesh, own, own_is_root, labels))
+}
+
+/// The policies of mesh, namespace and workload that count.
+fn layers<'a>(
+    mesh: impl Iterator<Item = Policy<'a>>,
+    own: impl Iterator<Item = Policy<'a>>,
+    own_is_root: bool,
+    labels: &Labels,
+) -> [Option<Policy<'a>>; 3] {
     let selector = |p: Policy<'_>| p.spec.selector.as_ref().is_some_and(|s| !s.match_labels.is_empty());
     let oldest = |mut found: Vec<Policy<'a>>| {
         found.sort_by(|a, b| by_age(a, b));
@@ -82,6 +113,10 @@ fn compose<'a>(
         let fits = |p: &Policy<'_>| p.spec.selector.as_ref().is_some_and(|s| contains(labels, &s.match_labels));
         workload = oldest(with.into_iter().filter(|p| fits(p)).collect());
     }
+    [mesh, namespace, workload]
+}
+
+fn composed([mesh, namespace, workload]: [Option<Policy<'_>>; 3]) -> Composed {
     let mut mode = Mode::Permissive;
     for policy in [mesh, namespace, workload].into_iter().flatten() {
         mode = effective(policy.spec.mtls.as_ref(), mode);

@@ -70,11 +70,19 @@ fn samples(state: &State) -> Vec<Sample> {
     state.metrics.samples(&facts(state), env!("CARGO_PKG_VERSION"))
 }
 
+/// A certificate's name, and the seconds until it ends.
+fn left_of(view: &crate::tls::CertificateView) -> Option<(String, u64)> {
+    let end = view.chain.first()?.not_after;
+    let left = end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    Some((view.name.to_string(), left.as_secs()))
+}
+
 fn facts(state: &State) -> ServerFacts {
     let config = state.config();
     let name = server::state_name(state);
     let first_end =
         state.secrets.view().iter().filter(|v| !v.is_anchor).filter_map(|v| Some(v.chain.first()?.not_after)).min();
+    let certificates = state.secrets.view().iter().filter(|view| !view.is_anchor).filter_map(left_of).collect();
     let left = first_end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or(Duration::ZERO);
     let count = |n: usize| u64::try_from(n).unwrap_or(0);
     ServerFacts {
@@ -92,5 +100,6 @@ fn facts(state: &State) -> ServerFacts {
         active_clusters: count(config.ir.clusters.len()),
         active_listeners: count(config.ir.listeners.len()),
         control_plane_connected: state.sync.load().connected,
+        certificates,
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing is altered or held up. A connection on which no database is spoken costs a look at its first bytes.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
@@ -24,6 +24,8 @@ use crate::worker::Worker;
 
 /// Series that a connection keeps at hand.
 const MOST: usize = 256;
+/// Changes of who is alone that are remembered for statements without an answer.
+const MOST_ALONE: usize = 64;
 const WHOLE: u32 = 1_000_000;
 
 /// Reads one connection.
@@ -36,13 +38,13 @@ pub(super) struct Tap {
 struct Reader {
     observer: Observer,
     ended: Vec<(Operation, Option<Only>)>,
-    /// The only request in flight since then, as long as nobody comes or goes.
-    only: Option<(Only, Instant)>,
+    /// Which request was the only one when the client spoke, where that differs from the time before; oldest first.
+    alone: VecDeque<(Instant, Option<Only>)>,
 }
 
 impl Tap {
     pub(super) fn new(worker: &Rc<Worker>) -> Self {
-        let reader = Reader { observer: Observer::default(), ended: Vec::new(), only: None };
+        let reader = Reader { observer: Observer::default(), ended: Vec::new(), alone: VecDeque::new() };
         Self { worker: Rc::clone(worker), reader: RefCell::new(Some(Box::new(reader))) }
     }
 
@@ -55,14 +57,24 @@ impl Tap {
         let mut reader = self.reader.borrow_mut();
         let Some(of) = reader.as_deref_mut() else { return };
         let (now, in_flight) = (Instant::now(), &self.worker.state.in_flight);
-        if side == Side::Client && of.only.is_none_or(|(only, _)| !in_flight.stayed(&only)) {
-            of.only = in_flight.only().map(|only| (only, now));
+        let Reader { observer, ended, alone } = of;
+        if side == Side::Client {
+            let only = in_flight.only();
+            if alone.back().is_none_or(|(_, before)| *before != only) {
+                if alone.len() == MOST_ALONE {
+                    alone.pop_front();
+                }
+                alone.push_back((now, only));
+            }
         }
-        let Reader { observer, ended, only } = of;
         observer.observe(side, bytes, now, &mut |operation| {
-            // Whoever was alone from before it was asked until now has asked it.
-            let alone = only.filter(|(only, since)| *since <= operation.started && in_flight.stayed(only));
-            ended.push((operation, alone.map(|(only, _)| only)));
+            // Answers come in order: what was before this one was asked matters no more.
+            while alone.get(1).is_some_and(|(since, _)| *since <= operation.started) {
+                alone.pop_front();
+            }
+            // Whoever was alone when it was asked, and waits still, has asked it.
+            let owner = alone.front().filter(|(since, _)| *since <= operation.started).and_then(|(_, only)| *only);
+            ended.push((operation, owner.filter(|only| in_flight.still(only))));
         });
         if matches!(observer.reading(), Reading::Nothing | Reading::Hidden(_)) && ended.is_empty() {
             *reader = None;

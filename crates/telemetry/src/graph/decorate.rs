@@ -48,7 +48,7 @@ pub(super) fn decorate<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
         workload_entry::apply(draft, &known);
     }
     if asked(Appender::ResponseTime) {
-        measure::response_time(draft, metrics);
+        measure::response_times(draft, metrics);
     }
     if asked(Appender::SecurityPolicy) {
         measure::security(draft, metrics);

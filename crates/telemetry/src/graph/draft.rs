@@ -8,7 +8,7 @@ use super::arena::{Id, List};
 use super::facts::Facts;
 use super::key::{Identity, UNKNOWN};
 use super::model::{
-    Edge, Egress, Graph, LeftOut, Node, NodeKind, NodeTraffic, Protocol, Response, Tally, Unit, WaypointEdge,
+    Bytes, Edge, Egress, Graph, LeftOut, Node, NodeKind, NodeTraffic, Protocol, Response, Tally, Unit, WaypointEdge,
 };
 use super::options::{GraphType, Options};
 
@@ -68,7 +68,7 @@ impl<'a> Flow<'a> {
             rates: Tally::default(),
             responses: Vec::new(),
             security: None,
-            response_time: None,
+            response_times: None,
             throughput: None,
             health: None,
             waypoint: None,
@@ -193,11 +193,17 @@ impl<'a> Draft<'a> {
         let known = &mut self.flows[into].edge;
         let (there, comes) = (known.rates.total, edge.rates.total * share);
         if there <= 0.0 {
-            (known.security, known.response_time) = (edge.security, edge.response_time);
-            (known.throughput, known.unmatched) = (edge.throughput.map(|t| t * share), edge.unmatched);
+            (known.security, known.response_times) = (edge.security, edge.response_times);
+            known.throughput =
+                edge.throughput.map(|b| Bytes { request: b.request * share, response: b.response * share });
+            known.unmatched = edge.unmatched;
         } else {
-            known.response_time = None;
-            known.throughput = known.throughput.zip(edge.throughput).map(|(a, b)| a + b * share);
+            known.response_times = None;
+            let of = |there: f64, comes: f64| if there > 0.0 && comes > 0.0 { there + comes * share } else { 0.0 };
+            known.throughput = known.throughput.zip(edge.throughput).map(|(there, comes)| Bytes {
+                request: of(there.request, comes.request),
+                response: of(there.response, comes.response),
+            });
             if let (Some(a), Some(b)) = (&mut known.security, &edge.security) {
                 a.mtls = (a.mtls * there + b.mtls * comes) / (there + comes).max(f64::MIN_POSITIVE);
                 a.more_principals |= b.more_principals || a.source_principal != b.source_principal;
@@ -273,6 +279,8 @@ impl<'a> Draft<'a> {
             nodes,
             edges,
             box_by: self.options.box_by,
+            response_time: self.options.response_time,
+            throughput: self.options.throughput,
             left_out: self.left_out,
         }
     }

@@ -3,6 +3,8 @@
 //! Nothing is looked up here. A series' labels are borrowed and sorted into fields once ([`Labels::from_pairs`]); whoever keeps
 //! series may keep the fields beside them, because labels never change while rates do.
 
+use std::collections::HashMap;
+
 use super::facts::Facts;
 
 /// Everything that a graph is made from.
@@ -27,12 +29,8 @@ pub struct Metrics<'a> {
     pub tcp_sent_bytes: Vec<Series<'a>>,
     /// `istio_tcp_received_bytes_total`: from the client to the server.
     pub tcp_received_bytes: Vec<Series<'a>>,
-    /// `istio_request_duration_milliseconds_bucket`, cumulative as they are, with `le`.
-    pub duration_buckets: Vec<Series<'a>>,
-    /// `istio_request_duration_milliseconds_sum`.
-    pub duration_sums: Vec<Series<'a>>,
-    /// `istio_request_duration_milliseconds_count`.
-    pub duration_counts: Vec<Series<'a>>,
+    /// `istio_request_duration_milliseconds`, a histogram at a time.
+    pub durations: Vec<Durations<'a>>,
     /// `istio_request_bytes_sum`.
     pub request_bytes: Vec<Series<'a>>,
     /// `istio_response_bytes_sum`.
@@ -48,8 +46,45 @@ pub struct Series<'a> {
     pub rate: f64,
 }
 
+/// How fast the series of one histogram of durations grew.
+#[derive(Debug, Clone, Default)]
+pub struct Durations<'a> {
+    /// Its labels, without a bound.
+    pub labels: Labels<'a>,
+    /// Of `_sum`: milliseconds a second.
+    pub sum: f64,
+    /// Of `_count`.
+    pub count: f64,
+    /// Of each `_bucket`, cumulative as they are, by the upper bound in milliseconds.
+    pub buckets: Vec<(f64, f64)>,
+}
+
+impl<'a> Durations<'a> {
+    /// Puts series of `_bucket`, `_sum` and `_count` together. A bucket whose `le` is no number is left out.
+    pub fn together(buckets: &[Series<'a>], sums: &[Series<'a>], counts: &[Series<'a>]) -> Vec<Self> {
+        let mut places: HashMap<Labels<'a>, usize> = HashMap::new();
+        let mut all: Vec<Self> = Vec::new();
+        let mut each = |series: &[Series<'a>], add: fn(&mut Self, &Series<'a>)| {
+            for series in series {
+                let labels = Labels { le: "", ..series.labels };
+                let place = *places.entry(labels).or_insert_with(|| {
+                    all.push(Self { labels, ..Self::default() });
+                    all.len() - 1
+                });
+                if let Some(of) = all.get_mut(place) {
+                    add(of, series);
+                }
+            }
+        };
+        each(buckets, |of, series| of.buckets.extend(series.labels.le.parse().ok().map(|bound| (bound, series.rate))));
+        each(sums, |of, series| of.sum += series.rate);
+        each(counts, |of, series| of.count += series.rate);
+        all
+    }
+}
+
 /// The labels of a series that mean something to a graph. Empty: not there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the fields are Istio's labels")]
 pub struct Labels<'a> {
     pub reporter: &'a str,

@@ -228,9 +228,9 @@ fn edge_between(graph: &Graph, edge: &Edge, source: &str, target: &str) -> EdgeD
         dest_principal: named.map(|s| principal(&s.destination_principal)),
         health_status: edge.health.as_ref().map(|health| health.kiali.name()).filter(|name| *name != "NA"),
         is_mtls: security.filter(|s| s.mtls > 0.0).map(|s| fixed(s.mtls * 100.0, 0)),
-        response_time: whole(edge.response_time.filter(|_| measured)),
+        response_time: whole(edge.response_time(graph.response_time).filter(|_| measured)),
         source_principal: named.map(|s| principal(&s.source_principal)),
-        throughput: whole(edge.throughput.filter(|_| measured && edge.protocol == Protocol::Http)),
+        throughput: whole(edge.bytes(graph.throughput).filter(|_| measured && edge.protocol == Protocol::Http)),
         traffic: edge_traffic(graph, edge),
         waypoint: None,
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::arena::{Id, List};
 use super::facts::Map;
 use super::health::{EdgeHealth, NodeHealth};
-use super::options::{BoxBy, GraphType};
+use super::options::{BoxBy, GraphType, ResponseTime, Throughput};
 use super::unmatched::Unmatched;
 
 /// Who talked to whom in one window.
@@ -30,6 +30,12 @@ pub struct Graph {
     /// Boxes that Kiali's form draws.
     #[serde(skip)]
     pub box_by: BoxBy,
+    /// The one time that Kiali's form tells.
+    #[serde(skip)]
+    pub response_time: ResponseTime,
+    /// Whose bytes it tells.
+    #[serde(skip)]
+    pub throughput: Throughput,
     /// Series that could not be used, and reports of the same requests by somebody else.
     pub left_out: LeftOut,
 }
@@ -385,10 +391,10 @@ pub struct Edge {
     pub responses: Vec<Response>,
     /// How it was secured, where the server says so.
     pub security: Option<Security>,
-    /// Milliseconds: mean or quantile, as was asked.
-    pub response_time: Option<f64>,
-    /// Bytes a second.
-    pub throughput: Option<f64>,
+    /// How long requests took, where it is known.
+    pub response_times: Option<ResponseTimes>,
+    /// Bytes, where they are known.
+    pub throughput: Option<Bytes>,
     /// How well it does.
     pub health: Option<Box<EdgeHealth>>,
     /// To or from a waypoint.
@@ -397,6 +403,24 @@ pub struct Edge {
     pub unmatched: Vec<Unmatched>,
     /// The way back from a waypoint, which is shown with the way to it.
     pub hidden: bool,
+}
+
+/// How long the requests of an edge took, in milliseconds; 0: not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ResponseTimes {
+    pub avg: f64,
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+/// Bytes a second, of requests and of responses; 0: not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Bytes {
+    pub request: f64,
+    pub response: f64,
 }
 
 /// One kind of answer.
@@ -455,6 +479,28 @@ impl Graph {
 }
 
 impl Edge {
+    /// One of its times.
+    pub(super) fn response_time(&self, which: ResponseTime) -> Option<f64> {
+        let times = self.response_times?;
+        let millis = match which {
+            ResponseTime::Average => times.avg,
+            ResponseTime::P50 => times.p50,
+            ResponseTime::P95 => times.p95,
+            ResponseTime::P99 => times.p99,
+        };
+        (millis > 0.0).then_some(millis)
+    }
+
+    /// The bytes of one direction.
+    pub(super) fn bytes(&self, which: Throughput) -> Option<f64> {
+        let bytes = self.throughput?;
+        let bytes = match which {
+            Throughput::Request => bytes.request,
+            Throughput::Response => bytes.response,
+        };
+        (bytes > 0.0).then_some(bytes)
+    }
+
     /// Rates by code, then by what is taken from a response.
     pub(super) fn by_code(&self, part: impl Fn(&Response) -> &str) -> BTreeMap<&str, BTreeMap<String, f64>> {
         let mut codes: BTreeMap<&str, BTreeMap<String, f64>> = BTreeMap::new();

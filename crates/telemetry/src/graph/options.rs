@@ -52,7 +52,7 @@ impl Default for Options {
             box_by: BoxBy::default(),
             rates: Rates::default(),
             appenders: Appenders::all(),
-            response_time: ResponseTime::Quantile(0.95),
+            response_time: ResponseTime::P95,
             throughput: Throughput::Response,
             aggregate: DEFAULT_AGGREGATE.to_owned(),
             show_waypoints: true,
@@ -253,12 +253,16 @@ impl Ambient {
 }
 
 /// How the time of an edge is summed up.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseTime {
     /// The mean.
     Average,
-    /// The time within which this share of requests was answered.
-    Quantile(f64),
+    /// The time within which half of the requests were answered,
+    P50,
+    /// 95 of 100,
+    P95,
+    /// and 99 of 100.
+    P99,
 }
 
 /// Whose bytes are shown as throughput.

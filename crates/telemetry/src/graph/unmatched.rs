@@ -116,11 +116,14 @@ pub fn explain(asked: &Asked<'_>, facts: &Facts) -> (Reason, Option<Meant>) {
     if host.parse::<std::net::IpAddr>().is_ok() {
         return by_address(&Asked { address: &host, ..asked }, facts);
     }
-    by_service(&host, &asked, facts)
+    let (reason, meant) = by_service(&host, &asked, facts)
         .or_else(|| by_service_entry(&host, &asked, facts))
         .or_else(|| by_public_host(&host, facts))
         .or_else(|| similar::find(&host, &asked, facts).map(|meant| (Reason::Similar, Some(meant))))
-        .unwrap_or((Reason::NotRegistered, None))
+        .unwrap_or((Reason::NotRegistered, None));
+    // Where the host does not say it, the address does: it is what the client's own resolver made of the right name.
+    let dialled = || (!asked.address.is_empty()).then(|| by_address(&asked, facts).1).flatten();
+    (reason, meant.or_else(dialled))
 }
 
 /// Host in small letters, and port.

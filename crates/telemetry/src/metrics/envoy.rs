@@ -308,7 +308,7 @@ impl ListenerCounters {
 }
 
 /// What a server says of itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// Takes traffic.
     pub live: bool,
@@ -330,6 +330,8 @@ pub struct ServerFacts {
     pub active_listeners: u64,
     /// Whether the stream to the control plane is up.
     pub control_plane_connected: bool,
+    /// Certificates by their names, with the seconds until each ends.
+    pub certificates: Vec<(String, u64)>,
 }
 
 impl ServerFacts {
@@ -358,5 +360,14 @@ impl ServerFacts {
         out.push(listeners.sample("total_listeners_active", Value::Gauge(self.active_listeners)));
         let control_plane = scope("control_plane.", "envoy_control_plane_");
         out.push(control_plane.sample("connected_state", Value::Gauge(u64::from(self.control_plane_connected))));
+        for (name, left) in &self.certificates {
+            // Istio's agent tells of them under this name.
+            let own = Scope {
+                stat: format!("cert.{name}."),
+                family: Cow::Borrowed("istio_agent_cert_"),
+                labels: vec![("resource_name".into(), name.clone())],
+            };
+            out.push(own.sample("expiry_seconds", Value::Gauge(*left)));
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! MySQL and MariaDB: a greeting, a login, then a command and its answer at a time.
+//! MySQL and MariaDB: a greeting, a login, then commands and their answers, in their order. Drivers may send commands before earlier ones are
+//! answered: closing a statement while its rows come, or preparing and executing at once.
 
 mod answer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::frames::Frames;
@@ -17,6 +18,10 @@ const KEEP_SERVER: usize = 512;
 const FULL: usize = 0xff_ffff;
 /// Prepared statements that are remembered.
 const PREPARED: usize = 1_000;
+/// Commands that may wait for the answers to those before them.
+const WAITING: usize = 64;
+/// MariaDB's name of the statement that was prepared last.
+const LAST_PREPARED: u32 = u32::MAX;
 
 /// What client and server agreed on (capability flags).
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +65,8 @@ struct Asked {
     answer: Answer,
     /// What the answer to a preparation prepares.
     prepares: Option<Statement>,
+    /// A statement that was not known yet when it was asked to be executed.
+    executes: Option<u32>,
     /// A database that holds from now on if it is taken.
     uses: Option<String>,
     /// The login begins anew.
@@ -77,6 +84,9 @@ pub(super) struct Reader {
     agreed: Agreed,
     database: Option<String>,
     prepared: HashMap<u32, Statement>,
+    last_prepared: Option<Statement>,
+    /// Behind the one that is being answered.
+    waiting: VecDeque<Asked>,
 }
 
 impl Default for Reader {
@@ -90,6 +100,8 @@ impl Default for Reader {
             agreed: Agreed::default(),
             database: None,
             prepared: HashMap::new(),
+            last_prepared: None,
+            waiting: VecDeque::new(),
         }
     }
 }
@@ -141,10 +153,9 @@ impl Reader {
                     asked.answer.file(length);
                     return Ok(());
                 }
-                if asked.changes_user { Ok(()) } else { Err(End::Lost) }
+                if asked.changes_user { Ok(()) } else { self.command(sequence, body, now) }
             }
-            Phase::Idle if sequence != 0 => Err(End::Lost),
-            Phase::Idle => self.command(body, now),
+            Phase::Idle => self.command(sequence, body, now),
         }
     }
 
@@ -173,7 +184,10 @@ impl Reader {
         Ok(())
     }
 
-    fn command(&mut self, body: &[u8], now: Instant) -> Result<(), End> {
+    fn command(&mut self, sequence: u8, body: &[u8], now: Instant) -> Result<(), End> {
+        if sequence != 0 {
+            return Err(End::Lost);
+        }
         let (code, rest) = body.split_first().ok_or(End::Lost)?;
         let sql = |bytes: &[u8]| Statement::of(&String::from_utf8_lossy(bytes));
         let mut asked = Asked {
@@ -182,6 +196,7 @@ impl Reader {
             started: now,
             answer: Answer::ok(),
             prepares: None,
+            executes: None,
             uses: None,
             changes_user: false,
         };
@@ -223,8 +238,9 @@ impl Reader {
                 "PREPARE"
             }
             23 => {
-                let id = rest.first_chunk().ok_or(End::Lost)?;
-                asked.statement = self.prepared.get(&u32::from_le_bytes(*id)).cloned();
+                let id = u32::from_le_bytes(*rest.first_chunk().ok_or(End::Lost)?);
+                asked.statement = self.prepared.get(&id).cloned();
+                asked.executes = asked.statement.is_none().then_some(id);
                 asked.answer = Answer::result();
                 "EXECUTE"
             }
@@ -242,14 +258,29 @@ impl Reader {
             _ => return Err(End::Lost),
         }
         .to_owned();
+        if matches!(self.phase, Phase::Idle) {
+            self.await_answer(asked);
+        } else if self.waiting.len() < WAITING {
+            self.waiting.push_back(asked);
+        } else {
+            return Err(End::Lost);
+        }
+        Ok(())
+    }
+
+    /// From now on the server answers this.
+    fn await_answer(&mut self, mut asked: Asked) {
+        if let Some(id) = asked.executes {
+            let last = self.last_prepared.as_ref().filter(|_| id == LAST_PREPARED);
+            asked.statement = self.prepared.get(&id).or(last).cloned();
+        }
         // Except for a preparation, the statement says more than the command.
-        if *code != 22
+        if asked.prepares.is_none()
             && let Some(operation) = asked.statement.as_ref().and_then(Statement::operation)
         {
             asked.name = operation;
         }
         self.phase = Phase::Answering(Box::new(asked));
-        Ok(())
     }
 
     fn server_says(
@@ -302,6 +333,7 @@ impl Reader {
                 if self.prepared.len() >= PREPARED {
                     self.prepared.clear();
                 }
+                self.last_prepared = Some(statement.clone());
                 self.prepared.insert(id, statement);
             }
             if asked.uses.is_some() {
@@ -317,6 +349,9 @@ impl Reader {
             ended: now,
             error,
         });
+        if let Some(next) = self.waiting.pop_front() {
+            self.await_answer(next);
+        }
     }
 }
 

@@ -98,6 +98,20 @@ fn prepared_statements_and_several_results_of_mysql() {
 }
 
 #[test]
+fn commands_of_mysql_that_do_not_wait_for_answers() {
+    let (login, commands) = MYSQL_PREPARED.split_at(MYSQL_PREPARED.match_indices("\nC ").nth(1).unwrap().0 + 1);
+    let of =
+        |side: &'static str| commands.lines().filter(move |line| line.starts_with(side)).collect::<Vec<_>>().join("\n");
+    // A driver that closes its statement before it has read the rows.
+    let close = "C 050000001901000000\n";
+    let ahead = format!("{login}{}\n{close}{}\n", of("C"), of("S"));
+    let (expected, _) = read(MYSQL_PREPARED, usize::MAX);
+    for pieces in [usize::MAX, 1, 7] {
+        assert_eq!(read(&ahead, pieces), (expected.clone(), Reading::Of(System::MySql)), "in pieces of {pieces}");
+    }
+}
+
+#[test]
 fn the_client_of_mariadb() {
     check(
         MARIADB_CLIENT,

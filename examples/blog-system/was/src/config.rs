@@ -16,6 +16,8 @@ pub struct Config {
     pub database_user: String,
     /// `DATABASE_PASSWORD`, required.
     pub database_password: String,
+    /// `SQLCOMMENTER`, default false: whether statements say in a comment which trace they belong to.
+    pub sqlcommenter: bool,
 }
 
 /// A variable that is missing or cannot be read.
@@ -49,6 +51,7 @@ impl Config {
             database_name: lookup("DATABASE_NAME").unwrap_or_else(|| "blog".to_owned()),
             database_user: required("DATABASE_USER")?,
             database_password: required("DATABASE_PASSWORD")?,
+            sqlcommenter: parse(&lookup, "SQLCOMMENTER", "true or false")?.unwrap_or(false),
         })
     }
 }

@@ -3,15 +3,18 @@
 
 use crate::error::ApiError;
 use crate::posts::{Post, PostInput, Store};
+use crate::traceparent::TraceParent;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Json, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Json, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::convert::Infallible;
 use std::time::Instant;
 
 /// Most posts that one answer holds.
@@ -55,6 +58,17 @@ fn text_of(headers: &HeaderMap, name: &str) -> String {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
 }
 
+/// The store, for the statements of this request.
+struct OfRequest(Store);
+
+impl FromRequestParts<Store> for OfRequest {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, store: &Store) -> Result<Self, Infallible> {
+        Ok(Self(store.of_request(TraceParent::of(&parts.headers))))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Page {
@@ -63,7 +77,7 @@ struct Page {
 }
 
 async fn list(
-    State(store): State<Store>,
+    OfRequest(store): OfRequest,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Vec<Post>>, ApiError> {
     let Query(page) = page.map_err(|rejection| malformed(rejection.status(), rejection.body_text()))?;
@@ -71,13 +85,13 @@ async fn list(
     Ok(Json(store.list(page.before, limit).await?))
 }
 
-async fn read(State(store): State<Store>, id: Result<Path<u64>, PathRejection>) -> Result<Json<Post>, ApiError> {
+async fn read(OfRequest(store): OfRequest, id: Result<Path<u64>, PathRejection>) -> Result<Json<Post>, ApiError> {
     let id = id_of(id)?;
     store.get(id).await?.map(Json).ok_or(ApiError::NoSuchPost(id))
 }
 
 async fn create(
-    State(store): State<Store>,
+    OfRequest(store): OfRequest,
     input: Result<Json<PostInput>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let post = input_of(input)?.validate().map_err(ApiError::Invalid)?;
@@ -87,7 +101,7 @@ async fn create(
 }
 
 async fn replace(
-    State(store): State<Store>,
+    OfRequest(store): OfRequest,
     id: Result<Path<u64>, PathRejection>,
     input: Result<Json<PostInput>, JsonRejection>,
 ) -> Result<Json<Post>, ApiError> {
@@ -96,7 +110,7 @@ async fn replace(
     store.replace(id, &post).await?.map(Json).ok_or(ApiError::NoSuchPost(id))
 }
 
-async fn remove(State(store): State<Store>, id: Result<Path<u64>, PathRejection>) -> Result<StatusCode, ApiError> {
+async fn remove(OfRequest(store): OfRequest, id: Result<Path<u64>, PathRejection>) -> Result<StatusCode, ApiError> {
     let id = id_of(id)?;
     if store.delete(id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NoSuchPost(id)) }
 }

@@ -89,6 +89,7 @@ async fn posts_live_in_the_database() {
         "DATABASE_PORT" => Some(database.port.to_string()),
         "DATABASE_USER" => Some("blog".into()),
         "DATABASE_PASSWORD" => Some("secret".into()),
+        "SQLCOMMENTER" => Some("true".into()),
         _ => None,
     });
     let config = config.unwrap_or_else(|error| panic!("{error}"));
@@ -119,6 +120,12 @@ async fn posts_live_in_the_database() {
     let (_, page) = send(&router, Method::GET, &format!("/api/posts?limit=1&before={}", created["id"]), None).await;
     assert_eq!(page.as_array().unwrap().len(), 1);
     assert_ne!(page[0]["id"], created["id"]);
+
+    // A statement that names its trace means the same.
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = Request::get(&path).header("traceparent", trace).body(Body::empty()).unwrap();
+    let traced = router.clone().oneshot(traced).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&traced).unwrap(), changed);
 
     let head = Request::head("/api/posts").body(Body::empty()).unwrap();
     let head = router.clone().oneshot(head).await.unwrap();

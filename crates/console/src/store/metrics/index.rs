@@ -1,11 +1,12 @@
 //! Which series there are, and which have a label.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use varka_promql::labels::METRIC_NAME;
 use varka_promql::{Label, Labels};
 
-use super::Series;
+use super::{Part, Series, Tells};
 
 /// As they are written in the file: each name and value behind its length.
 pub(super) fn to_bytes(labels: &Labels) -> Vec<u8> {
@@ -40,6 +41,9 @@ type Values = BTreeMap<Arc<str>, Vec<Arc<Series>>>;
 pub(super) struct Index {
     all: HashMap<Labels, Arc<Series>>,
     by_label: HashMap<Arc<str>, Values>,
+    /// Numbers of histograms, with how many series each has.
+    histograms: HashMap<Labels, (usize, usize)>,
+    next_histogram: usize,
     /// Not in the file yet.
     new: Vec<Arc<Series>>,
     next: u64,
@@ -59,14 +63,40 @@ impl Index {
         self.all.get(labels)
     }
 
-    pub(super) fn insert(&mut self, series: Arc<Series>) {
+    /// A series; `read`: it is in the file.
+    pub(super) fn insert(&mut self, id: u64, labels: Labels, read: bool) -> Arc<Series> {
+        let labels = self.share(labels);
+        let histogram = part(&labels).map(|(key, tells)| {
+            let next = self.next_histogram;
+            let (of, count) = self.histograms.entry(key).or_insert((next, 0));
+            *count += 1;
+            self.next_histogram = next.max(*of + 1);
+            Part { of: *of, tells }
+        });
+        let series = Arc::new(Series { id, labels, histogram, read, recent: Mutex::default() });
         for Label { name, value } in series.labels.iter() {
             let values = self.by_label.entry(Arc::clone(name)).or_default();
             values.entry(Arc::clone(value)).or_default().push(Arc::clone(&series));
         }
         self.next = self.next.max(series.id + 1);
-        self.new.push(Arc::clone(&series));
-        self.all.insert(series.labels.clone(), series);
+        if !read {
+            self.new.push(Arc::clone(&series));
+        }
+        self.all.insert(series.labels.clone(), Arc::clone(&series));
+        series
+    }
+
+    /// The same labels, with names and values that others have already.
+    fn share(&self, labels: Labels) -> Labels {
+        let shared = labels.iter().map(|label| {
+            let known = self.by_label.get_key_value(&label.name);
+            let value = known.and_then(|(_, values)| values.get_key_value(&label.value));
+            Label {
+                name: Arc::clone(known.map_or(&label.name, |(name, _)| name)),
+                value: Arc::clone(value.map_or(&label.value, |(value, _)| value)),
+            }
+        });
+        Labels::from_labels(shared.collect())
     }
 
     /// The series that are not in the file.
@@ -83,17 +113,27 @@ impl Index {
         let ids: HashSet<u64> = gone.iter().map(|series| series.id).collect();
         for series in gone {
             self.all.remove(&series.labels);
-            for Label { name, value } in series.labels.iter() {
-                let Some(values) = self.by_label.get_mut(name) else { continue };
-                if let Some(list) = values.get_mut(value) {
-                    list.retain(|series| !ids.contains(&series.id));
-                    if list.is_empty() {
-                        values.remove(value);
-                    }
+            if let Some((key, _)) = part(&series.labels)
+                && let Some((_, count)) = self.histograms.get_mut(&key)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.histograms.remove(&key);
                 }
-                if values.is_empty() {
-                    self.by_label.remove(name);
+            }
+        }
+        // Many series share their labels: each list is gone through once.
+        let labels: HashSet<&Label> = gone.iter().flat_map(|series| series.labels.iter()).collect();
+        for Label { name, value } in labels {
+            let Some(values) = self.by_label.get_mut(name) else { continue };
+            if let Some(list) = values.get_mut(value) {
+                list.retain(|series| !ids.contains(&series.id));
+                if list.is_empty() {
+                    values.remove(value);
                 }
+            }
+            if values.is_empty() {
+                self.by_label.remove(name);
             }
         }
     }
@@ -129,4 +169,19 @@ impl Index {
             }
         }
     }
+}
+
+/// Which part of a histogram these labels are, as far as names tell, and what all of its series have.
+fn part(labels: &Labels) -> Option<(Labels, Tells)> {
+    let name = labels.metric_name();
+    let (base, tells) = if let Some(base) = name.strip_suffix("_bucket") {
+        (base, Tells::Bucket(labels.get("le").parse().ok()?))
+    } else if let Some(base) = name.strip_suffix("_sum") {
+        (base, Tells::Sum)
+    } else {
+        (name.strip_suffix("_count")?, Tells::Count)
+    };
+    let shared = labels.iter().filter(|label| ![METRIC_NAME, "le"].contains(&&*label.name)).cloned();
+    let named = Label { name: METRIC_NAME.into(), value: base.into() };
+    Some((Labels::from_labels(shared.chain([named]).collect()), tells))
 }

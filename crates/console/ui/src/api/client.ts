@@ -1,10 +1,14 @@
 // Asks the console process. Everything lies below one prefix, on the host that the page came from.
+import { signal } from "@preact/signals";
 import type {
-  AppItem, ApplyAnswer, ApplyRequest, Change, ConfigItem, ExplainRequest, Explanation, Graph, Info, LogLine, Mesh, ApiError,
+  Access, AppItem, ApplyAnswer, ApplyRequest, Change, ConfigItem, ExplainRequest, Explanation, Graph, Info, LogLine, LoginRequest, Mesh, ApiError,
   ObjectDetail, ObjectRef, ServiceItem, ValidateAnswer, WorkloadItem,
 } from "./types.ts";
 
 export const PREFIX = "/console/api";
+
+/** The server does not know us: a session has ended, or none was begun. */
+export const stranger = signal(false);
 
 /** What the server said was wrong, or that it did not answer. */
 export class Failed extends Error {
@@ -22,7 +26,16 @@ export function url(path: string, params: Params = {}): string {
   return text ? `${path}?${text}` : path;
 }
 
+/** How many answers are waited for. */
+export const waiting = (): number => open;
+let open = 0;
+
 export async function json<T>(address: string, init?: RequestInit): Promise<T> {
+  open++;
+  try { return await ask<T>(address, init); } finally { open--; }
+}
+
+async function ask<T>(address: string, init?: RequestInit): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...init });
@@ -32,6 +45,7 @@ export async function json<T>(address: string, init?: RequestInit): Promise<T> {
   }
   if (answer.ok) return (await answer.json()) as T;
   const body = (await answer.json().catch(() => null)) as ApiError | null;
+  if (answer.status === 401 && !address.endsWith("/login")) stranger.value = true;
   throw new Failed(answer.status, body?.message ? body : { code: "unavailable", message: `${answer.status} ${answer.statusText}`, hint: "" });
 }
 
@@ -45,6 +59,8 @@ export type At = number | null;
 
 export const api = {
   info: () => get<Info>("/info"),
+  login: (request: LoginRequest) => post<Access>("/login", request),
+  logout: () => post<Access>("/logout", {}),
   graph: (params: GraphParams & { at: At }, signal?: AbortSignal) => get<Graph>("/graph", params, signal),
   changes: (from: number, to: number, signal?: AbortSignal) => get<Change[]>("/changes", { from, to }, signal),
   workloads: (namespaces: string, at: At) => get<WorkloadItem[]>("/workloads", { namespaces, at }),

@@ -29,6 +29,14 @@ export function subscribe<K extends keyof Events>(topic: K, params: Params, list
   };
 }
 
+/** Asks anew, as whoever we are now. */
+export function reopen(): void {
+  source?.close();
+  source = null;
+  address = "";
+  reconnect();
+}
+
 /** After what is being done now, so that several changes make one connection. */
 function reconnect(): void {
   if (pending) return;

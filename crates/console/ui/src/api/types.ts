@@ -11,7 +11,7 @@ export interface ApiError {
   message: string;
   /** What to do about it; empty where nothing can be said. */
   hint: string;
-  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `invalid`, `readOnly`, `unavailable`. */
+  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `managed`, `invalid`, `readOnly`, `unavailable`. */
   code: string;
   /** Places in what was sent, for `invalid`. */
   findings?: Finding[];
@@ -28,11 +28,26 @@ export interface Info {
   /** How often the graph changes, in seconds. */
   interval: number;
   cluster: string;
-  /** Who the server takes the caller for; null: anonymous. */
-  user: string | null;
-  /** Nothing can be changed through this console. */
-  readOnly: boolean;
+  access: Access;
+  /** Those that the caller may see; none before a caller who has to sign in has done so. */
   namespaces: NamespaceItem[];
+}
+
+/** Who the caller is, how one signs in here, and whether anything can be changed. */
+export interface Access {
+  /** `anonymous`: nobody signs in; `token`: with a bearer token of the cluster; `oidc`: at an identity provider. */
+  mode: "anonymous" | "token" | "oidc";
+  /** Who the server takes the caller for; null: nobody has signed in. */
+  user: string | null;
+  /** This caller can change nothing through this console. */
+  readOnly: boolean;
+  /** Why not, for a person; empty where changes are possible. */
+  why: string;
+}
+
+export interface LoginRequest {
+  /** A bearer token that the API server knows. */
+  token: string;
 }
 
 export interface NamespaceItem {
@@ -288,10 +303,10 @@ export interface LogLine {
   container: string;
   text: string;
   /** A line of the sidecar's access log, where the console knows more of it than the line says (its trace); else null. */
-  access: Access | null;
+  access: AccessEntry | null;
 }
 
-export interface Access {
+export interface AccessEntry {
   method: string;
   path: string;
   code: string;
@@ -421,8 +436,10 @@ export interface ValidateAnswer {
 export interface ApplyRequest {
   yaml: string;
   dryRun: boolean;
-  /** Of the object that the change was made from; another one since then is a conflict. Null: the object is new. */
+  /** Of the object that the change was made from; another one since then is a conflict. Null: not checked, as for a new object or several. */
   resourceVersion: string | null;
+  /** Takes fields over from other managers; after a `managed` only, when somebody has said so. */
+  force?: boolean;
 }
 
 export interface ApplyAnswer {

@@ -3,7 +3,7 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirro
 import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { type Diagnostic, linter, lintGutter, lintKeymap } from "@codemirror/lint";
-import { unifiedMergeView } from "@codemirror/merge";
+import { MergeView, unifiedMergeView } from "@codemirror/merge";
 import { EditorState, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
@@ -91,4 +91,13 @@ export function difference(host: HTMLElement, before: string, after: string, lab
   // What cannot be edited can still be scrolled by keys.
   editor.scrollDOM.tabIndex = 0;
   return () => editor.destroy();
+}
+
+/** One beside the other. */
+export function beside(host: HTMLElement, before: string, after: string, label: string): () => void {
+  const side = (doc: string, which: string): { doc: string; extensions: Extension } => ({ doc, extensions: [...common(`${label}, ${which}`), EditorState.readOnly.of(true), EditorView.editable.of(false)] });
+  const view = new MergeView({ parent: host, a: side(before, "A"), b: side(after, "B"), highlightChanges: true, gutter: true, collapseUnchanged: { margin: 3, minSize: 6 } });
+  view.a.scrollDOM.tabIndex = 0;
+  view.b.scrollDOM.tabIndex = 0;
+  return () => view.destroy();
 }

@@ -1,4 +1,4 @@
-// The editor and the difference in the page.
+// The editor in the page.
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Finding } from "../api/types.ts";
@@ -19,15 +19,4 @@ export function Editor({ text, label, readOnly, onChange, check, onReady }: {
     return () => { gone = true; open?.destroy(); };
   }, []);
   return <div ref={host} class="editor" />;
-}
-
-export function Difference({ before, after, label }: { before: string; after: string; label: string }): JSX.Element {
-  const host = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    let stop = (): void => undefined;
-    let gone = false;
-    void import("./codemirror.ts").then(({ difference }) => { if (!gone && host.current) stop = difference(host.current, before, after, label); });
-    return () => { gone = true; stop(); };
-  }, [before, after]);
-  return <div ref={host} class="diff" />;
 }

@@ -12,6 +12,8 @@ export interface Handlers {
   hover: (hit: Hit, x: number, y: number) => void;
   select: (hit: Hit) => void;
   open: (hit: Hit) => void;
+  /** A node is dragged to a place of the world; at last `done`. */
+  move: (key: string, x: number, y: number, done: boolean) => void;
   menu: (hit: Hit, x: number, y: number) => void;
 }
 
@@ -27,11 +29,14 @@ export class Engine {
   private stale = true;
   private running = 0;
   private fitted = false;
+  private drawn = false;
   private touched = false;
   private readonly observer: ResizeObserver;
   private readonly stop = new AbortController();
   private pointers = new Map<number, { x: number; y: number }>();
   private moved = 0;
+  /** The node that is held, and where in it. */
+  private held: { key: string; dx: number; dy: number } | null = null;
   animate = true;
   frames = 0;
 
@@ -150,6 +155,7 @@ export class Engine {
       this.stale = true;
     }
     this.renderer.draw(this.camera, now / 1000, this.animate);
+    if (!this.drawn) this.mark();
     if (this.stale) {
       this.stale = false;
       drawLabels(this.text, this.scene, this.camera, this.theme, this.options, this.size.width, this.size.height);
@@ -158,6 +164,13 @@ export class Engine {
     // At rest nothing is drawn: a still picture costs nothing.
     if (this.goal || this.stale || (this.animate && this.scene.edges.length && !document.hidden)) this.running = requestAnimationFrame(this.frame);
   };
+
+  /** Tells whoever measures the page when its graph was first there. */
+  private mark(): void {
+    if (!this.scene.nodes.length) return;
+    this.drawn = true;
+    performance.mark("graph-drawn");
+  }
 
   private at(event: MouseEvent): { x: number; y: number; hit: Hit } {
     const box = this.host.getBoundingClientRect();
@@ -181,14 +194,17 @@ export class Engine {
       if (e.button !== 0 || (e.target as Element).closest("button, a")) return;
       this.pointers.set(e.pointerId, { x: e.clientX, y: e.clientY });
       this.moved = 0;
+      this.hold(e);
       this.host.setPointerCapture(e.pointerId);
     });
     on("pointermove", (e) => this.drag(e));
     on("pointerup", (e) => {
       if (!this.pointers.delete(e.pointerId)) return;
       if (this.moved < 4) this.handlers.select(this.at(e).hit);
+      else this.carry(e, true);
+      this.held = null;
     });
-    on("pointercancel", (e) => void this.pointers.delete(e.pointerId));
+    on("pointercancel", (e) => { this.pointers.delete(e.pointerId); this.held = null; });
     on("pointerleave", () => this.handlers.hover(null, 0, 0));
     on("dblclick", (e) => this.handlers.open(this.at(e).hit));
     on("contextmenu", (e) => {
@@ -196,6 +212,23 @@ export class Engine {
       if (what) { e.preventDefault(); this.handlers.menu(what, x, y); }
     }, false);
     document.addEventListener("visibilitychange", () => this.redraw(), { signal: this.stop.signal });
+  }
+
+  private hold(e: PointerEvent): void {
+    const { hit: what, x, y } = this.at(e);
+    const node = what?.kind === "node" ? this.scene.byKey.get(what.key) : undefined;
+    const w = toWorld(this.camera, { x, y });
+    this.held = node ? { key: node.key, dx: node.x - w.x, dy: node.y - w.y } : null;
+  }
+
+  private carry(e: PointerEvent, done: boolean): void {
+    if (!this.held) return;
+    const box = this.host.getBoundingClientRect();
+    const w = toWorld(this.camera, { x: e.clientX - box.left, y: e.clientY - box.top });
+    // All of it need not stay in view any more: somebody arranges it.
+    this.touched = true;
+    this.host.style.cursor = "grabbing";
+    this.handlers.move(this.held.key, w.x + this.held.dx, w.y + this.held.dy, done);
   }
 
   private drag(e: PointerEvent): void {
@@ -216,7 +249,8 @@ export class Engine {
       this.camera = zoomAt(this.camera, { x: (now.x + other.x) / 2 - box.left, y: (now.y + other.y) / 2 - box.top }, factor);
     }
     this.moved += Math.abs(now.x - old.x) + Math.abs(now.y - old.y);
-    if (this.moved >= 4) {
+    if (this.moved >= 4 && this.held && others.length === 0) this.carry(e, false);
+    else if (this.moved >= 4) {
       this.touched = true;
       this.goal = null;
       this.camera = { ...this.camera, x: this.camera.x + now.x - old.x, y: this.camera.y + now.y - old.y };

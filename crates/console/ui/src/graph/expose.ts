@@ -5,9 +5,11 @@ export interface Exposed {
   renderer: string;
   frames: number;
   zoom: number;
-  nodes: { key: string; name: string; subtitle: string; tone: string; shape: string; x: number; y: number; worldX: number; worldY: number; dim: boolean; found: boolean }[];
+  nodes: { key: string; name: string; subtitle: string; tone: string; shape: string; x: number; y: number; worldX: number; worldY: number; dim: boolean; found: boolean; pinned: boolean }[];
   edges: { id: string; source: string; target: string; tone: string; rate: number; mtls: number; dim: boolean; found: boolean }[];
   boxes: string[];
+  /** Apps whose versions stand in one box. */
+  apps: string[];
 }
 
 export function expose(engine: Engine | null): void {
@@ -18,9 +20,9 @@ export function expose(engine: Engine | null): void {
 function picture(engine: Engine): Exposed {
   const { nodes, edges, boxes } = engine.current;
   return {
-    renderer: engine.rendererName, frames: engine.frames, zoom: engine.view.zoom, boxes: boxes.map((b) => b.name),
+    renderer: engine.rendererName, frames: engine.frames, zoom: engine.view.zoom, boxes: boxes.filter((b) => b.kind === "namespace").map((b) => b.name), apps: boxes.filter((b) => b.kind === "app").map((b) => b.name),
     get nodes() {
-      return nodes.map((n) => ({ key: n.key, name: n.name, subtitle: n.subtitle, tone: n.tone, shape: n.shape, ...engine.screen(n.x, n.y), worldX: n.x, worldY: n.y, dim: n.dim, found: n.found }));
+      return nodes.map((n) => ({ key: n.key, name: n.name, subtitle: n.subtitle, tone: n.tone, shape: n.shape, ...engine.screen(n.x, n.y), worldX: n.x, worldY: n.y, dim: n.dim, found: n.found, pinned: n.pinned }));
     },
     get edges() {
       return edges.map((e) => ({ id: e.id, source: e.source.key, target: e.target.key, tone: e.tone, rate: e.edge.rates.total, mtls: e.edge.security?.mtls ?? 0, dim: e.dim, found: e.found }));

@@ -9,6 +9,8 @@ import { css, type Theme } from "./theme.ts";
 export interface LabelOptions {
   /** Lines of text of an edge, made by the page since they are in its language. */
   edge: (edge: SceneEdge) => string[];
+  /** What is said of a node under its name, such as why it is idle. */
+  note: (node: SceneNode) => string;
   boxes: boolean;
   security: boolean;
   badges: boolean;
@@ -54,7 +56,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   g.textAlign = "center";
   g.textBaseline = "middle";
   const visible = (x: number, y: number): boolean => x > -90 && y > -60 && x < width + 90 && y < height + 60;
-  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
+  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.kind === "app" && z < 0.5 ? "" : box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
   const order = [...scene.nodes].filter((n) => !n.dim || z > 0.5).sort((a, b) => weight(b) - weight(a));
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {
@@ -67,7 +69,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   let drawn = 0;
   for (const { n, x, y } of placed) {
     if (drawn >= MOST) break;
-    if (nodeLabel(g, n, x, y, z, size, theme, room)) drawn++;
+    if (nodeLabel(g, n, [n.subtitle, options.note(n)].filter(Boolean).join(" · "), x, y, z, size, theme, room)) drawn++;
     if (options.badges && z > 0.45 && !n.dim) badges(g, n, x, y, z, theme);
   }
   if (z < 0.36) return;
@@ -92,21 +94,21 @@ function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y:
   g.textAlign = "center";
 }
 
-function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, size: number, theme: Theme, room: Room): boolean {
+function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, subtitle: string, x: number, y: number, z: number, size: number, theme: Theme, room: Room): boolean {
   const top = y + n.r * z * 1.12 + 6;
   g.font = `600 ${size}px ${theme.font}`;
   const name = clip(g, n.name, 168);
   const w = widthOf(g, name);
-  let lines = n.subtitle && z > 0.4 ? 2 : 1;
+  let lines = subtitle && z > 0.4 ? 2 : 1;
   if (!room.take(x - w / 2 - 2, top, w + 4, size * 1.25 * lines)) {
     lines = 1;
-    if (!n.subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return aside(g, n, name, w, x, y, z, size, theme, room);
+    if (!subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return aside(g, n, name, w, x, y, z, size, theme, room);
   }
   g.globalAlpha = n.dim ? 0.3 : 1;
   outlined(g, name, x, top + size * 0.68, theme.text, theme);
   if (lines === 2) {
     g.font = `400 ${size - 1}px ${theme.font}`;
-    outlined(g, n.subtitle, x, top + size * 1.95, theme.muted, theme);
+    outlined(g, clip(g, subtitle, 168), x, top + size * 1.95, theme.muted, theme);
   }
   g.globalAlpha = 1;
   return true;
@@ -209,6 +211,7 @@ const paths = new Map<Sign, Path2D>();
 const path = (sign: Sign): Path2D => paths.get(sign) ?? paths.set(sign, new Path2D(signs[sign])).get(sign)!;
 
 function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {
+  if (n.pinned) pinned(g, x + n.r * z * 0.8, y + n.r * z * 0.8, theme);
   const list = signsOf(n.node);
   if (n.tone === "failure" || n.tone === "degraded") warning(g, x + n.r * z * 0.8, y - n.r * z * 0.8, css(theme.tones[n.tone]), n.tone === "failure", theme);
   if (n.shape === "stack" || n.node.egress) inside(g, n, x, y, z, theme);
@@ -230,6 +233,17 @@ function badges(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number,
     g.stroke(path(sign));
     g.restore();
   });
+}
+
+/** The head of a pin: somebody put it there. */
+function pinned(g: CanvasRenderingContext2D, x: number, y: number, theme: Theme): void {
+  g.beginPath();
+  g.arc(x, y, 4, 0, 2 * Math.PI);
+  g.fillStyle = css(theme.accent);
+  g.fill();
+  g.lineWidth = 1.5;
+  g.strokeStyle = css(theme.ground);
+  g.stroke();
 }
 
 function inside(g: CanvasRenderingContext2D, n: SceneNode, x: number, y: number, z: number, theme: Theme): void {

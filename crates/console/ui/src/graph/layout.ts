@@ -6,7 +6,8 @@
 // overlap. Many groups are packed into shelves instead: one rank across the whole mesh would be a mile high.
 
 export interface LayoutInput {
-  nodes: { key: string; group: string }[];
+  /** `cluster`: what stands together in its column; empty or absent: nothing. */
+  nodes: { key: string; group: string; cluster?: string }[];
   edges: [source: string, target: string][];
 }
 
@@ -20,7 +21,7 @@ export interface Layout {
   boxes: Box[];
 }
 
-export const spacing = { x: 174, y: 112, pad: 46, padTop: 50, gap: 44 };
+export const spacing = { x: 174, y: 112, pad: 46, padTop: 58, gap: 44 };
 /** From so many groups on they are packed. */
 const MANY_GROUPS = 9;
 const SWEEPS = 12;
@@ -47,7 +48,8 @@ export function layout(input: LayoutInput): Layout {
   const ranked = edges.filter(([a, b]) => (packed ? groupOf[a] === groupOf[b] : inRing(a) === inRing(b)));
   const { rank, forward } = rankNodes(count, ranked);
 
-  const blocks = groups.map((g) => arrange(g.name, g.members, rank, forward, groupOf));
+  const clusters = input.nodes.map((n) => n.cluster ?? "");
+  const blocks = groups.map((g) => arrange(g.name, g.members, rank, forward, groupOf, clusters));
   if (!packed) setRingAside(blocks);
   const offsets = packed ? shelves(blocks) : settle(blocks, edges, groupOf);
   const points: Point[] = new Array(count);
@@ -125,7 +127,7 @@ interface Block {
 }
 
 /** One group by itself. */
-function arrange(name: string, members: number[], rank: Int32Array, forward: [number, number][], groupOf: Int32Array): Block {
+function arrange(name: string, members: number[], rank: Int32Array, forward: [number, number][], groupOf: Int32Array, clusters: string[]): Block {
   const group = groupOf[members[0]];
   if (isRing({ name, members })) return ring(members, rank);
   const inner = forward.filter(([a, b]) => groupOf[a] === group && groupOf[b] === group);
@@ -151,6 +153,7 @@ function arrange(name: string, members: number[], rank: Int32Array, forward: [nu
     if (chain.length > 2) dummies.set(pair(a, b), chain.slice(1, -1));
   }
   order(layers, before, after);
+  together(layers, linked.map((m) => clusters[m]));
   const y = heights(layers, before, after, linked.length);
 
   const xs = new Map<number, Point>();
@@ -173,7 +176,7 @@ function arrange(name: string, members: number[], rank: Int32Array, forward: [nu
     left: left - spacing.x / 2 + 16,
     right: right + spacing.x / 2 - 16,
     top: Math.min(...points.map((p) => p.y), ...bends.values()) - spacing.padTop,
-    bottom: Math.max(bottomY, ...bends.values()) + spacing.pad + 18,
+    bottom: Math.max(bottomY, ...bends.values()) + spacing.pad + 30,
   };
 }
 
@@ -228,6 +231,18 @@ function order(layers: number[][], before: number[][], after: number[][]): void 
     if (now < fewest) { fewest = now; best = layers.map((l) => [...l]); }
   }
   best.forEach((l, i) => { layers[i] = l; number(l); });
+}
+
+/** Moves members of a cluster beside each other, to their middle. */
+function together(layers: number[][], clusters: string[]): void {
+  for (const layer of layers) {
+    const sums = new Map<string, [number, number]>();
+    layer.forEach((v, i) => { const c = clusters[v]; if (c) { const s = sums.get(c) ?? [0, 0]; sums.set(c, [s[0] + i, s[1] + 1]); } });
+    if (![...sums.values()].some(([, count]) => count > 1)) continue;
+    const place = new Map(layer.map((v, i) => { const s = sums.get(clusters[v] ?? ""); return [v, s ? s[0] / s[1] : i] as const; }));
+    const old = new Map(layer.map((v, i) => [v, i] as const));
+    layer.sort((a, b) => place.get(a)! - place.get(b)! || (clusters[a] ?? "").localeCompare(clusters[b] ?? "") || old.get(a)! - old.get(b)!);
+  }
 }
 
 function crossings(layers: number[][], after: number[][], position: Float64Array): number {

@@ -18,7 +18,7 @@ const shapes = {
 export function Legend(): JSX.Element {
   return (
     <div class="legend">
-      <h3>{t("legend.lines")}</h3>
+      <h2 class="minor">{t("legend.lines")}</h2>
       <ul>
         {tones.map((tone) => (
           <li key={tone}>
@@ -33,19 +33,19 @@ export function Legend(): JSX.Element {
         <li><svg width="34" height="14" viewBox="-17 -8 34 14" aria-hidden="true" class="tone-mtls"><path d="M-4-1h8v6h-8z" fill="currentColor" /><path d="M-2.5-1v-2a2.5 2.5 0 0 1 5 0v2" fill="none" stroke="currentColor" stroke-width="1.5" /></svg>{t("legend.lock")}</li>
         <li><svg width="34" height="14" viewBox="-17 -8 34 14" aria-hidden="true" class="tone-mtls"><path d="M-4-1h8v6h-8z" fill="currentColor" /><path d="M-2.5-1v-3a2.5 2.5 0 0 1 4.6-1.3" fill="none" stroke="currentColor" stroke-width="1.5" /></svg>{t("legend.lockOpen")}</li>
       </ul>
-      <h3>{t("legend.nodes")}</h3>
+      <h2 class="minor">{t("legend.nodes")}</h2>
       <ul class="two">
         {(Object.keys(shapes) as (keyof typeof shapes)[]).map((s) => (
           <li key={s}><svg width="20" height="20" aria-hidden="true"><path d={shapes[s]} fill="none" stroke="currentColor" stroke-width="1.6" /></svg>{t(`shape.${s}`)}</li>
         ))}
       </ul>
-      <h3>{t("legend.dots")}</h3>
+      <h2 class="minor">{t("legend.dots")}</h2>
       <ul>
         <li><svg width="34" height="12" aria-hidden="true" class="tone-mtls"><circle cx="17" cy="6" r="3.4" fill="currentColor" /></svg>{t("legend.dot.ok")}</li>
         <li><svg width="34" height="12" aria-hidden="true" class="tone-failure"><path d="M17 1l5 5-5 5-5-5z" fill="currentColor" /></svg>{t("legend.dot.failed")}</li>
         <li><svg width="34" height="12" aria-hidden="true" class="tone-plain"><path d="M14 3h6v6h-6z" fill="currentColor" /></svg>{t("legend.dot.tcp")}</li>
       </ul>
-      <h3>{t("legend.badges")}</h3>
+      <h2 class="minor">{t("legend.badges")}</h2>
       <ul class="two">{(Object.keys(signs) as Sign[]).map((s) => <li key={s}><svg width="20" height="14" viewBox="-4 -1 20 14" aria-hidden="true"><path d={signs[s]} fill="none" stroke="currentColor" stroke-width="1.3" /></svg>{t(`badge.${s}`)}</li>)}</ul>
     </div>
   );

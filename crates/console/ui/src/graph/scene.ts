@@ -2,6 +2,7 @@
 import type { Edge, Node } from "../api/types.ts";
 import { edgeId, edgeTone, errorShare, type GraphModel, nodeName, nodeSubtitle, nodeTone, type Tone } from "./model.ts";
 import type { Point } from "./layout.ts";
+import { appBoxes } from "./apps.ts";
 import { spacing } from "./layout.ts";
 
 export type Shape = "circle" | "square" | "diamond" | "trapezoid" | "hexagon" | "octagon" | "stack";
@@ -20,6 +21,8 @@ export interface SceneNode {
   /** Faded, because something else is looked for or selected. */
   dim: boolean;
   found: boolean;
+  /** Somebody put it where it is. */
+  pinned: boolean;
 }
 
 export interface SceneEdge {
@@ -36,7 +39,7 @@ export interface SceneEdge {
   target: SceneNode;
 }
 
-export interface SceneBox { name: string; left: number; top: number; right: number; bottom: number }
+export interface SceneBox { kind: "namespace" | "app"; name: string; left: number; top: number; right: number; bottom: number }
 
 export interface Scene {
   nodes: SceneNode[];
@@ -65,19 +68,20 @@ export function shapeOf(node: Node): Shape {
   }
 }
 
-export function buildScene(model: GraphModel, points: Map<string, Point>, bows: Map<string, number>, marks: Marks): Scene {
+export function buildScene(model: GraphModel, points: Map<string, Point>, bows: Map<string, number>, marks: Marks, pins: ReadonlyMap<string, Point> = new Map()): Scene {
   const nodes: SceneNode[] = [];
   const byKey = new Map<string, SceneNode>();
   const near = neighbourhood(model, marks.selected);
   for (const node of model.nodes.values()) {
-    const p = points.get(node.key);
+    const pinned = pins.has(node.key);
+    const p = pins.get(node.key) ?? points.get(node.key);
     if (!p) continue;
     const found = marks.foundNodes?.has(node.key) ?? false;
     const dim = (marks.foundNodes !== null && !found) || (near !== null && !near.has(node.key));
     const shape = shapeOf(node);
     const made: SceneNode = {
       key: node.key, node, x: p.x, y: p.y, r: shape === "stack" ? 24 : shape === "diamond" ? 17 : 19, shape,
-      tone: nodeTone(node), name: nodeName(node), subtitle: nodeSubtitle(node, model.graphType), dim, found,
+      tone: nodeTone(node), name: nodeName(node), subtitle: nodeSubtitle(node, model.graphType), dim, found, pinned,
     };
     nodes.push(made);
     byKey.set(node.key, made);
@@ -93,11 +97,11 @@ export function buildScene(model: GraphModel, points: Map<string, Point>, bows: 
     const tone = edgeTone(edge);
     const trouble = tone === "failure" || tone === "degraded" || edge.unmatched.length > 0;
     const strength = dim ? 0.16 : trouble || found || near !== null ? 1 : crowd;
-    edges.push({ id, edge, tone, strength, curve: curve(source, target, bows.get(id) ?? 0), dim, found, source, target });
+    edges.push({ id, edge, tone, strength, curve: curve(source, target, source.pinned || target.pinned ? 0 : bows.get(id) ?? 0), dim, found, source, target });
   }
   // What is strong is drawn over what is not.
   edges.sort((a, b) => a.strength - b.strength);
-  return { nodes, edges, boxes: boxesOf(nodes), byKey };
+  return { nodes, edges, boxes: [...boxesOf(nodes), ...appBoxes(nodes, model.graphType)], byKey };
 }
 
 const touches = (edge: Edge, id: string, selected: string): boolean =>
@@ -159,10 +163,10 @@ function boxesOf(nodes: SceneNode[]): SceneBox[] {
   for (const n of nodes) {
     if (n.node.egress || n.shape === "stack" || n.node.kind === "unknown" || !n.node.namespace) continue;
     const old = found.get(n.node.namespace);
-    const box = { left: n.x - spacing.x / 2 + 18, top: n.y - spacing.padTop, right: n.x + spacing.x / 2 - 18, bottom: n.y + spacing.pad + 26 };
+    const box = { left: n.x - spacing.x / 2 + 18, top: n.y - spacing.padTop, right: n.x + spacing.x / 2 - 18, bottom: n.y + spacing.pad + 36 };
     found.set(n.node.namespace, old
-      ? { name: old.name, left: Math.min(old.left, box.left), top: Math.min(old.top, box.top), right: Math.max(old.right, box.right), bottom: Math.max(old.bottom, box.bottom) }
-      : { name: n.node.namespace, ...box });
+      ? { kind: old.kind, name: old.name, left: Math.min(old.left, box.left), top: Math.min(old.top, box.top), right: Math.max(old.right, box.right), bottom: Math.max(old.bottom, box.bottom) }
+      : { kind: "namespace", name: n.node.namespace, ...box });
   }
   return [...found.values()];
 }

@@ -7,14 +7,16 @@ import { Table } from "../parts/table.tsx";
 import { HealthSign } from "../parts/health.tsx";
 import { edgeId, errorShare, type GraphModel, statusOf } from "./model.ts";
 import type { Marks } from "./scene.ts";
-import { fullName } from "./words.ts";
+import { fullName, whyIdle } from "./words.ts";
 
 export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }): JSX.Element {
   const { stat, selected } = view.value;
   const edges = [...model.edges.values()].filter((e) => (marks.foundNodes === null && marks.foundEdges === null) ||
     marks.foundEdges?.has(edgeId(e)) || marks.foundNodes?.has(e.source) || marks.foundNodes?.has(e.target));
   const node = (key: string): string => fullName(model.nodes.get(key)!, model.graphType);
+  const idle = [...model.nodes.values()].filter((n) => n.idle && (!marks.foundNodes || marks.foundNodes.has(n.key)));
   return (
+    <div class="stack">
     <Table caption={t("table.caption")} rows={edges} id={(e) => edgeId(e)} selected={selected} sort="rate" descending
       onOpen={(e) => go({ selected: edgeId(e) })}
       columns={[
@@ -27,5 +29,12 @@ export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }
         { id: "time", title: t("table.time", { stat: stat.toUpperCase() }), number: true, cell: (e) => (e.responseTimes ? duration(e.responseTimes[stat]) : ""), value: (e) => e.responseTimes?.[stat] ?? 0 },
         { id: "mtls", title: t("table.security"), number: true, cell: (e) => (e.security ? percent(e.security.mtls) : percent(0)), value: (e) => e.security?.mtls ?? 0 },
       ]} />
+      {idle.length > 0 && <section><h2 class="section-title">{t("idle.table")}</h2>
+        <Table caption={t("idle.table")} rows={idle} id={(n) => n.key} selected={selected} onOpen={(n) => go({ selected: n.key })} columns={[
+          { id: "name", title: t("common.name"), row: true, cell: (n) => fullName(n, model.graphType), value: (n) => fullName(n, model.graphType) },
+          { id: "namespace", title: t("common.namespace"), cell: (n) => n.namespace, value: (n) => n.namespace },
+          { id: "why", title: t("idle.column"), cell: (n) => whyIdle(n.idle!), value: (n) => n.idle!.why },
+        ]} /></section>}
+    </div>
   );
 }

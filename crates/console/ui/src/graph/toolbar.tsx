@@ -10,7 +10,7 @@ import { FindError, operands } from "./find.ts";
 
 const types = ["versionedApp", "app", "workload", "service"] as const;
 const labels: LabelName[] = ["rate", "errors", "time", "throughput", "share"];
-const shows: ShowName[] = ["services", "idle", "animation", "security", "badges", "boxes", "all"];
+const shows: ShowName[] = ["services", "idle", "animation", "security", "badges", "boxes", "apps", "all"];
 const stats: TimeStat[] = ["avg", "p50", "p95", "p99"];
 
 export function Toolbar({ findError, hideError }: { findError: FindError | null; hideError: FindError | null }): JSX.Element {

@@ -12,7 +12,9 @@ import { edgeId, errorShare, type GraphModel, statusOf } from "./model.ts";
 import type { Point } from "./layout.ts";
 import { buildScene, type Marks } from "./scene.ts";
 import { type Memory, place } from "./stable.ts";
-import { edgeLines, fullName } from "./words.ts";
+import { keepPins, type Pins, readPins } from "./pins.ts";
+import { clusterOf } from "./apps.ts";
+import { edgeLines, fullName, idleWord } from "./words.ts";
 import { expose } from "./expose.ts";
 import { healthWord } from "../parts/health.tsx";
 import { percent } from "../state/format.ts";
@@ -39,9 +41,20 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
   const shape = useMemo(() => [...model.nodes.keys()].sort().join("|") + "#" + [...model.edges.keys()].sort().join("|"), [model]);
   const memoryKey = `${model.graphType}/${v.namespaces.join(",")}/${v.show.all}/${v.show.services}/${v.opened.join(",")}`;
 
+  const [pins, setPins] = useState<Pins>(() => readPins(memoryKey));
+  useEffect(() => setPins(readPins(memoryKey)), [memoryKey]);
+  const pin = (key: string, at: Point | null, keep = true): void => setPins((old) => {
+    const next = new Map(old);
+    if (at) next.set(key, at); else next.delete(key);
+    if (keep) keepPins(memoryKey, next);
+    return next;
+  });
+  const doing = useRef({ pin, pins });
+  doing.current = { pin, pins };
+
   useEffect(() => {
     let gone = false;
-    const nodes = [...model.nodes.values()].map((n) => ({ key: n.key, group: isGroup(n.key) ? "" : n.egress || n.kind === "unknown" ? `~${n.key}` : n.namespace }));
+    const nodes = [...model.nodes.values()].map((n) => ({ key: n.key, cluster: clusterOf(n, model.graphType), group: isGroup(n.key) ? "" : n.egress || n.kind === "unknown" ? `~${n.key}` : n.namespace }));
     const edges = [...model.edges.values()];
     void arrange({ nodes, edges: edges.map((e) => [e.source, e.target]) }).then((fresh) => {
       if (gone) return;
@@ -59,9 +72,14 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
     const made = new Engine(host.current!, picture.current!, letters.current!, {
       hover: (hit, x, y) => setHover(hit ? { text: describe(now.current, hit), x, y } : null),
       select,
-      open: (hit) => { if (hit?.kind === "node" && isGroup(hit.key)) openGroup(hit.key); },
+      open: (hit) => {
+        if (hit?.kind !== "node") return;
+        if (doing.current.pins.has(hit.key)) doing.current.pin(hit.key, null);
+        else if (isGroup(hit.key)) openGroup(hit.key);
+      },
+      move: (key, x, y, done) => { setHover(null); doing.current.pin(key, { x, y }, done); },
       menu: (hit) => select(hit),
-    }, { edge: () => [], boxes: true, security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
+    }, { edge: () => [], note: () => "", boxes: true, security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
     engine.current = made;
     expose(made);
     return () => { made.dispose(); expose(null); engine.current = null; };
@@ -69,14 +87,15 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
 
   useEffect(() => {
     if (!engine.current || !placing) return;
-    const scene = buildScene(model, placing.points, placing.bows, marks);
-    if (!v.show.boxes) scene.boxes = [];
+    const scene = buildScene(model, placing.points, placing.bows, marks, pins);
+    scene.boxes = scene.boxes.filter((b) => (b.kind === "app" ? v.show.apps : v.show.boxes));
     engine.current.animate = v.show.animation && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     engine.current.setScene(scene, v.selected || null, {
-      boxes: v.show.boxes, security: v.show.security, badges: v.show.badges,
+      note: (n) => (n.node.idle ? idleWord(n.node.idle) : ""),
+      boxes: true, security: v.show.security, badges: v.show.badges,
       edge: (e) => edgeLines(e.edge, v.labels, v.stat, e.source.node.traffic[e.edge.protocol].outgoing.total),
     });
-  }, [model, placing, marks, v.show, v.labels, v.stat, v.selected]);
+  }, [model, placing, pins, marks, v.show, v.labels, v.stat, v.selected]);
 
   const chosen = theme.value;
   useEffect(() => {
@@ -95,6 +114,10 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
     else if (e.key === "-") it.zoom(0.8);
     else if (e.key === "0") it.fitAll();
     else if (e.key === "Escape") go({ selected: "" });
+    else if (e.key.startsWith("Arrow") && e.altKey) {
+      const n = it.current.byKey.get(v.selected);
+      if (n) pin(n.key, { x: n.x - pans[e.key][0] / 4, y: n.y - pans[e.key][1] / 4 });
+    } else if (e.key === "Backspace" && pins.has(v.selected)) pin(v.selected, null);
     else if (e.key.startsWith("Arrow") && e.shiftKey) it.pan(...pans[e.key]);
     else if (e.key.startsWith("Arrow")) {
       const next = walk(it, v.selected, e.key);
@@ -118,6 +141,7 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
         <button type="button" class="icon-button" aria-label={t("graph.zoomIn")} title={t("graph.zoomIn")} onClick={() => engine.current?.zoom(1.3)}><Icon name="plus" /></button>
         <button type="button" class="icon-button" aria-label={t("graph.zoomOut")} title={t("graph.zoomOut")} onClick={() => engine.current?.zoom(0.77)}><Icon name="minus" /></button>
         <button type="button" class="icon-button" aria-label={t("graph.fit")} title={t("graph.fit")} onClick={() => engine.current?.fitAll()}><Icon name="fit" /></button>
+        {pins.size > 0 && <button type="button" class="button" title={t("graph.unpin.how")} onClick={() => { keepPins(memoryKey, new Map()); setPins(new Map()); }}><Icon name="pin" size={15} />{t("graph.unpin", { count: pins.size })}</button>}
         <Popover label={t("graph.legend")} id="legend"><Legend /></Popover>
       </div>
     </div>

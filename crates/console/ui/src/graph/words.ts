@@ -1,7 +1,8 @@
 // What is written beside edges, and rates as people read them, in the language of the page.
-import type { Edge, Node, Tally } from "../api/types.ts";
+import type { Edge, Idle, Node, Tally } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
-import { bytes, duration, percent, short } from "../state/format.ts";
+import { bytes, duration, percent, short, span } from "../state/format.ts";
+import { moment } from "../state/store.ts";
 import type { LabelName, TimeStat } from "../state/url.ts";
 import { errorShare, nodeName, nodeSubtitle } from "./model.ts";
 
@@ -20,6 +21,16 @@ export function edgeLines(edge: Edge, labels: readonly LabelName[], stat: TimeSt
   const share = errorShare(edge.rates);
   const third = labels.includes("errors") || (labels.includes("rate") && share > 0) ? [`${percent(share)} ${t("common.errors").toLowerCase()}`] : [];
   return [first, time, second, edge.protocol === "tcp" ? [] : third].filter((l) => l.length).map((l) => l.join(" · "));
+}
+
+/** Why there is no traffic, in a word or two. */
+export function idleWord(idle: Idle): string {
+  return idle.why === "notInWindow" ? t("idle.word.notInWindow", { span: span(Math.max(0, moment.value - idle.lastSeen)) }) : t(`idle.word.${idle.why}`);
+}
+
+/** The same in a sentence. */
+export function whyIdle(idle: Idle): string {
+  return idle.why === "notInWindow" ? t("idle.notInWindow", { ago: t("common.ago", { span: span(Math.max(0, moment.value - idle.lastSeen)) }) }) : t(`idle.${idle.why}`);
 }
 
 /** A node in one line: `reviews v2`. */

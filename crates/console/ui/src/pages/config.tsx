@@ -2,10 +2,12 @@
 import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
-import type { Finding, ObjectDetail } from "../api/types.ts";
+import type { ApplyAnswer, Finding, ObjectDetail } from "../api/types.ts";
 import { Apply } from "../editor/apply.tsx";
 import type { Open } from "../editor/codemirror.ts";
-import { Difference, Editor } from "../editor/editor.tsx";
+import type { Base } from "../editor/conflict.tsx";
+import { Difference, DifferenceLook } from "../editor/difference.tsx";
+import { Editor } from "../editor/editor.tsx";
 import { t } from "../i18n/index.ts";
 import { Counts, Findings } from "../parts/findings.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
@@ -13,7 +15,7 @@ import { Table } from "../parts/table.tsx";
 import { Tabs } from "../parts/tabs.tsx";
 import { moment as momentText, span } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { go, href, info, moment, view } from "../state/store.ts";
+import { access, go, href, info, moment, view } from "../state/store.ts";
 import { useItems } from "./list.tsx";
 import { templates } from "../editor/templates.ts";
 
@@ -47,32 +49,38 @@ function Objects(): JSX.Element {
 function One({ namespace, kind, name }: { namespace: string; kind: string; name: string }): JSX.Element {
   const at = view.value.at;
   const { data, error, again } = useLoad(`${namespace}/${kind}/${name}/${at}`, () => api.object({ namespace, kind, name }, at));
+  const [done, note] = useState(false);
   const tab = view.value.tab || "yaml";
+  const applied = (): void => { note(true); go({ extra: {} }); again(); };
   return (
     <div class="page">
       <div class="page-head"><h1><a class="crumb" href={href({ page: "config" })}>{t("nav.config")}</a> <span class="muted" aria-hidden="true">/</span> {name}</h1><span class="muted">{kind} · {namespace}</span>{data?.managedBy && <span class="chip">{t("config.managedBy")}: {data.managedBy}</span>}</div>
       {error && !data && <Problem error={error} again={again} />}
       {!data && !error && <Waiting />}
+      {done && <p class="callout good" role="status">{t("apply.done")} <button type="button" class="link" onClick={() => go({ tab: "history" }, "push")}>{t("config.undo")}</button></p>}
       {data && (
-        <Tabs label={name} open={tab} onOpen={(id) => go({ tab: id === "yaml" ? "" : id })} tabs={[{ id: "yaml", title: "YAML" }, { id: "history", title: t("config.history", { count: data.history.length }) }]}>
-          {tab === "yaml" ? <Edit key={`${data.resourceVersion}/${at}`} it={data} past={at !== null} onApplied={again} /> : <History it={data} />}
+        <Tabs label={name} open={tab} onOpen={(id) => go({ tab: id === "yaml" ? "" : id, extra: {} })} tabs={[{ id: "yaml", title: "YAML" }, { id: "history", title: t("config.history", { count: data.history.length }) }]}>
+          {tab === "yaml" ? <Edit key={`${data.resourceVersion}/${at}/${view.value.extra.restore ?? ""}`} it={data} past={at !== null} onApplied={applied} onTheirs={() => { note(false); go({ extra: {} }); again(); }} /> : <History it={data} />}
         </Tabs>
       )}
     </div>
   );
 }
 
-function Edit({ it, past, onApplied }: { it: ObjectDetail; past: boolean; onApplied: () => void }): JSX.Element {
-  const [text, set] = useState(view.peek().extra.restore ?? it.yaml);
-  return <Work initial={text} text={text} onText={set} original={it.yaml} resourceVersion={it.resourceVersion} findings={it.findings} readOnly={past} affects={it.affects} onApplied={onApplied} />;
+function Edit({ it, past, onApplied, onTheirs }: { it: ObjectDetail; past: boolean; onApplied: () => void; onTheirs: () => void }): JSX.Element {
+  // A revision that is to be restored is looked at first, as every other change.
+  const revision = it.history.find((r) => r.resourceVersion === view.peek().extra.restore);
+  const [text, set] = useState(revision?.yaml ?? it.yaml);
+  const base = { ref: it.ref, yaml: it.yaml, resourceVersion: it.resourceVersion };
+  return <Work initial={text} text={text} onText={set} base={base} reviewing={revision !== undefined && !past} findings={it.findings} readOnly={past} affects={it.affects} onApplied={onApplied} onTheirs={onTheirs} />;
 }
 
-function Work({ initial, text, onText, original, resourceVersion, findings: first, readOnly, affects, onApplied }: {
-  initial: string; text: string; onText: (t: string) => void; original: string; resourceVersion: string | null; findings: Finding[]; readOnly: boolean;
-  affects: { namespace: string; name: string }[]; onApplied: () => void;
+function Work({ initial, text, onText, base, reviewing, findings: first, readOnly, affects, onApplied, onTheirs }: {
+  initial: string; text: string; onText: (t: string) => void; base: Base | null; reviewing: boolean; findings: Finding[]; readOnly: boolean;
+  affects: { namespace: string; name: string }[]; onApplied: (answer: ApplyAnswer) => void; onTheirs?: () => void;
 }): JSX.Element {
   const [findings, found] = useState(first);
-  const [review, look] = useState(false);
+  const [review, look] = useState(reviewing);
   const editor = useRef<Open | null>(null);
   const check = async (yaml: string): Promise<Finding[]> => {
     if (!yaml.trim()) { found([]); return []; }
@@ -82,21 +90,21 @@ function Work({ initial, text, onText, original, resourceVersion, findings: firs
       return list;
     } catch { return []; }
   };
-  const changed = text !== original;
+  const changed = text !== (base?.yaml ?? "");
   return (
     <div class="config-work">
       <div class="editor-box">
         <div hidden={review} class="editor-hold"><Editor text={initial} label="YAML" readOnly={readOnly} onChange={onText} check={check} onReady={(open) => { editor.current = open; const line = Number(view.peek().extra.line); if (line > 0) open.goTo(line); }} /></div>
-        {review && <Apply yaml={text} resourceVersion={resourceVersion} onApplied={onApplied} />}
+        {review && <Apply yaml={text} base={base} now onApplied={onApplied} onTheirs={onTheirs} />}
         <p class="actions">
           {!review && <button type="button" class="button primary" disabled={!changed || readOnly} onClick={() => look(true)}>{t("apply.review")}</button>}
           {review && <button type="button" class="button" onClick={() => look(false)}>{t("config.backToEditor")}</button>}
           {readOnly && <span class="muted small">{t("config.past")}</span>}
-          {!readOnly && info.value?.readOnly && <span class="muted small">{t("top.readOnly.why")}</span>}
+          {!readOnly && !review && access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
         </p>
       </div>
       <aside class="config-side" aria-label={t("common.findings")}>
-        <section><h2>{t("common.findings")}</h2><div aria-live="polite"><Findings list={findings} onGo={(line) => editor.current?.goTo(line)} /></div></section>
+        <section><h2>{t("common.findings")}</h2><div aria-live="polite"><Findings list={findings} onGo={review ? undefined : (line) => editor.current?.goTo(line)} /></div></section>
         {affects.length > 0 && <section><h2>{t("config.affects")}</h2><ul class="plain">{affects.map((w) => <li key={w.namespace + w.name}><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a> <span class="muted">{w.namespace}</span></li>)}</ul></section>}
       </aside>
     </div>
@@ -104,21 +112,30 @@ function Work({ initial, text, onText, original, resourceVersion, findings: firs
 }
 
 function History({ it }: { it: ObjectDetail }): JSX.Element {
-  const [open, set] = useState(it.history[0]?.resourceVersion ?? "");
+  const open = view.value.extra.revision ?? it.history[0]?.resourceVersion;
   const i = Math.max(0, it.history.findIndex((r) => r.resourceVersion === open));
   const revision = it.history[i];
   if (!revision) return <p class="muted">{t("common.nothing")}</p>;
+  const newest = view.value.extra.with === "newest";
+  const [before, after] = newest ? [revision.yaml, it.history[0].yaml] : [it.history[i + 1]?.yaml ?? "", revision.yaml];
+  const put = (name: string, value: string): void => go({ extra: { ...view.value.extra, [name]: value } });
   return (
     <div class="config-work history">
       <ol class="revisions">
         {it.history.map((r) => (
-          <li key={r.resourceVersion}><button type="button" aria-pressed={r.resourceVersion === revision.resourceVersion} onClick={() => set(r.resourceVersion)}><strong>{momentText(r.at)}</strong><span>{r.summary}</span><span class="muted small">{r.by}</span></button></li>
+          <li key={r.resourceVersion}><button type="button" aria-pressed={r.resourceVersion === revision.resourceVersion} onClick={() => put("revision", r.resourceVersion)}><strong>{momentText(r.at)}</strong><span>{r.summary}</span><span class="muted small">{r.by}</span></button></li>
         ))}
       </ol>
       <div class="editor-box">
-        <Difference before={it.history[i + 1]?.yaml ?? ""} after={revision.yaml} label={t("apply.difference", { name: it.ref.name })} />
+        <div class="form-row">
+          <div class="segmented" role="group" aria-label={t("config.compareWith")}>
+            {(["before", "newest"] as const).map((w) => <button key={w} type="button" aria-pressed={newest === (w === "newest")} onClick={() => put("with", w)}>{t(`config.compareWith.${w}`)}</button>)}
+          </div>
+          <DifferenceLook />
+        </div>
+        {before === after ? <p class="muted">{t("config.same")}</p> : <Difference before={before} after={after} label={t("apply.difference", { name: it.ref.name })} />}
         <p class="actions">
-          {i > 0 && <button type="button" class="button" onClick={() => go({ tab: "", extra: { restore: revision.yaml } }, "push")}>{t("config.restore")}</button>}
+          {i > 0 && <button type="button" class="button primary" onClick={() => go({ tab: "", at: null, extra: { restore: revision.resourceVersion } }, "push")}>{t("config.restore")}</button>}
           <button type="button" class="button" onClick={() => go({ at: Math.round(revision.at) }, "push")}>{t("config.lookThen")}</button>
         </p>
       </div>
@@ -132,12 +149,13 @@ function New(): JSX.Element {
   const [kind, choose] = useState(kinds[0]);
   const namespace = view.value.namespaces[0] ?? info.value?.namespaces[0]?.name ?? "default";
   const [text, set] = useState(given ?? templates[kind](namespace));
+  const opened = ({ objects }: ApplyAnswer): void => { const one = objects.at(-1); if (one) go({ page: "config", path: [one.ref.namespace || "-", one.ref.kind, one.ref.name], extra: {} }, "push"); };
   return (
     <div class="page">
       <div class="page-head"><h1><a class="crumb" href={href({ page: "config" })}>{t("nav.config")}</a> <span class="muted" aria-hidden="true">/</span> {t("config.new")}</h1>
         {!given && <select aria-label={t("common.kind")} value={kind} onChange={(e) => { choose(e.currentTarget.value); set(templates[e.currentTarget.value](namespace)); }}>{kinds.map((k) => <option key={k}>{k}</option>)}</select>}
       </div>
-      <Work key={given ?? kind} initial={text} text={text} onText={set} original="" resourceVersion={null} findings={[]} readOnly={false} affects={[]} onApplied={() => undefined} />
+      <Work key={given ?? kind} initial={text} text={text} onText={set} base={null} reviewing={false} findings={[]} readOnly={false} affects={[]} onApplied={opened} />
     </div>
   );
 }

@@ -6,7 +6,7 @@ import { subscribe } from "../api/stream.ts";
 import type { LogLine } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
-import { access } from "../state/access.ts";
+import { access } from "../state/accesslog.ts";
 import { clock, duration } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
 import { go, href, view } from "../state/store.ts";
@@ -42,6 +42,8 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
   const x = view.value.extra;
   const loaded = useLoad(`${namespace}/${workload}/${at}`, (signal) => api.logs({ namespace, workload, to: at, limit: 400 }, signal));
   const [fresh, setFresh] = useState<LogLine[]>([]);
+  // Who reads wants the lines to stand still: what comes in the meantime is counted.
+  const [held, hold] = useState<number | null>(null);
   useEffect(() => {
     setFresh([]);
     if (at !== null) return;
@@ -51,9 +53,11 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
     const known = new Set<string>();
     const all = [...(loaded.data ?? []), ...fresh].filter((l) => { const id = `${l.at}${l.container}${l.text}`; if (known.has(id)) return false; known.add(id); return true; });
     const pattern = regex(x.words ?? "");
-    const read = all.map((l) => (l.access || !proxies.has(l.container) ? l : { ...l, access: access(l.text) }));
-    return read.filter((l) => (!pattern || pattern.test(l.text)) && (x.errors !== "1" || bad(l))).sort((a, b) => b.at - a.at).slice(0, MOST);
-  }, [loaded.data, fresh, x.words, x.errors]);
+    const side = x.side ?? "";
+    const read = all.filter((l) => !side || proxies.has(l.container) === (side === "sidecar")).map((l) => (l.access || !proxies.has(l.container) ? l : { ...l, access: access(l.text) }));
+    return read.filter((l) => (!pattern || pattern.test(l.text)) && (x.errors !== "1" || bad(l))).sort((a, b) => b.at - a.at);
+  }, [loaded.data, fresh, x.words, x.errors, x.side]);
+  const shown = (held === null ? lines : lines.filter((l) => l.at <= held)).slice(0, MOST);
   const put = (name: string, value: string): void => { const extra = { ...x, [name]: value }; if (!value) delete extra[name]; go({ extra }); };
   if (loaded.error && !loaded.data) return <Problem error={loaded.error} again={loaded.again} />;
   if (!loaded.data) return <Waiting />;
@@ -63,19 +67,26 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
       <div class="table-bar">
         <input type="search" value={x.words ?? ""} placeholder={t("logs.filter")} aria-label={t("logs.filter")} onInput={(e) => put("words", e.currentTarget.value)} />
         <label class="check"><input type="checkbox" checked={x.errors === "1"} onChange={(e) => put("errors", e.currentTarget.checked ? "1" : "")} />{t("logs.onlyErrors")}</label>
-        <span class="muted small">{t("common.rows", { count: lines.length })}</span>
+        <div class="segmented" role="group" aria-label={t("logs.side")}>
+          {(["", "application", "sidecar"] as const).map((s) => <button key={s} type="button" aria-pressed={(x.side ?? "") === s} onClick={() => put("side", s)}>{t(`logs.${s || "both"}`)}</button>)}
+        </div>
+        <span class="muted small" aria-live="off">{t("common.rows", { count: shown.length })}</span>
+        <span class="grow" />
+        {at === null && (held === null
+          ? <button type="button" class="button" aria-pressed="true" onClick={() => hold(lines[0]?.at ?? 0)}><span class="dot-live" aria-hidden="true" />{t("logs.following")}</button>
+          : <button type="button" class="button primary" aria-pressed="false" onClick={() => hold(null)}>{t("logs.follow", { count: lines.length - shown.length })}</button>)}
       </div>
-      {lines.length === 0 ? <Empty title={t("logs.none")} /> : (
-        <div class="log-grid" role="table" aria-label={t("nav.logs")} tabIndex={0}>
-          <div class="log-head" role="row"><span role="columnheader">{t("time.label")}</span><span role="columnheader">{t("logs.application")} {application.length > 0 && <span class="muted">{application.join(", ")}</span>}</span><span role="columnheader">{t("logs.sidecar")} <span class="muted">istio-proxy</span></span></div>
-          {lines.map((l) => <Line key={`${l.at}${l.container}${l.text}`} line={l} />)}
+      {shown.length === 0 ? <Empty title={t("logs.none")} /> : (
+        <div class={`log-grid ${x.side ? "is-one" : ""}`} role="table" aria-label={t("nav.logs")} tabIndex={0}>
+          <div class="log-head" role="row"><span role="columnheader">{t("time.label")}</span>{x.side !== "sidecar" && <span role="columnheader">{t("logs.application")} {application.length > 0 && <span class="muted">{application.join(", ")}</span>}</span>}{x.side !== "application" && <span role="columnheader">{t("logs.sidecar")} <span class="muted">istio-proxy</span></span>}</div>
+          {shown.map((l) => <Line key={`${l.at}${l.container}${l.text}`} line={l} one={Boolean(x.side)} />)}
         </div>
       )}
     </div>
   );
 }
 
-function Line({ line }: { line: LogLine }): JSX.Element {
+function Line({ line, one }: { line: LogLine; one: boolean }): JSX.Element {
   const side = proxies.has(line.container);
   const a = line.access;
   const text = a ? (
@@ -92,8 +103,7 @@ function Line({ line }: { line: LogLine }): JSX.Element {
   return (
     <div class={`log-line ${bad(line) ? "is-bad" : ""}`} role="row" title={a ? line.text : undefined}>
       <span role="cell" class="muted when">{clock(line.at / 1e6, true)}</span>
-      <span role="cell">{side ? "" : text}</span>
-      <span role="cell">{side ? text : ""}</span>
+      {one ? <span role="cell">{text}</span> : <><span role="cell">{side ? "" : text}</span><span role="cell">{side ? text : ""}</span></>}
     </div>
   );
 }

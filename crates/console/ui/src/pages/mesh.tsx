@@ -27,7 +27,7 @@ export default function MeshPage(): JSX.Element {
       <div class="page-head"><h1>{t("nav.mesh")}</h1></div>
       <div class="split">
         {data.controlPlane.map((c) => (
-          <section key={c.name} class="card"><h2>{t("mesh.controlPlane")} <span class="muted">{c.name} {c.version}</span></h2>
+          <section key={`${c.namespace}/${c.name}`} class="card"><h2>{t("mesh.controlPlane")} <span class="muted">{c.name} {c.version}</span></h2>
             <dl class="facts">
               <dt>{t("health.replicas")}</dt><dd class={c.ready < c.replicas ? "bad" : ""}>{t("health.replicas.text", { available: c.ready, desired: c.replicas })}</dd>
               <dt>{t("mesh.revision")}</dt><dd class="mono">{c.revision}</dd>
@@ -55,9 +55,11 @@ export default function MeshPage(): JSX.Element {
           { id: "subject", title: t("mesh.subject"), row: true, value: (c) => c.subject, cell: (c) => <span class="mono">{c.subject}</span> },
           { id: "issuer", title: t("mesh.issuer"), value: (c) => c.issuer, cell: (c) => c.issuer },
           { id: "expires", title: t("mesh.notAfter"), number: true, value: (c) => c.notAfter, cell: (c) => <span class={soon(c) ? "bad strong" : ""} title={momentText(c.notAfter)}>{soon(c) && "▲ "}{c.notAfter < now ? t("mesh.expired") : t("common.in", { span: span(c.notAfter - now) })}</span> },
+          { id: "life", title: t("mesh.life"), value: (c) => lived(c, now) ?? -1, cell: (c) => <Life share={lived(c, now)} soon={soon(c)} /> },
         ]} />
       </section>
       <section><h2 class="section-title">{t("mesh.proxies")}</h2>
+        {data.proxies.length > 0 && <p class="summary-line"><span>{t("mesh.summary", { synced: data.proxies.filter((p) => p.sync === "synced").length, all: data.proxies.length })}</span><span class="muted">{t("mesh.versions")}: {versions(data.proxies)}</span></p>}
         <Table caption={t("mesh.proxies")} rows={data.proxies} id={(p) => p.namespace + p.pod} sort="sync" descending filter={(p) => `${p.pod} ${p.namespace} ${p.version} ${p.sync}`} columns={[
           { id: "sync", title: t("mesh.sync"), value: (p) => ["synced", "lost", "stale", "rejected"].indexOf(p.sync), cell: (p) => <span class={`health ${sync[p.sync]}`}>{{ synced: "●", stale: "▲", rejected: "■", lost: "○" }[p.sync]} {t(`mesh.sync.${p.sync}`)}</span> },
           { id: "pod", title: t("mesh.pod"), row: true, value: (p) => p.pod, cell: (p) => <><a href={href({ page: "workloads", path: [p.namespace, p.workload] })}>{p.pod}</a>{p.error && <div class="bad small mono">{p.error}</div>}</> },
@@ -70,4 +72,19 @@ export default function MeshPage(): JSX.Element {
       </section>
     </div>
   );
+}
+
+/** How much of a certificate's life is over, from 0 to 1; null: nobody says when it began. */
+const lived = (c: Certificate, now: number): number | null => (c.notBefore <= 0 ? null : Math.min(1, Math.max(0, (now - c.notBefore) / Math.max(1, c.notAfter - c.notBefore))));
+
+function Life({ share, soon }: { share: number | null; soon: boolean }): JSX.Element {
+  if (share === null) return <span class="muted">–</span>;
+  return <span class={`life ${soon ? "is-soon" : ""}`} role="img" aria-label={t("mesh.lifetime", { share: percent(share) })} title={t("mesh.lifetime", { share: percent(share) })}><span style={{ width: `${share * 100}%` }} /></span>;
+}
+
+/** How many proxies are of which version, the most first. */
+function versions(proxies: Proxy[]): string {
+  const count = new Map<string, number>();
+  for (const p of proxies) count.set(p.version || "?", (count.get(p.version || "?") ?? 0) + 1);
+  return [...count].sort((a, b) => b[1] - a[1]).map(([v, n]) => `${v} × ${n}`).join(", ");
 }

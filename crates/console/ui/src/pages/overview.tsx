@@ -7,13 +7,15 @@ import { ChangeList } from "../parts/changes.tsx";
 import { Chart } from "../parts/chart.tsx";
 import { Counts } from "../parts/findings.tsx";
 import { HealthSign } from "../parts/health.tsx";
+import { OnsetReport } from "../parts/onset.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import type { HealthStatus } from "../api/types.ts";
-import { mtlsShare, range } from "../api/prometheus.ts";
+import { mtlsShare } from "../api/prometheus.ts";
 import { worst } from "../graph/aggregate.ts";
 import { shownChanges } from "../state/changes.ts";
 import { duration, percent, short } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
+import { useVolume } from "../state/volume.ts";
 import { href, info, liveTurn, namespaces, view } from "../state/store.ts";
 
 export default function Overview(): JSX.Element {
@@ -42,6 +44,7 @@ export default function Overview(): JSX.Element {
       </section>
       <div class="split">
         <section class="card"><Volume end={turn} /></section>
+        <div class="stack">
         <section class="card">
           <h2>{t("overview.attention")}</h2>
           {troubled.length + soon.length + out === 0 && <p class="muted">{t("overview.allWell")}</p>}
@@ -53,6 +56,8 @@ export default function Overview(): JSX.Element {
             {mesh.proxies.filter((p) => p.sync === "rejected").map((p) => <li key={p.pod}><HealthSign status="Failure" /><a href={href({ page: "mesh" })}>{p.pod}</a><span class="muted grow">{t("mesh.sync.rejected")}</span></li>)}
           </ul>
         </section>
+        <Onsets end={turn} />
+        </div>
       </div>
       <section>
         <h2 class="section-title">{t("top.namespaces")}</h2>
@@ -77,11 +82,18 @@ function Tile({ label, value, bad = false, hint, href: to }: { label: string; va
 }
 
 function Volume({ end }: { end: number }): JSX.Element {
-  const start = end - view.value.span;
-  const { data } = useLoad(`overview/${start}/${end}`, (signal) => range([
-    { name: "total", query: 'sum(rate(istio_requests_total{reporter="destination"}[2m]))' },
-    { name: "errors", query: 'sum(rate(istio_requests_total{reporter="destination",response_code=~"5.."}[2m]))' },
-  ], start, end, signal));
+  const { data } = useVolume(view.value.span, end);
   if (!data) return <Waiting />;
-  return <Chart range={data} height={190} label={t("panel.chart.rate")} format={short} lines={[{ name: t("common.total"), colour: "tone-mtls", fill: true }, { name: t("common.errors"), colour: "tone-failure" }]} />;
+  return <Chart range={data.range} height={190} label={t("panel.chart.rate")} format={short} lines={[{ name: t("common.total"), colour: "tone-mtls", fill: true }, { name: t("common.errors"), colour: "tone-failure" }]} />;
+}
+
+/** When errors began within the span, the last first, each with what was changed before it. */
+function Onsets({ end }: { end: number }): JSX.Element | null {
+  const { data } = useVolume(view.value.span, end);
+  if (!data?.onsets.length) return null;
+  return (
+    <section class="card"><h2>{t("onset.heading")}</h2>
+      {data.onsets.slice(-3).reverse().map((o) => <OnsetReport key={o.at} onset={o} blur={Math.max(60, data.step)} />)}
+    </section>
+  );
 }

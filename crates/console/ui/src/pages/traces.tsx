@@ -114,7 +114,7 @@ function Hops({ of }: { of: Tree }): JSX.Element {
   return (
     <Table caption={t("trace.hops")} rows={hops(of)} id={(h) => h.service + h.operation} sort="critical" descending columns={[
       { id: "service", title: t("trace.service"), row: true, value: (h) => h.service, cell: (h) => <><i class="swatch" style={{ background: colourOf(h.service, of.services) }} />{h.service}</> },
-      { id: "operation", title: t("trace.operation"), value: (h) => h.operation, cell: (h) => <span class="mono">{h.operation}</span> },
+      { id: "operation", title: t("trace.operation"), value: (h) => h.operation, cell: (h) => <><span class="mono">{h.operation}</span>{h.statement && <div class="mono small muted wrap">{h.statement}</div>}</> },
       { id: "total", title: t("trace.duration"), number: true, value: (h) => h.total, cell: (h) => duration(h.total / 1000) },
       { id: "own", title: t("trace.own"), number: true, value: (h) => h.own, cell: (h) => duration(h.own / 1000) },
       { id: "critical", title: t("trace.onCritical"), number: true, value: (h) => h.critical, cell: (h) => <span class="share"><span style={{ width: `${(h.critical / all) * 100}%` }} />{`${Math.round((h.critical / all) * 100)} %`}</span> },
@@ -130,20 +130,21 @@ function Compare({ a, b }: { a: string; b: string }): JSX.Element {
   const [left, right] = data;
   if (!left || !right) return <Empty title={t("trace.none")} />;
   const [x, y] = [tree(left), tree(right)];
+  const longest = Math.max(x.duration, y.duration);
   const most = Math.max(1, ...compare(x, y).map((d) => Math.abs(d.delta)));
   return (
     <div class="page">
       <div class="page-head"><h1><a class="crumb" href={href({ page: "traces" })}>{t("nav.traces")}</a> <span class="muted" aria-hidden="true">/</span> {t("trace.compare")}</h1></div>
-      <div class="split">{[["A", x, a], ["B", y, b]].map(([name, of, id]) => (
+      <div class="split wide">{[["A", x, a], ["B", y, b]].map(([name, of, id]) => (
         <section key={name as string} class="card"><h2>{name as string}: <a href={href({ page: "traces", path: [id as string] })}>{(of as Tree).rows[0].span.operationName}</a></h2>
-          <p class="muted">{momentText((of as Tree).start / 1e6)} · {duration((of as Tree).duration / 1000)} · {tagOf((of as Tree).rows[0].span, "http.status_code")}</p></section>
+          <p class="muted">{momentText((of as Tree).start / 1e6)} · {duration((of as Tree).duration / 1000)} · {tagOf((of as Tree).rows[0].span, "http.status_code")}</p><Waterfall of={of as Tree} scale={longest} /></section>
       ))}</div>
       <Table caption={t("trace.compare")} rows={compare(x, y)} id={(d) => d.service + d.operation} sort="delta" descending columns={[
         { id: "service", title: t("trace.service"), row: true, value: (d) => d.service, cell: (d) => d.service },
         { id: "operation", title: t("trace.operation"), value: (d) => d.operation, cell: (d) => <span class="mono">{d.operation}</span> },
         { id: "a", title: `A · ${t("trace.own")}`, number: true, value: (d) => d.a?.own ?? -1, cell: (d) => (d.a ? duration(d.a.own / 1000) : t("trace.missing")) },
         { id: "b", title: `B · ${t("trace.own")}`, number: true, value: (d) => d.b?.own ?? -1, cell: (d) => (d.b ? duration(d.b.own / 1000) : t("trace.missing")) },
-        { id: "delta", title: t("trace.difference"), number: true, value: (d) => Math.abs(d.delta), cell: (d) => <span class="delta"><span class={d.delta > 0 ? "slower" : "faster"} style={{ width: `${(Math.abs(d.delta) / most) * 100}%` }} />{d.delta > 0 ? "+" : "−"}{duration(Math.abs(d.delta) / 1000)}</span> },
+        { id: "delta", title: t("trace.difference"), number: true, value: (d) => Math.abs(d.delta), cell: (d) => <span class="delta"><span class={d.delta > 0 ? "slower" : "faster"} style={{ width: `${(Math.abs(d.delta) / most) * 100}%` }} />{d.delta === 0 ? "–" : `${d.delta > 0 ? "+" : "−"}${duration(Math.abs(d.delta) / 1000)}`}</span> },
       ]} />
     </div>
   );

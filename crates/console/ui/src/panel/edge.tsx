@@ -2,19 +2,25 @@
 import type { JSX } from "preact";
 import type { Edge, Unmatched } from "../api/types.ts";
 import { selectorOf } from "../api/prometheus.ts";
-import { errorShare, type GraphModel, nodeName, statusOf } from "../graph/model.ts";
+import { edgeId, errorShare, type GraphModel, statusOf } from "../graph/model.ts";
 import { fullName, rate } from "../graph/words.ts";
 import { t } from "../i18n/index.ts";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
+import { Copy } from "../parts/copy.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { bytes, duration, percent, short } from "../state/format.ts";
 import { go, href } from "../state/store.ts";
+import { Change, ChangedBefore } from "./change.tsx";
+import { questionOf, serviceOf } from "./question.ts";
 import { TrafficCharts } from "./traffic.tsx";
 
 export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): JSX.Element {
   const source = model.nodes.get(edge.source)!;
   const target = model.nodes.get(edge.target)!;
   const end = (key: string, name: string): JSX.Element => <button type="button" class="link strong" onClick={() => go({ selected: key })}>{name}</button>;
+  const question = questionOf(edge, model);
+  const failed = edge.examples.find((e) => e.traceId)?.traceId;
+  const service = target.egress ? null : serviceOf(edgeId(edge), model);
   const reporter = target.outOfMesh || target.egress || target.serviceEntry ? "source" : "destination";
   return (
     <>
@@ -34,6 +40,7 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
         {edge.throughput && <Number label={t("panel.throughput")} value={`${bytes(edge.throughput.response)}/s`} />}
       </section>
       {edge.health && edge.protocol !== "tcp" && <section><h3>{t("panel.whyRed")}</h3><HealthReasons health={edge.health} examples={edge.examples} /></section>}
+      {errorShare(edge.rates) > 0 && <ChangedBefore />}
       {edge.responses.length > 0 && edge.protocol !== "tcp" && <Responses edge={edge} />}
       {edge.security && (edge.security.sourcePrincipal || edge.security.destinationPrincipal || edge.security.mtls > 0) && (
         <section><h3>{t("panel.security")}</h3>
@@ -44,9 +51,11 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
         </section>
       )}
       <TrafficCharts selector={selectorOf.edge(edge, source, target)} reporter={reporter} tcp={edge.protocol === "tcp"} />
+      {service && <Change service={service} />}
       <section><h3>{t("panel.links")}</h3>
         <p class="links">
-          <a href={href({ page: "explain", extra: { from: `${source.namespace}/${source.workload || source.app}`, to: target.service ? `${target.service}.${target.namespace}` : nodeName(target) } })}>{t("panel.explain")}</a>
+          {question && <a href={href({ page: "explain", extra: question })}>{t("panel.explain")}</a>}
+          {failed && <a href={href({ page: "explain", extra: { trace: failed } })}>{t("explain.example")}</a>}
           <a href={href({ page: "traces", extra: { service: `${source.workload || source.app || source.service}.${source.namespace}` } })}>{t("panel.traces")}</a>
         </p>
       </section>
@@ -105,7 +114,7 @@ export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: 
       <h3>{t("unmatched.title")}</h3>
       <p>{blackhole ? t("unmatched.blackhole") : t("unmatched.passthrough")}</p>
       {list.map((u) => (
-        <div key={`${u.host}${u.address}`}>
+        <div key={`${u.host}${u.address}`} class="unmatched">
           <dl class="facts">
             {u.host && <><dt>{t("unmatched.host")}</dt><dd class="mono wrap">{u.host}</dd></>}
             {u.address && <><dt>{t("unmatched.address")}</dt><dd class="mono wrap">{u.address}{u.port !== null && `:${u.port}`}</dd></>}
@@ -113,7 +122,8 @@ export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: 
             {u.meant && <><dt>{t("unmatched.meant")}</dt><dd><a href={u.meant.kind === "Service" ? href({ page: "services", path: [u.meant.namespace, u.meant.name] }) : href({ page: "config", path: [u.meant.namespace, "ServiceEntry", u.meant.name] })}>{u.meant.kind} {u.meant.name}.{u.meant.namespace}</a></dd></>}
           </dl>
           {mend(u) && <p class="fix"><strong>{t("unmatched.fix")}</strong> {mend(u)}</p>}
-          {u.yaml && <p><a class="button" href={href({ page: "config", path: ["new"], extra: { yaml: u.yaml } })}>{t("unmatched.apply")}</a></p>}
+          {u.yaml && <><h4>{t("unmatched.yaml")}</h4><pre class="yaml mono" tabIndex={0} aria-label="YAML">{u.yaml}</pre></>}
+          {u.yaml && <p class="actions"><Copy text={u.yaml} what="YAML" /><a class="button" href={href({ page: "config", path: ["new"], extra: { yaml: u.yaml } })}>{t("unmatched.apply")}</a></p>}
         </div>
       ))}
     </section>

@@ -12,7 +12,9 @@ import { Number } from "./edge.tsx";
 
 export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
   const edges = [...model.edges.values()];
-  const requests = edges.filter((e) => e.protocol !== "tcp" && e.unit === "requests");
+  // A request through a service node is two edges: it is counted where it arrives.
+  const passing = new Set(edges.map((e) => e.source).filter((key) => model.nodes.get(key)?.kind === "service"));
+  const requests = edges.filter((e) => e.protocol !== "tcp" && e.unit === "requests" && !passing.has(e.target));
   const secured = requests.reduce((s, e) => s + e.rates.total * (e.security?.mtls ?? 0), 0);
   const all = requests.reduce((s, e) => s + e.rates.total, 0);
   const bad = edges.filter((e) => ["failure", "degraded"].includes(edgeTone(e)) || e.unmatched.length > 0);

@@ -1,22 +1,25 @@
 // One node: health and its reasons, traffic in and out, what Istio's resources do to it, where to go from here.
 import type { JSX } from "preact";
-import type { Idle, Node, Tally } from "../api/types.ts";
+import type { Node, Tally } from "../api/types.ts";
 import { selectorOf } from "../api/prometheus.ts";
 import { isGroup } from "../graph/aggregate.ts";
 import { edgeId, edgeTone, errorShare, type GraphModel, nodeName, protocols, statusOf } from "../graph/model.ts";
 import { shapeOf } from "../graph/scene.ts";
 import { openGroup } from "../graph/view.tsx";
-import { fullName, rate } from "../graph/words.ts";
+import { fullName, rate, whyIdle } from "../graph/words.ts";
 import { type Key, t } from "../i18n/index.ts";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
-import { bytes, percent, short, span } from "../state/format.ts";
-import { go, href, moment } from "../state/store.ts";
+import { bytes, percent, short } from "../state/format.ts";
+import { go, href } from "../state/store.ts";
+import { Change, ChangedBefore } from "./change.tsx";
 import { Unmatching } from "./edge.tsx";
+import { serviceOf } from "./question.ts";
 import { TrafficCharts } from "./traffic.tsx";
 
 export function NodePanel({ node, model }: { node: Node; model: GraphModel }): JSX.Element {
   const tcp = !node.traffic.http.incoming.total && !node.traffic.grpc.incoming.total && node.traffic.tcp.incoming.total > 0;
   const unmatched = node.egress ? [...model.edges.values()].filter((e) => e.target === node.key).flatMap((e) => e.unmatched) : [];
+  const service = node.egress || isGroup(node.key) ? null : serviceOf(node.key, model);
   const reporter = node.outOfMesh || node.egress || node.serviceEntry ? "source" : "destination";
   return (
     <>
@@ -30,17 +33,14 @@ export function NodePanel({ node, model }: { node: Node; model: GraphModel }): J
       {isGroup(node.key) && <p><button type="button" class="button" onClick={() => openGroup(node.key)}>{t("graph.openNamespace")}</button></p>}
       <Traffic node={node} />
       {node.health && !node.egress && <section><h3>{t("common.health")}</h3><HealthReasons health={node.health} examples={node.examples} /></section>}
+      {["Failure", "Degraded"].includes(statusOf(node.health)) && !node.egress && <ChangedBefore />}
       <Badges node={node} />
       <Neighbours node={node} model={model} />
       {node.kind !== "unknown" && !node.egress && <TrafficCharts selector={selectorOf.node(node)} reporter={reporter} tcp={tcp} />}
+      {service && <Change service={service} />}
       <Links node={node} />
     </>
   );
-}
-
-function whyIdle(idle: Idle): string {
-  if (idle.why === "notInWindow") return t("idle.notInWindow", { ago: t("common.ago", { span: span(moment.value - idle.lastSeen) }) });
-  return t(`idle.${idle.why}`);
 }
 
 function Traffic({ node }: { node: Node }): JSX.Element | null {
@@ -116,7 +116,6 @@ function Links({ node }: { node: Node }): JSX.Element {
         {workload && <a href={href({ page: "workloads", path: [node.namespace, workload] })}>{t("common.details")}</a>}
         {workload && <a href={href({ page: "logs", path: [node.namespace, workload] })}>{t("panel.logs")}</a>}
         {(workload || node.app) && <a href={href({ page: "traces", extra: { service: `${workload || node.app}.${node.namespace}` } })}>{t("panel.traces")}</a>}
-        {node.kind === "service" && !node.egress && <a href={href({ page: "services", path: [node.namespace, name], tab: "wizards" })}>{t("panel.wizards")}</a>}
       </p>
     </section>
   );

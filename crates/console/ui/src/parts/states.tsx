@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { Failed } from "../api/client.ts";
 import { t } from "../i18n/index.ts";
+import { asking } from "../state/store.ts";
 
 export const Waiting = (): JSX.Element => <p class="waiting" role="status">{t("common.loading")}</p>;
 
@@ -14,6 +15,7 @@ export function Problem({ error, again }: { error: Error; again?: () => void }):
     <div class="problem" role="alert">
       <p>{error.message}</p>
       {error instanceof Failed && error.body.hint && <p class="muted">{error.body.hint}</p>}
+      {error instanceof Failed && error.status === 401 && <button type="button" class="button primary" onClick={() => (asking.value = true)}>{t("sign.in")}</button>}
       {again && <button type="button" class="button" onClick={again}>{t("common.retry")}</button>}
     </div>
   );

@@ -6,6 +6,7 @@ import { GraphPage } from "../pages/graph.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { follow, info, infoError, view } from "../state/store.ts";
 import type { PageName } from "../state/url.ts";
+import { SignIn } from "./signin.tsx";
 import { Nav } from "./nav.tsx";
 import { Timeline } from "./timeline.tsx";
 import { Top } from "./top.tsx";
@@ -37,6 +38,7 @@ export function App(): JSX.Element {
         </main>
         <Timeline />
       </div>
+      <SignIn />
     </div>
   );
 }

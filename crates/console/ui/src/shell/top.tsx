@@ -6,7 +6,8 @@ import { type Language, language, setLanguage, t } from "../i18n/index.ts";
 import { HealthSign } from "../parts/health.tsx";
 import { Popover } from "../parts/popover.tsx";
 import { span } from "../state/format.ts";
-import { go, info, theme, type Theme, view } from "../state/store.ts";
+import { Who } from "./signin.tsx";
+import { access, go, info, theme, type Theme, view } from "../state/store.ts";
 import { windows } from "../state/url.ts";
 
 /** States of namespaces follow the stream. */
@@ -31,8 +32,8 @@ export function Top(): JSX.Element {
       </label>
       <span class="grow" />
       {connection.value === "lost" && <span class="lost" role="status">{t("top.connection.lost")}</span>}
-      {it?.readOnly && <span class="chip" title={t("top.readOnly.why")}>{t("top.readOnly")}</span>}
-      {it && <span class="muted small user">{it.user ? t("top.user", { user: it.user }) : t("top.anonymous")}</span>}
+      {it && access.value.readOnly && <span class="chip" title={access.value.why || t("top.readOnly.why")}>{t("top.readOnly")}</span>}
+      {it && <Who />}
       <select aria-label={t("top.language")} value={language.value} onChange={(e) => void setLanguage(e.currentTarget.value as Language)}>
         <option value="en">English</option>
         <option value="ko">한국어</option>

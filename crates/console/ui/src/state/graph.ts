@@ -1,10 +1,10 @@
 // The graph that is shown: from the stream while it is live, asked for when one looks at the past.
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, type GraphParams } from "../api/client.ts";
 import { subscribe } from "../api/stream.ts";
 import { applyPatch, fromGraph, type GraphModel } from "../graph/model.ts";
-import { namespaces, view } from "./store.ts";
+import { namespaces, session, view } from "./store.ts";
 
 export const graph = signal<GraphModel | null>(null);
 export const graphError = signal<Error | null>(null);
@@ -20,6 +20,8 @@ const params = computed((): GraphParams => ({
 /** Of the past, so that dragging back and forth does not ask twice. */
 const cache = new Map<string, GraphModel>();
 const CACHED = 40;
+// Who comes may see other things than who was here.
+effect(() => { if (session.value) cache.clear(); });
 
 /** Keeps the graph up to date as long as a page that needs it is there. */
 export function useGraph(): void {
@@ -49,5 +51,5 @@ export function useGraph(): void {
       graph.value = made;
     }, (error: Error) => { if (!stop.signal.aborted) graphError.value = error; });
     return () => stop.abort();
-  }, [wanted, at]);
+  }, [wanted, at, session.value]);
 }

@@ -1,5 +1,6 @@
 // Loads something whenever what it depends on changes; an answer that comes too late is dropped.
 import { useEffect, useState } from "preact/hooks";
+import { session } from "./store.ts";
 
 export interface Loaded<T> { data: T | null; error: Error | null; loading: boolean; again: () => void }
 
@@ -15,6 +16,6 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
       (error: Error) => { if (!stop.signal.aborted) set((old) => ({ data: old.data, error, loading: false })); },
     );
     return () => stop.abort();
-  }, [key, turn]);
+  }, [key, turn, session.value]);
   return { ...state, again: () => retry((n) => n + 1) };
 }

@@ -1,14 +1,22 @@
 // What the whole page knows: where it is, what the server is, which time it looks at.
 import { computed, effect, signal } from "@preact/signals";
-import { api } from "../api/client.ts";
-import type { Info } from "../api/types.ts";
+import { api, stranger } from "../api/client.ts";
+import { reopen } from "../api/stream.ts";
+import type { Access, Info } from "../api/types.ts";
 import { defaults, format, parse, type View } from "./url.ts";
 
 export const view = signal<View>(defaults());
 export const info = signal<Info | null>(null);
 export const infoError = signal<Error | null>(null);
+const unknown: Access = { mode: "anonymous", user: null, readOnly: true, why: "" };
+/** Who we are to the server; until it has said so, nobody. */
+export const access = computed(() => info.value?.access ?? unknown);
 /** The server's clock minus ours, in milliseconds. */
 const offset = signal(0);
+/** Whether to ask who somebody is: they wish it, or the server does. */
+export const asking = signal(false);
+/** Grows when we are somebody else: then what was loaded is asked for again. */
+export const session = signal(0);
 /** Ticks once a second while somebody looks. */
 export const tick = signal(0);
 
@@ -33,7 +41,7 @@ export function go(change: Partial<View>, how: "push" | "replace" = "replace"): 
 /** The address of another view of the same time and namespaces: for links, so that they can be opened beside. */
 export function href(change: Partial<View>): string {
   const v = view.value;
-  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, type: v.type, ...change });
+  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, play: v.play, replay: v.replay, speed: v.speed, type: v.type, ...change });
 }
 
 /** Follows a link of our own without loading the page again. */
@@ -41,7 +49,7 @@ export function follow(event: MouseEvent): void {
   const link = (event.target as Element).closest?.("a");
   if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || link.target) return;
   const to = new URL(link.href);
-  if (to.origin !== location.origin || !to.pathname.startsWith("/console/") || link.hasAttribute("download")) return;
+  if (to.origin !== location.origin || !to.pathname.startsWith("/console/") || to.pathname.startsWith("/console/api/") || link.hasAttribute("download")) return;
   // A place on this very page is the browser's.
   if (to.hash && to.pathname === location.pathname) return;
   event.preventDefault();
@@ -58,21 +66,36 @@ export function start(): void {
   read();
   addEventListener("popstate", read);
   setInterval(() => { if (!document.hidden) tick.value++; }, 1000);
-  void learn();
+  // Asked once: who would rather not finds the way in at the head of the page.
+  effect(() => { if (stranger.value) asking.value = true; });
+  void keepLearning();
 }
 
 async function learn(): Promise<void> {
+  const got = await api.info();
+  offset.value = got.now - Date.now();
+  info.value = got;
+  infoError.value = null;
+}
+
+/** Namespaces come and go. */
+async function keepLearning(): Promise<void> {
   try {
-    const got = await api.info();
-    offset.value = got.now - Date.now();
-    info.value = got;
-    infoError.value = null;
-    // Namespaces come and go.
-    setTimeout(() => void learn(), 60_000);
+    await learn();
+    setTimeout(() => void keepLearning(), 60_000);
   } catch (error) {
     infoError.value = error as Error;
-    setTimeout(() => void learn(), 3000);
+    setTimeout(() => void keepLearning(), 3000);
   }
+}
+
+/** Somebody has come or gone: everything is asked for again. */
+export async function signedIn(): Promise<void> {
+  await learn();
+  asking.value = false;
+  stranger.value = false;
+  session.value++;
+  reopen();
 }
 
 export type Theme = "auto" | "light" | "dark";

@@ -20,6 +20,10 @@ export interface View {
   span: number;
   /** Moment that is looked at, in seconds; null: live. */
   at: number | null;
+  /** Replay: when it stops, in seconds; null: it does not run. How much it shows, and how many seconds in one. */
+  play: number | null;
+  replay: number;
+  speed: number;
   type: GraphType;
   labels: LabelName[];
   stat: TimeStat;
@@ -36,22 +40,25 @@ export interface View {
   extra: Record<string, string>;
 }
 
-export type ShowName = "services" | "idle" | "animation" | "security" | "badges" | "boxes" | "all";
+export type ShowName = "services" | "idle" | "animation" | "security" | "badges" | "boxes" | "apps" | "all";
+
+/** What the wizards of a service do. */
+export const wizardKinds = ["shift", "fault", "timeout", "mtls", "authz"] as const;
 
 export const windows = [60, 300, 600, 1800, 3600, 10800] as const;
 export const spans = [3600, 21600, 86400, 604800] as const;
 
-const shown: Record<ShowName, boolean> = { services: true, idle: false, animation: true, security: true, badges: true, boxes: true, all: false };
+const shown: Record<ShowName, boolean> = { services: true, idle: false, animation: true, security: true, badges: true, boxes: true, apps: true, all: false };
 const graphTypes: readonly GraphType[] = ["versionedApp", "app", "workload", "service"];
 const labelNames: readonly LabelName[] = ["rate", "errors", "time", "throughput", "share"];
 
 export const defaults = (): View => ({
-  page: "overview", path: [], namespaces: [], window: 600, span: 3600, at: null, type: "versionedApp",
+  page: "overview", path: [], namespaces: [], window: 600, span: 3600, at: null, play: null, replay: 300, speed: 10, type: "versionedApp",
   labels: ["rate", "time"], stat: "p95", find: "", hide: "", selected: "", show: { ...shown }, opened: [], as: "graph",
   tab: "", extra: {},
 });
 
-const known = new Set(["ns", "window", "span", "at", "type", "labels", "stat", "find", "hide", "sel", "show", "open", "as", "tab"]);
+const known = new Set(["ns", "window", "span", "at", "play", "replay", "speed", "type", "labels", "stat", "find", "hide", "sel", "show", "open", "as", "tab"]);
 
 /** Reads `/console/PAGE/…?…`; what cannot be read is as if it was not there. */
 export function parse(pathname: string, search: string): View {
@@ -69,6 +76,10 @@ export function parse(pathname: string, search: string): View {
   view.span = one<number>("span", spans, view.span);
   const at = Number(query.get("at"));
   view.at = query.has("at") && Number.isFinite(at) && at > 0 ? Math.round(at) : null;
+  const play = Number(query.get("play"));
+  view.play = view.at !== null && Number.isFinite(play) && play > view.at ? Math.round(play) : null;
+  view.replay = one<number>("replay", [60, 300, 600, 1800], view.replay);
+  view.speed = one<number>("speed", [1, 10, 30, 60], view.speed);
   view.type = graphTypes.find((t) => t === query.get("type")) ?? view.type;
   if (query.has("labels")) view.labels = list("labels").filter((l): l is LabelName => labelNames.includes(l as LabelName));
   view.stat = (["avg", "p50", "p95", "p99"] as const).find((s) => s === query.get("stat")) ?? view.stat;
@@ -99,6 +110,9 @@ export function format(view: View): string {
   put("window", String(view.window), String(base.window));
   put("span", String(view.span), String(base.span));
   put("at", view.at === null ? "" : String(view.at), "");
+  put("play", view.at === null || view.play === null ? "" : String(view.play), "");
+  put("replay", String(view.replay), String(base.replay));
+  put("speed", String(view.speed), String(base.speed));
   put("type", view.type, base.type);
   put("labels", view.labels.join(","), base.labels.join(","));
   put("stat", view.stat, base.stat);

@@ -19,6 +19,12 @@ export const tagOf = (span: Span, ...keys: string[]): string => {
   return "";
 };
 
+/** What a span asked of a database, and of which kind. */
+export function statementOf(span: Span): { system: string; text: string } | null {
+  const text = tagOf(span, "db.statement", "db.query.text");
+  return text ? { system: tagOf(span, "db.system", "db.system.name"), text } : null;
+}
+
 export function tree(trace: Trace): Tree {
   const rows = new Map<string, Row>();
   for (const span of trace.spans) {
@@ -89,14 +95,14 @@ export function criticalPath(of: Tree): Piece[] {
   return pieces.sort((a, b) => a.from - b.from);
 }
 
-export interface Hop { service: string; operation: string; calls: number; total: number; own: number; critical: number; errors: number }
+export interface Hop { service: string; operation: string; statement: string; calls: number; total: number; own: number; critical: number; errors: number }
 
 /** One row for each service and operation, the costliest on the critical path first. */
 export function hops(of: Tree): Hop[] {
   const found = new Map<string, Hop>();
   const hop = (row: Row): Hop => {
     const key = `${row.service}\0${row.span.operationName}`;
-    return found.get(key) ?? found.set(key, { service: row.service, operation: row.span.operationName, calls: 0, total: 0, own: 0, critical: 0, errors: 0 }).get(key)!;
+    return found.get(key) ?? found.set(key, { service: row.service, operation: row.span.operationName, statement: statementOf(row.span)?.text ?? "", calls: 0, total: 0, own: 0, critical: 0, errors: 0 }).get(key)!;
   };
   for (const row of of.rows) {
     const h = hop(row);

@@ -1,29 +1,32 @@
 // Wizards of a service: a form, the YAML that it makes as one changes it, what to beware of, then the difference and apply.
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
 import type { ServiceItem } from "../api/types.ts";
 import { Apply } from "../editor/apply.tsx";
 import { fromGraph, nodeName } from "../graph/model.ts";
 import { type Key, t } from "../i18n/index.ts";
+import { Problem, Waiting } from "../parts/states.tsx";
 import { useLoad } from "../state/load.ts";
 import { go, view } from "../state/store.ts";
-import { authorization, faultInjection, type Made, mutualTls, type Seen, type Subset, type Target, timeouts, trafficShifting } from "./make.ts";
+import { wizardKinds } from "../state/url.ts";
+import { authorization, faultInjection, type Made, mutualTls, type Seen, type Subset, type Target, type There, timeouts, trafficShifting, weightNow } from "./make.ts";
 import { documents } from "./yaml.ts";
 
-const kinds = ["shift", "fault", "timeout", "mtls", "authz"] as const;
-type Kind = (typeof kinds)[number];
+type Kind = (typeof wizardKinds)[number];
 
 export function Wizards({ service }: { service: ServiceItem }): JSX.Element {
-  const kind = kinds.find((k) => k === view.value.extra.wizard) ?? "shift";
-  const of = (name: string): string | undefined => service.config.find((c) => c.kind === name)?.name;
-  const target: Target = { namespace: service.namespace, service: service.name, selector: service.selector, virtualService: of("VirtualService"), destinationRule: of("DestinationRule") };
+  const kind = wizardKinds.find((k) => k === view.value.extra.wizard) ?? "shift";
+  const there = useLoad(`there/${service.namespace}/${service.name}/${service.config.map((c) => c.name).join()}`, () => Promise.all([existing(service, "VirtualService"), existing(service, "DestinationRule")]));
+  const target = useMemo((): Target => ({ namespace: service.namespace, service: service.name, selector: service.selector, virtualService: there.data?.[0] ?? undefined, destinationRule: there.data?.[1] ?? undefined }), [there.data, service.name]);
   const [made, set] = useState<Made>({ objects: [], warnings: [] });
-  const replaces = (kind === "shift" || kind === "fault" || kind === "timeout") && target.virtualService;
+  const replaces = (kind === "shift" || kind === "fault" || kind === "timeout") && target.virtualService?.name;
+  if (there.error && !there.data) return <Problem error={there.error} again={there.again} />;
+  if (!there.data) return <Waiting />;
   return (
     <div class="wizard">
       <div class="segmented" role="group" aria-label={t("panel.wizards")}>
-        {kinds.map((k) => <button key={k} type="button" aria-pressed={k === kind} onClick={() => go({ extra: { wizard: k } })}>{t(`wizard.${k}`)}</button>)}
+        {wizardKinds.map((k) => <button key={k} type="button" aria-pressed={k === kind} onClick={() => go({ extra: { wizard: k } })}>{t(`wizard.${k}`)}</button>)}
       </div>
       <div class="split">
         <section class="card">
@@ -37,6 +40,15 @@ export function Wizards({ service }: { service: ServiceItem }): JSX.Element {
       </div>
     </div>
   );
+}
+
+/** What is there of a kind for a service, to be changed and not replaced. Reading YAML is loaded with the first wizard. */
+async function existing(service: ServiceItem, kind: string): Promise<There | null> {
+  const found = service.config.find((c) => c.kind === kind);
+  if (!found) return null;
+  const [{ parse }, { yaml }] = await Promise.all([import("yaml"), api.object(found, null)]);
+  const read = parse(yaml) as { spec?: There["spec"] } | null;
+  return { name: found.name, spec: read?.spec ?? {} };
 }
 
 function Form({ kind, target, service, onMade }: { kind: Kind; target: Target; service: ServiceItem; onMade: (m: Made) => void }): JSX.Element {
@@ -59,10 +71,13 @@ function Shift({ target, onMade }: Props): JSX.Element {
   const versions = (data ?? []).filter((w) => w.version && Object.entries(target.selector).every(([k, v]) => (k === "app" ? w.app === v : true)));
   const [weights, set] = useState<Record<string, number>>({});
   const names = [...new Set(versions.map((w) => w.version))];
-  const even = (i: number): number => (i === 0 ? 100 : 0);
-  const subsets: Subset[] = names.map((v, i) => ({ name: v, labels: { version: v }, weight: weights[v] ?? even(i) }));
+  // As it is now; what is not said is what is left, and all of it goes to the first where nothing is said.
+  const current = names.map((v) => weightNow(target, { version: v }));
+  const left = 100 - current.reduce((s: number, w) => s + (w ?? 0), 0);
+  const first = current.findIndex((w) => w === null);
+  const subsets: Subset[] = names.map((v, i) => ({ name: v, labels: { version: v }, weight: weights[v] ?? current[i] ?? (i === first ? left : 0) }));
   const key = JSON.stringify(subsets);
-  useEffect(() => onMade(trafficShifting(target, subsets)), [key]);
+  useEffect(() => onMade(trafficShifting(target, subsets)), [key, target]);
   /** Two shares are always the whole: one follows the other. */
   const put = (name: string, weight: number): void => {
     const next = Object.fromEntries(subsets.map((s) => [s.name, s.weight]));
@@ -81,7 +96,7 @@ function Shift({ target, onMade }: Props): JSX.Element {
 
 function Fault({ target, onMade }: Props): JSX.Element {
   const [f, set] = useState({ delayPercent: 10, delayMs: 2000, abortPercent: 0, abortCode: 503 });
-  useEffect(() => onMade(faultInjection(target, f)), [f]);
+  useEffect(() => onMade(faultInjection(target, f)), [f, target]);
   return (
     <div class="form two">
       <Num label={t("wizard.delayPercent")} value={f.delayPercent} max={100} unit="%" onChange={(n) => set({ ...f, delayPercent: n })} />
@@ -94,7 +109,7 @@ function Fault({ target, onMade }: Props): JSX.Element {
 
 function Timeout({ target, onMade }: Props): JSX.Element {
   const [p, set] = useState({ timeoutMs: 10_000, attempts: 2, perTryMs: 3000, retryOn: "5xx,reset,connect-failure,refused-stream" });
-  useEffect(() => onMade(timeouts(target, p)), [p]);
+  useEffect(() => onMade(timeouts(target, p)), [p, target]);
   return (
     <div class="form two">
       <Num label={t("wizard.timeoutField")} value={p.timeoutMs} unit="ms" onChange={(n) => set({ ...p, timeoutMs: n })} />

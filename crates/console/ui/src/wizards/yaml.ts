@@ -42,6 +42,6 @@ const plainKey = (key: string): string => (/^[A-Za-z_][\w./-]*$/.test(key) ? key
 
 /** Without quotes only where it cannot be taken for anything but a string. */
 function text(s: string): string {
-  const safe = /^[A-Za-z_/][\w ./:@=-]*$/.test(s) && !/:\s|\s#|\s$|:$/.test(s) && !/^(true|false|null|yes|no|on|off|y|n|~)$/i.test(s);
+  const safe = (/^[A-Za-z_/][\w ./:@=,-]*$/.test(s) || /^\d+(ms|s|m|h)$/.test(s)) && !/:\s|\s#|\s$|:$/.test(s) && !/^(true|false|null|yes|no|on|off|y|n|~)$/i.test(s);
   return safe ? s : JSON.stringify(s);
 }

@@ -68,6 +68,10 @@ test("PassthroughCluster says why, what was meant, and the mend", async () => {
   assert.match(text, /10\.96\.114\.27:8080/);
   assert.match(text, /Service was-service\.blog-system/);
   assert.match(text, /proxy_set_header Host was-service/);
+  // What can be mended by a resource is there to be copied, and to be reviewed.
+  await panel.locator("pre.yaml").filter({ hasText: "kind: ServiceEntry" }).waitFor();
+  await panel.getByRole("link", { name: "Review this resource" }).click();
+  await it.page.locator(".cm-content").filter({ hasText: "fonts.example.com" }).waitFor();
 });
 
 test("time: the slider goes to the past and back to live, and nodes stay where they were", async () => {
@@ -115,6 +119,12 @@ test("idle nodes are shown when asked for, with the reason", async () => {
   assert.equal(report.tone, "idle");
   await it.page.goto(`${it.mock.url}/console/graph?at=${ago(20)}&show=idle&sel=${report.key}`);
   await it.page.locator("#panel").getByText("Scaled to zero").waitFor();
+  await it.page.goto(`${it.mock.url}/console/graph?at=${ago(20)}&show=idle&as=table`);
+  const rows = it.page.locator("section tbody tr");
+  await rows.first().waitFor();
+  const text = (await rows.allInnerTexts()).join("\n");
+  assert.match(text, /report[\s\S]*Scaled to zero/);
+  assert.match(text, /audit[\s\S]*Never seen/);
 });
 
 test("the keyboard alone: into the graph, along an edge, into the panel and out again", async () => {
@@ -154,4 +164,69 @@ test("without WebGL the same is drawn on a plain canvas", async () => {
     const canvas = document.querySelector(".graph-host canvas");
     return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v, i) => i % 4 === 3 && v > 200);
   });
+});
+
+test("replay: the errors come and go again, at the pace that was chosen, until it is paused", async () => {
+  await open(`/console/graph?at=${ago(15)}&speed=60&replay=1800`);
+  const failing = () => it.page.waitForFunction(() => window.__graph?.edges.some((e) => e.tone === "failure"));
+  const at = () => it.page.evaluate(() => Number(new URLSearchParams(location.search).get("at")));
+  await it.page.getByRole("button", { name: "Play the past" }).click();
+  await failing();
+  const seen = await at();
+  assert.ok(seen >= ago(14) && seen < ago(8), String(seen));
+  await it.page.getByRole("button", { name: "Pause" }).click();
+  assert.equal(await it.page.evaluate(() => new URLSearchParams(location.search).has("play")), false);
+  const paused = await at();
+  await it.page.getByRole("button", { name: "Play the past" }).waitFor();
+  assert.equal(await at(), paused);
+});
+
+test("a replay ends where it was to end, and a link to one plays", async () => {
+  await open(`/console/graph?at=${ago(10)}&play=${ago(9)}&speed=30`);
+  await it.page.waitForURL((url) => url.searchParams.get("at") === String(ago(9)) && !url.searchParams.has("play"));
+  await it.page.getByRole("button", { name: "Play the past" }).waitFor();
+});
+
+test("a node stays where it is dragged, after a reload too, until it is pressed twice", async () => {
+  let g = await open(`/console/graph?at=${ago(20)}`);
+  const box = await it.page.locator(".graph-host").boundingBox();
+  const before_ = node(g, "was");
+  const grab = async (n) => it.page.mouse.move(box.x + n.x, box.y + n.y);
+  await grab(before_);
+  await it.page.mouse.down();
+  await it.page.mouse.move(box.x + before_.x + 30, box.y + before_.y + 90, { steps: 4 });
+  await it.page.mouse.up();
+  const pinned = () => it.page.waitForFunction((key) => window.__graph?.nodes.find((n) => n.key === key)?.pinned, before_.key);
+  await pinned();
+  g = await graph(it.page);
+  const moved = node(g, "was");
+  assert.ok(Math.abs(moved.worldY - before_.worldY - 90 / g.zoom) < 3, `${before_.worldY} ${moved.worldY}`);
+  assert.equal(await it.page.evaluate(() => new URLSearchParams(location.search).get("sel")), null, "a drag selects nothing");
+  await it.page.reload();
+  await pinned();
+  g = await graph(it.page);
+  assert.ok(Math.abs(node(g, "was").worldY - moved.worldY) < 2);
+  const here = node(g, "was");
+  await it.page.mouse.dblclick(box.x + here.x, box.y + here.y);
+  await it.page.waitForFunction((key) => window.__graph?.nodes.find((n) => n.key === key)?.pinned === false, before_.key);
+  await it.page.locator(".graph-host").focus();
+  await it.page.keyboard.press("Alt+ArrowDown");
+  await pinned();
+  await it.page.getByRole("button", { name: "Unpin 1" }).click();
+  await it.page.waitForFunction((key) => window.__graph?.nodes.find((n) => n.key === key)?.pinned === false, before_.key);
+});
+
+test("versions of an app stand in one box", async () => {
+  const g = await open(`/console/graph?at=${ago(2)}`);
+  assert.deepEqual(g.apps, ["web"]);
+  assert.ok(g.boxes.includes("blog-system"));
+});
+
+test("where errors begin the time line says what was changed before", async () => {
+  await open(`/console/graph?at=${ago(2)}`);
+  await it.page.getByRole("button", { name: /^Errors began at/ }).click();
+  const report = it.page.getByRole("dialog").filter({ hasText: "What changed before" });
+  assert.match(await report.innerText(), /fail[\s\S]*DestinationRule was-dest-rule[\s\S]*http1MaxPendingRequests 100 -> 1 · jimin/);
+  await report.getByRole("button", { name: "Graph of that moment" }).click();
+  await it.page.waitForFunction(() => window.__graph?.edges.some((e) => e.tone === "failure"));
 });

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { serve } from "../../mock/server.mjs";
 
-export async function browse({ scenario = "story", dark = false, language = "en", width = 1360, height = 860, reducedMotion = "no-preference", readOnly = false, interval = 2 } = {}) {
-  const mock = await serve({ scenario, readOnly, interval });
+export async function browse({ scenario = "story", dark = false, language = "en", width = 1360, height = 860, reducedMotion = "no-preference", readOnly = false, mode = "anonymous", mustSignIn = false, interval = 2 } = {}) {
+  const mock = await serve({ scenario, readOnly, mode, mustSignIn, interval });
   const profile = mkdtempSync(join(tmpdir(), "console-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -15,7 +15,7 @@ export async function browse({ scenario = "story", dark = false, language = "en"
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", locale: language === "ko" ? "ko-KR" : "en-GB", reducedMotion,
   });
   const page = context.pages()[0] ?? await context.newPage();
-  page.setDefaultTimeout(90_000);
+  page.setDefaultTimeout(Number(process.env.PATIENCE ?? 90_000));
   const problems = [];
   const hosts = new Set();
   page.on("pageerror", (e) => problems.push(e.message));

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { layout, type LayoutInput, monotone, spacing } from "../../src/graph/layout.ts";
+import type { GraphModel } from "../../src/graph/model.ts";
+import { buildScene } from "../../src/graph/scene.ts";
+import { model, node } from "./fixtures.ts";
 import { type Memory, place } from "../../src/graph/stable.ts";
 
 const chain = (...keys: string[]): [string, string][] => keys.slice(1).map((k, i) => [keys[i], k]);
@@ -104,4 +107,27 @@ test("closed namespaces stand on a ring, and what is opened stands beside it wit
   assert.ok(l.nodes.a.x < l.nodes.b.x && l.nodes.b.x < l.nodes.c.x);
   assert.equal(l.nodes.b.x - l.nodes.a.x, spacing.x);
   assert.ok(Math.max(...ring.map((p) => p.x)) < l.nodes.a.x);
+});
+
+test("versions of an app stand together, whoever stands between them by their calls", () => {
+  const nodes = ["v1", "other", "v2", "x", "y"].map((key) => ({ key, group: "g", cluster: key.startsWith("v") ? "g/app" : "" }));
+  const { nodes: at } = layout({ nodes, edges: [["x", "v1"], ["x", "other"], ["y", "other"], ["y", "v2"], ["x", "v2"]] });
+  const column = ["v1", "other", "v2"].sort((a, b) => at[a].y - at[b].y);
+  assert.equal(at.v1.x, at.v2.x);
+  assert.ok(column[0] === "other" || column[2] === "other", column.join());
+});
+
+test("a box of an app is drawn around its versions, and not where something else stands among them", () => {
+  const app = (key: string, name: string, version: string) => node(key, { kind: "app", app: name, version });
+  const of = (points: [string, string, string, number, number][]): string[] => {
+    const m: GraphModel = { ...model(points.map(([k, a, v]) => app(k, a, v)), []), graphType: "versionedApp" };
+    return buildScene(m, new Map(points.map(([k, , , x, y]) => [k, { x, y }])), new Map(), { selected: null, foundNodes: null, foundEdges: null, trace: null }).boxes.filter((b) => b.kind === "app").map((b) => b.name);
+  };
+  assert.deepEqual(of([["a", "web", "v1", 0, 0], ["b", "web", "v2", 0, 112], ["c", "was", "v1", 174, 0]]), ["web"]);
+  assert.deepEqual(of([["a", "web", "v1", 0, 0], ["b", "web", "v2", 0, 224], ["c", "was", "v1", 0, 112]]), []);
+});
+
+test("a node that was put somewhere stands there", () => {
+  const scene = buildScene(model([node("a"), node("b")], []), new Map([["a", { x: 0, y: 0 }], ["b", { x: 1, y: 1 }]]), new Map(), { selected: null, foundNodes: null, foundEdges: null, trace: null }, new Map([["a", { x: 70, y: -5 }]]));
+  assert.deepEqual(scene.nodes.map((n) => [n.key, n.x, n.y, n.pinned]), [["a", 70, -5, true], ["b", 1, 1, false]]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, parseAllDocuments } from "yaml";
-import { authorization, faultInjection, mutualTls, timeouts, trafficShifting } from "../../src/wizards/make.ts";
+import { authorization, faultInjection, mutualTls, timeouts, trafficShifting, weightNow } from "../../src/wizards/make.ts";
 import { documents, type Plain, toYaml } from "../../src/wizards/yaml.ts";
 
 const target = { namespace: "blog-system", service: "web-service", selector: { app: "web" } };
@@ -56,9 +56,31 @@ spec:
 `);
 });
 
-test("objects that are there already are replaced, not doubled", () => {
-  const made = trafficShifting({ ...target, virtualService: "web-vsvc", destinationRule: "web-dest-rule" }, [{ name: "v1", labels: { version: "v1" }, weight: 100 }]);
-  assert.deepEqual(made.objects.map((o) => (o as { metadata: { name: string } }).metadata.name), ["web-dest-rule", "web-vsvc"]);
+test("what is there already is changed, and the rest of it stays", () => {
+  const there = {
+    ...target,
+    virtualService: { name: "web-vsvc", spec: { hosts: ["web-service"], http: [
+      { name: "testers", match: [{ headers: { "x-canary": { exact: "true" } } }], route: [{ destination: { host: "web-service", subset: "canary" } }] },
+      { name: "primary", route: [{ destination: { host: "web-service", subset: "stable" } }], timeout: "10s", retries: { attempts: 3 } },
+    ] } },
+    destinationRule: { name: "web-dest-rule", spec: { host: "web-service", trafficPolicy: { tls: { mode: "ISTIO_MUTUAL" } }, subsets: [{ name: "stable", labels: { version: "v1" } }, { name: "canary", labels: {} }] } },
+  };
+  const [rule, routes] = trafficShifting(there, [{ name: "v1", labels: { version: "v1" }, weight: 90 }, { name: "v2", labels: { version: "v2" }, weight: 10 }]).objects as never as { metadata: { name: string }; spec: Record<string, never> }[];
+  assert.deepEqual([rule.metadata.name, routes.metadata.name], ["web-dest-rule", "web-vsvc"]);
+  assert.deepEqual(rule.spec.trafficPolicy, { tls: { mode: "ISTIO_MUTUAL" } });
+  assert.deepEqual((rule.spec.subsets as { name: string }[]).map((s) => s.name), ["stable", "canary", "v2"], "v1 is stable already");
+  const [testers, primary] = routes.spec.http as never as Record<string, unknown>[];
+  assert.deepEqual(testers, there.virtualService.spec.http[0]);
+  assert.deepEqual(primary, { name: "primary", timeout: "10s", retries: { attempts: 3 }, route: [{ destination: { host: "web-service", subset: "stable" }, weight: 90 }, { destination: { host: "web-service", subset: "v2" }, weight: 10 }] });
+
+  assert.deepEqual([{ version: "v1" }, { version: "v2" }].map((l) => weightNow(there, l)), [100, null]);
+  const httpOf = (made: { objects: unknown[] }) => (made.objects[0] as { spec: { http: Record<string, unknown>[] } }).spec.http;
+  const faulty = httpOf(faultInjection(there, { delayPercent: 0, delayMs: 0, abortPercent: 5, abortCode: 500 }));
+  assert.deepEqual(faulty.map((r) => r.fault), Array(2).fill({ abort: { percentage: { value: 5 }, httpStatus: 500 } }));
+  assert.deepEqual(faulty[1].retries, { attempts: 3 });
+  const patient = httpOf(timeouts(there, { timeoutMs: 0, attempts: 0, perTryMs: 0, retryOn: "" }));
+  assert.deepEqual(patient.map((r) => [r.timeout, r.retries]), [[undefined, { attempts: 0 }], [undefined, { attempts: 0 }]]);
+  assert.deepEqual(patient[0].match, there.virtualService.spec.http[0].match);
 });
 
 test("shifting traffic warns of weights that do nothing", () => {

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 
 use super::super::arena::Id;
 use super::super::draft::{Draft, Flow};
-use super::super::input::{Metrics, Series};
+use super::super::input::{Durations, Metrics, Series};
 use super::super::key::known;
-use super::super::model::{Security, Unit};
-use super::super::options::{GrpcRate, ResponseTime, TcpRate, Throughput};
+use super::super::model::{Bytes, ResponseTimes, Security, Unit};
+use super::super::options::{GrpcRate, TcpRate};
 use super::super::row::{Side, read};
 use super::Finder;
 
@@ -37,20 +37,37 @@ impl<T> Said<T> {
 }
 
 /// Goes through a metric of requests and hands over each report that belongs to edges.
-fn each<'a, T: Default>(
+fn each<'a, T: Default, R: Reported<'a>>(
     draft: &mut Draft<'a>,
     finder: &mut Finder<'a>,
-    (series, unit): (&[Series<'a>], Unit),
+    (reports, unit): (&[R], Unit),
     said: &mut HashMap<Id<Flow<'a>>, Said<T>>,
-    mut take: impl FnMut(&mut T, &Series<'a>),
+    mut take: impl FnMut(&mut T, &R),
 ) {
     // What is wrong with a series has been counted where it was counted.
     let mut left_out = draft.left_out;
-    for series in series {
-        let Some(row) = read(series, unit, &draft.options.rates, &mut left_out) else { continue };
+    for report in reports {
+        let Some(row) = read(&report.series(), unit, &draft.options.rates, &mut left_out) else { continue };
         for edge in finder.find(draft, &row).edges() {
-            take(said.entry(edge).or_default().by(row.side), series);
+            take(said.entry(edge).or_default().by(row.side), report);
         }
+    }
+}
+
+/// What says by its labels whose it is.
+trait Reported<'a> {
+    fn series(&self) -> Series<'a>;
+}
+
+impl<'a> Reported<'a> for Series<'a> {
+    fn series(&self) -> Series<'a> {
+        *self
+    }
+}
+
+impl<'a> Reported<'a> for Durations<'a> {
+    fn series(&self) -> Series<'a> {
+        Series { labels: self.labels, rate: self.count }
     }
 }
 
@@ -63,22 +80,26 @@ struct Times {
 }
 
 impl Times {
-    fn add(&mut self, bound: f64, rate: f64) {
-        match self.buckets.iter_mut().find(|(b, _)| *b == bound) {
-            Some((_, sum)) => *sum += rate,
-            None => self.buckets.push((bound, rate)),
+    fn add(&mut self, durations: &Durations<'_>) {
+        self.sum += durations.sum;
+        self.count += durations.count;
+        for (place, (bound, rate)) in durations.buckets.iter().enumerate() {
+            // All histograms have the same bounds as a rule, in the same order.
+            let same = self.buckets.get(place).is_some_and(|(known, _)| known == bound);
+            let place = if same { Some(place) } else { self.buckets.iter().position(|(known, _)| known == bound) };
+            match place.and_then(|place| self.buckets.get_mut(place)) {
+                Some((_, sum)) => *sum += rate,
+                None => self.buckets.push((*bound, *rate)),
+            }
         }
     }
 
-    fn millis(&mut self, how: ResponseTime) -> Option<f64> {
-        match how {
-            ResponseTime::Average => (self.count > 0.0).then(|| self.sum / self.count),
-            ResponseTime::Quantile(share) => {
-                self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-                quantile(&self.buckets, share)
-            }
-        }
-        .filter(|millis| millis.is_finite() && *millis > 0.0)
+    fn millis(mut self) -> ResponseTimes {
+        self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let some = |millis: &f64| millis.is_finite() && *millis > 0.0;
+        let within = |share| quantile(&self.buckets, share).filter(some).unwrap_or_default();
+        let avg = (self.count > 0.0).then(|| self.sum / self.count).filter(some).unwrap_or_default();
+        ResponseTimes { avg, p50: within(0.5), p95: within(0.95), p99: within(0.99) }
     }
 }
 
@@ -105,47 +126,42 @@ pub(in super::super) fn quantile(buckets: &[(f64, f64)], share: f64) -> Option<f
 }
 
 /// How long requests took.
-pub(super) fn response_time<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
+pub(super) fn response_times<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
     if !draft.options.rates.requests() {
         return;
     }
-    let how = draft.options.response_time;
     let mut finder = Finder::new(draft);
     let mut said: HashMap<_, Said<Times>> = HashMap::new();
-    match how {
-        ResponseTime::Average => {
-            each(draft, &mut finder, (&metrics.duration_sums, Unit::Requests), &mut said, |t, s| t.sum += s.rate);
-            each(draft, &mut finder, (&metrics.duration_counts, Unit::Requests), &mut said, |t, s| t.count += s.rate);
-        }
-        ResponseTime::Quantile(_) => {
-            each(draft, &mut finder, (&metrics.duration_buckets, Unit::Requests), &mut said, |times, series| {
-                if let Ok(bound) = series.labels.le.parse() {
-                    times.add(bound, series.rate);
-                }
-            });
-        }
-    }
-    for (edge, mut said) in said {
-        draft.flows[edge].edge.response_time = said.server.millis(how).or_else(|| said.client.millis(how));
+    each(draft, &mut finder, (&metrics.durations, Unit::Requests), &mut said, Times::add);
+    for (edge, said) in said {
+        let (server, client) = (said.server.millis(), said.client.millis());
+        let first = |one: f64, other: f64| if one > 0.0 { one } else { other };
+        let times = ResponseTimes {
+            avg: first(server.avg, client.avg),
+            p50: first(server.p50, client.p50),
+            p95: first(server.p95, client.p95),
+            p99: first(server.p99, client.p99),
+        };
+        draft.flows[edge].edge.response_times = (times != ResponseTimes::default()).then_some(times);
     }
 }
 
-/// How many bytes requests or responses had.
+/// How many bytes requests and responses had.
 pub(super) fn throughput<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
-    let series = match draft.options.throughput {
-        Throughput::Request => &metrics.request_bytes,
-        Throughput::Response => &metrics.response_bytes,
-    };
-    let of_requests = draft.options.throughput == Throughput::Request;
     let mut finder = Finder::new(draft);
-    let mut said: HashMap<_, Said<f64>> = HashMap::new();
-    each(draft, &mut finder, (series, Unit::Requests), &mut said, |bytes, series| *bytes += series.rate);
-    for (edge, Said { server, client }) in said {
-        let (first, other) = if of_requests { (client, server) } else { (server, client) };
-        let (source, target) = (draft.flows[edge].edge.source, draft.flows[edge].edge.target);
-        let stretch = draft.options.stretch(&draft.nodes[source].namespace, &draft.nodes[target].namespace);
-        let bytes = if first > 0.0 { first } else { other } * stretch;
-        draft.flows[edge].edge.throughput = (bytes > 0.0).then_some(bytes);
+    for (of_requests, series) in [(true, &metrics.request_bytes), (false, &metrics.response_bytes)] {
+        let mut said: HashMap<_, Said<f64>> = HashMap::new();
+        each(draft, &mut finder, (series, Unit::Requests), &mut said, |bytes, series| *bytes += series.rate);
+        for (edge, Said { server, client }) in said {
+            let (first, other) = if of_requests { (client, server) } else { (server, client) };
+            let (source, target) = (draft.flows[edge].edge.source, draft.flows[edge].edge.target);
+            let stretch = draft.options.stretch(&draft.nodes[source].namespace, &draft.nodes[target].namespace);
+            let bytes = if first > 0.0 { first } else { other } * stretch;
+            if bytes > 0.0 {
+                let known = draft.flows[edge].edge.throughput.get_or_insert_with(Bytes::default);
+                *(if of_requests { &mut known.request } else { &mut known.response }) = bytes;
+            }
+        }
     }
 }
 

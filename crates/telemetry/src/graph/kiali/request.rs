@@ -145,11 +145,11 @@ pub fn parse<'q>(
             "responseTime",
             &[
                 ("avg", ResponseTime::Average),
-                ("50", ResponseTime::Quantile(0.5)),
-                ("95", ResponseTime::Quantile(0.95)),
-                ("99", ResponseTime::Quantile(0.99)),
+                ("50", ResponseTime::P50),
+                ("95", ResponseTime::P95),
+                ("99", ResponseTime::P99),
             ],
-            ResponseTime::Quantile(0.95),
+            ResponseTime::P95,
             "avg, 50, 95 or 99",
         )?,
         throughput: query.one_of(

@@ -4,8 +4,8 @@ use super::super::facts::{
     DestinationRule, Facts, Gateway, KubernetesGateway, Replicas, ServiceEntry, VirtualService, Waypoint, WorkloadEntry,
 };
 use super::super::{
-    Ambient, Appender, Egress, GatewayKind, GraphType, Idle, Labels, Metrics, NodeKind, NodeName, NodeOfInterest,
-    ResponseTime, Series, Throughput, WaypointEdge, decorate, kiali,
+    Ambient, Appender, Bytes, Durations, Egress, GatewayKind, GraphType, Idle, Labels, Metrics, NodeKind, NodeName,
+    NodeOfInterest, ResponseTimes, Series, WaypointEdge, decorate, kiali,
 };
 use super::{
     CLUSTER, NOBODY, Who, edge, edges, graph, keys, map, namespaces, node, options, report, series, service, who,
@@ -167,31 +167,28 @@ fn times_and_bytes_are_on_edges() {
     let bucket = |reporter, le, rate| series(Labels { le, ..asked(reporter) }, rate);
     let bytes = |reporter, rate| series(asked(reporter), rate);
     let metrics = Metrics {
-        duration_buckets: vec![
-            bucket("destination", "10", 2.0),
-            bucket("destination", "20", 4.0),
-            bucket("destination", "+Inf", 4.0),
-            bucket("source", "100", 4.0),
-            bucket("source", "+Inf", 4.0),
-        ],
-        duration_sums: vec![series(asked("destination"), 48.0)],
-        duration_counts: vec![series(asked("destination"), 4.0)],
+        durations: Durations::together(
+            &[
+                bucket("destination", "10", 2.0),
+                bucket("destination", "20", 4.0),
+                bucket("destination", "+Inf", 4.0),
+                bucket("source", "100", 4.0),
+                bucket("source", "+Inf", 4.0),
+            ],
+            &[series(asked("destination"), 48.0)],
+            &[series(asked("destination"), 4.0)],
+        ),
         request_bytes: vec![bytes("source", 900.0), bytes("destination", 901.0)],
         response_bytes: vec![bytes("source", 70.0)],
         ..one()
     };
-    let mut options = options(GraphType::Workload, &["blog"], &[Appender::ResponseTime, Appender::Throughput]);
-    let measured = |options: &_| {
-        let graph = graph(&metrics, &facts(), options);
-        let edge = edge(&graph, "client", "web");
-        (edge.response_time, edge.throughput)
-    };
+    let options = options(GraphType::Workload, &["blog"], &[Appender::ResponseTime, Appender::Throughput]);
+    let graph = graph(&metrics, &facts(), &options);
+    let edge = edge(&graph, "client", "web");
+    let times = ResponseTimes { avg: 12.0, p50: 10.0, p95: 19.0, p99: 19.8 };
+    assert_eq!(edge.response_times, Some(times));
     // The client's word where the server says nothing.
-    assert_eq!(measured(&options), (Some(19.0), Some(70.0)));
-    (options.response_time, options.throughput) = (ResponseTime::Average, Throughput::Request);
-    assert_eq!(measured(&options), (Some(12.0), Some(900.0)));
-    options.response_time = ResponseTime::Quantile(0.5);
-    assert_eq!(measured(&options).0, Some(10.0));
+    assert_eq!(edge.throughput, Some(Bytes { request: 900.0, response: 70.0 }));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn defaults_are_kialis() {
     assert_eq!(windows, [("blog", 600), ("young", 60)]);
     assert!(options.rates.http && options.rates.grpc == GrpcRate::Requests && options.rates.tcp == TcpRate::Sent);
     assert!(options.appenders.has(Appender::Health) && options.node.is_none() && !options.inject_service_nodes);
-    assert_eq!(options.response_time, ResponseTime::Quantile(0.95));
+    assert_eq!(options.response_time, ResponseTime::P95);
     assert_eq!(options.aggregate, "request_operation");
 }
 

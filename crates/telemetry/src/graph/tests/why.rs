@@ -82,4 +82,9 @@ fn addresses_are_looked_up() {
     assert_eq!(of("", "10.244.0.3", None), (Reason::PodAddress { workload: "was".into() }, was));
     assert_eq!(of("203.0.113.9", "", Some(465)), (Reason::NotVisible, Some("smtp.example.net".into())));
     assert_eq!(of("[2001:db8::1]:80", "", None), (Reason::NotRegistered, None));
+    // Where the host is somebody else's, the address tells which service was meant.
+    let public = Reason::PublicHost { resource: "Gateway blog/front".into() };
+    let was = Some("was-service.blog.svc.cluster.local".to_owned());
+    assert_eq!(of("www.example.com", "10.96.0.11", Some(8080)), (public, was.clone()));
+    assert_eq!(of("www.somewhere.test", "10.96.0.11", Some(8080)), (Reason::NotRegistered, was));
 }

@@ -21,6 +21,10 @@ fn missing_and_malformed_variables_are_named() {
         read(&[("DATABASE_USER", ""), ("DATABASE_PASSWORD", "p")]).err(),
         Some(ConfigError::Missing("DATABASE_USER"))
     );
-    let error = read(&[("DATABASE_USER", "u"), ("DATABASE_PASSWORD", "p"), ("DATABASE_PORT", "many")]).err().unwrap();
-    assert_eq!(error.to_string(), "environment variable DATABASE_PORT must be a port number");
+    for (name, value, expected) in
+        [("DATABASE_PORT", "many", "a port number"), ("SQLCOMMENTER", "yes", "true or false")]
+    {
+        let error = read(&[("DATABASE_USER", "u"), ("DATABASE_PASSWORD", "p"), (name, value)]).err().unwrap();
+        assert_eq!(error.to_string(), format!("environment variable {name} must be {expected}"));
+    }
 }

@@ -5,8 +5,9 @@
 
 use super::{Post, ValidPost};
 use crate::config::Config;
+use crate::traceparent::TraceParent;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
-use sqlx::{MySqlConnection, MySqlPool};
+use sqlx::{AssertSqlSafe, MySqlConnection, MySqlPool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,6 +39,9 @@ const COLUMNS: &str = "SELECT id, title, content, author,
 pub struct Store {
     pool: MySqlPool,
     migrated: Arc<AtomicBool>,
+    sqlcommenter: bool,
+    /// The request that statements are made for.
+    request: Option<TraceParent>,
 }
 
 impl Store {
@@ -56,7 +60,20 @@ impl Store {
             .max_connections(10)
             .acquire_timeout(Duration::from_secs(3))
             .connect_lazy_with(options);
-        Self { pool, migrated: Arc::default() }
+        Self { pool, migrated: Arc::default(), sqlcommenter: config.sqlcommenter, request: None }
+    }
+
+    /// The same for the statements of one request, which then say so where that is configured.
+    #[must_use]
+    pub fn of_request(&self, request: Option<TraceParent>) -> Self {
+        Self { request: request.filter(|_| self.sqlcommenter), ..self.clone() }
+    }
+
+    /// The statement as it goes to the database, and whether it is worth keeping prepared: one that names its request never
+    /// comes again.
+    fn statement(&self, sql: &str) -> (AssertSqlSafe<String>, bool) {
+        let commented = self.request.as_ref().map(|request| request.comment(sql));
+        (AssertSqlSafe(commented.unwrap_or_else(|| sql.to_owned())), self.request.is_none())
     }
 
     /// Brings the schema up to date, trying again with growing pauses (50 ms to 2 s) until the database is there.
@@ -98,11 +115,8 @@ impl Store {
     /// # Errors
     /// Whatever the database reports.
     pub async fn list(&self, before: Option<u64>, limit: u32) -> Result<Vec<Post>, sqlx::Error> {
-        sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT ?")))
-            .bind(before.unwrap_or(u64::MAX))
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
+        let (sql, keep) = self.statement(&format!("{COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT ?"));
+        sqlx::query_as(sql).persistent(keep).bind(before.unwrap_or(u64::MAX)).bind(limit).fetch_all(&self.pool).await
     }
 
     /// One post.
@@ -110,7 +124,8 @@ impl Store {
     /// # Errors
     /// Whatever the database reports.
     pub async fn get(&self, id: u64) -> Result<Option<Post>, sqlx::Error> {
-        sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = ?"))).bind(id).fetch_optional(&self.pool).await
+        let (sql, keep) = self.statement(&format!("{COLUMNS} WHERE id = ?"));
+        sqlx::query_as(sql).persistent(keep).bind(id).fetch_optional(&self.pool).await
     }
 
     /// Stores a new post and returns its id.
@@ -118,7 +133,9 @@ impl Store {
     /// # Errors
     /// Whatever the database reports.
     pub async fn create(&self, post: &ValidPost) -> Result<u64, sqlx::Error> {
-        let done = sqlx::query("INSERT INTO posts (title, content, author) VALUES (?, ?, ?)")
+        let (sql, keep) = self.statement("INSERT INTO posts (title, content, author) VALUES (?, ?, ?)");
+        let done = sqlx::query(sql)
+            .persistent(keep)
             .bind(&post.title)
             .bind(&post.content)
             .bind(&post.author)
@@ -132,7 +149,9 @@ impl Store {
     /// # Errors
     /// Whatever the database reports.
     pub async fn replace(&self, id: u64, post: &ValidPost) -> Result<Option<Post>, sqlx::Error> {
-        sqlx::query("UPDATE posts SET title = ?, content = ?, author = ? WHERE id = ?")
+        let (sql, keep) = self.statement("UPDATE posts SET title = ?, content = ?, author = ? WHERE id = ?");
+        sqlx::query(sql)
+            .persistent(keep)
             .bind(&post.title)
             .bind(&post.content)
             .bind(&post.author)
@@ -147,7 +166,8 @@ impl Store {
     /// # Errors
     /// Whatever the database reports.
     pub async fn delete(&self, id: u64) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query("DELETE FROM posts WHERE id = ?").bind(id).execute(&self.pool).await?;
+        let (sql, keep) = self.statement("DELETE FROM posts WHERE id = ?");
+        let done = sqlx::query(sql).persistent(keep).bind(id).execute(&self.pool).await?;
         Ok(done.rows_affected() > 0)
     }
 }

@@ -1,0 +1,105 @@
+//! The mesh at one moment: its objects, compiled on demand, and its pods.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+use varka_api::RawObject;
+use varka_api::kube::TopologyZone;
+use varka_pilot::{ProxyKey, Snapshot};
+use varka_telemetry::graph::Facts;
+
+use super::pod::Pod;
+use crate::facts::Seen;
+use crate::world::{KINDS, World};
+
+/// Objects and pods, as they were at one moment.
+#[derive(Debug)]
+pub struct Mesh {
+    pub(super) world: World,
+    pub(super) snapshot: Snapshot,
+    pub(super) facts: Facts,
+    pub(super) domain: String,
+    pods: Vec<Pod>,
+}
+
+/// When something had traffic plays no part here.
+struct Never;
+
+impl Seen for Never {
+    fn workload(&self, _: &str, _: &str) -> Option<i64> {
+        None
+    }
+
+    fn service(&self, _: &str, _: &str) -> Option<i64> {
+        None
+    }
+}
+
+impl Mesh {
+    /// What `world` holds. `cluster` is what proxies call the cluster, `domain` is of its names.
+    pub fn of(world: &World, cluster: &str, domain: &str) -> Self {
+        let all = KINDS.iter().flat_map(|kind| world.of(kind.group, kind.kind));
+        let objects = all.filter_map(|object| RawObject::from_value((*object).clone()));
+        let snapshot = Snapshot::builder().domain(domain).config_domain(domain).objects(objects).build();
+        let facts = crate::facts::of(world, cluster, domain, &Never);
+        let pods = pods(world, &facts, cluster, domain);
+        Self { world: world.clone(), snapshot, facts, domain: domain.to_owned(), pods }
+    }
+
+    /// What configuration is compiled from.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Namespace, workload and proxy of every pod that has one.
+    pub fn proxies(&self) -> impl Iterator<Item = (&str, &str, &ProxyKey)> {
+        let with = self.pods.iter().filter(|pod| pod.proxy.is_some());
+        with.map(|pod| (pod.namespace.as_str(), pod.workload.as_str(), &pod.key))
+    }
+
+    /// A pod of a workload, one that takes requests before others.
+    pub(super) fn pod_of(&self, namespace: &str, workload: &str) -> Option<&Pod> {
+        let own = || self.pods.iter().filter(|pod| pod.namespace == namespace && pod.workload == workload);
+        own().find(|pod| pod.ready).or_else(|| own().next())
+    }
+
+    /// The pod that has an address.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.key.ips.contains(&address))
+    }
+
+    /// The pod of a name.
+    pub(super) fn pod_named(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
+    /// Of identities.
+    pub(super) fn trust_domain(&self) -> &str {
+        let domain = self.snapshot.mesh().trust_domain.as_str();
+        if domain.is_empty() { "cluster.local" } else { domain }
+    }
+}
+
+fn pods(world: &World, facts: &Facts, cluster: &str, domain: &str) -> Vec<Pod> {
+    let workloads = facts.workloads.iter();
+    let owners: HashMap<(&str, &str), &str> = workloads
+        .flat_map(|w| w.pods.iter().map(|pod| ((w.namespace.as_str(), pod.name.as_str()), w.name.as_str())))
+        .collect();
+    let nodes = world.of("", "Node");
+    let zone = |pod: &Value| {
+        let name = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+        let is_named = |node: &&Arc<Value>| node.pointer("/metadata/name").and_then(Value::as_str) == Some(name);
+        let labels = nodes.iter().find(is_named).and_then(|node| node.pointer("/metadata/labels"));
+        let labels = labels.and_then(|labels| serde_json::from_value(labels.clone()).ok());
+        TopologyZone::of(&labels.unwrap_or_default())
+    };
+    let of = |object: &Arc<Value>| {
+        let field = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let name = (field("/metadata/namespace"), field("/metadata/name"));
+        let workload = owners.get(&name).copied().unwrap_or(name.1);
+        Pod::of(object, workload, cluster, domain, zone(object))
+    };
+    world.of("", "Pod").iter().filter_map(of).collect()
+}
