@@ -69,6 +69,8 @@ if [ "$for_what" = test ]; then
   need nft nftables
   need tcpdump tcpdump
   need h2load nghttp2-client
+  # What our metrics and PromQL are compared with.
+  need prometheus prometheus
   need chromium chromium
   need nsenter util-linux
   need setpriv util-linux

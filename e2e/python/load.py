@@ -86,7 +86,7 @@ def send(host, number, connections, pace, seen):
             seen["sent"] += len(data)
             seen["received"] += back
         except OSError:
-            seen["broken"] += 1
+            seen["cut"] += 1
         if pace:
             time.sleep(pace)
 

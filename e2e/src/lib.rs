@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+pub mod load;
 pub mod scale;
 
 use std::ffi::OsString;

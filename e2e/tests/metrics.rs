@@ -2,82 +2,24 @@
 
 #![expect(clippy::indexing_slicing, reason = "what is missing in an answer fails the test")]
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use varka_e2e::{System, repository, skipped};
-
-/// Clients and servers, all with sidecars. `@PROGRAMS@` is a directory of this machine.
-const MANIFESTS: &str = r#"
-apiVersion: local.varka.dev/v1alpha1
-kind: LocalRuntime
-metadata: {name: counts}
-spec:
-  images: [{image: test/python, entrypoint: [/usr/bin/python3, -u]}]
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: counts, labels: {istio-injection: enabled}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: counts}
-spec: {mtls: {mode: STRICT}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: server, namespace: counts}
-spec:
-  replicas: 2
-  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
-  selector: {matchLabels: {app: server}}
-  template:
-    metadata: {labels: {app: server}}
-    spec:
-      containers:
-      - name: app
-        image: test/python
-        args: [/programs/load.py, serve]
-        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
-        lifecycle: {preStop: {sleep: {seconds: 2}}}
-        volumeMounts: [{name: programs, mountPath: /programs, readOnly: true}]
-      volumes: [{name: programs, hostPath: {path: "@PROGRAMS@", type: Directory}}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: client, namespace: counts, labels: {app: client}}
-spec:
-  containers:
-  - name: app
-    image: test/python
-    args: ["-c", "import signal; signal.pause()"]
-    volumeMounts: [{name: programs, mountPath: /programs, readOnly: true}]
-  volumes: [{name: programs, hostPath: {path: "@PROGRAMS@", type: Directory}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: server, namespace: counts}
-spec:
-  selector: {app: server}
-  ports: [{name: http, port: 8080}, {name: tcp-echo, port: 9000}]
-"#;
+use varka_e2e::load::{self, Counts};
+use varka_e2e::{System, skipped};
 
 /// A client that ends with its work; its sidecar ends after it.
 const SHORT: &str = r#"{"apiVersion": "v1", "kind": "Pod",
   "metadata": {"name": "short", "namespace": "counts", "labels": {"app": "short"}},
   "spec": {"restartPolicy": "Never",
-    "containers": [{"name": "app", "image": "test/python", "args": ["/programs/load.py", "load", "server.counts", "500"],
+    "containers": [{"name": "app", "image": "test/python", "args": ["/programs/load.py", "load", "server.counts", "300"],
       "volumeMounts": [{"name": "programs", "mountPath": "/programs"}]}],
     "volumes": [{"name": "programs", "hostPath": {"path": "@PROGRAMS@", "type": "Directory"}}]}}"#;
 
 /// Under load it takes longer than the second between two scrapes.
 const LIMIT: Duration = Duration::from_secs(40);
-
-/// What was sent and came back: by status, and `sent`, `received`, `connections` of TCP.
-type Counts = BTreeMap<String, u64>;
 
 #[test]
 fn what_is_counted_is_what_was_sent() -> Result<()> {
@@ -85,48 +27,28 @@ fn what_is_counted_is_what_was_sent() -> Result<()> {
         return Ok(());
     }
     let directory = tempfile::tempdir()?;
-    std::fs::write(directory.path().join("counts.yaml"), fill(MANIFESTS))?;
+    std::fs::write(directory.path().join("counts.yaml"), load::fill(load::MANIFESTS))?;
     let system = System::up(directory.path(), None)?;
     let mut sent = Counts::new();
-    let all = load(&system, 1000, "", "")?;
+    let all = load::run(&system, 1000, "", "")?;
     add(&mut sent, &all);
     settled(&system, "client", &sent, "nothing changes")?;
 
     let restart = "kubectl rollout restart deployment/server -n counts >&2; \
                    kubectl rollout status deployment/server -n counts --timeout=120s >&2;";
-    add(&mut sent, &load(&system, 2000, "0.01", restart)?);
+    add(&mut sent, &load::run(&system, 1500, "0.01", restart)?);
     settled(&system, "client", &sent, "kubectl rollout restart")?;
 
     let delete = "kubectl delete pod -n counts $(kubectl get pod -n counts -l app=server -o jsonpath='{.items[0].metadata.name}') >&2;";
-    add(&mut sent, &load(&system, 2000, "0.005", delete)?);
+    add(&mut sent, &load::run(&system, 1000, "0.01", delete)?);
     settled(&system, "client", &sent, "kubectl delete pod")?;
 
     short(&system).context("a pod that ends with its work")?;
     killed(&system, &mut sent).context("kill -9 of a sidecar")
 }
 
-fn fill(text: &str) -> String {
-    text.replace("@PROGRAMS@", &repository().join("e2e/python").display().to_string())
-}
-
 fn add(sent: &mut Counts, more: &Counts) {
     more.iter().for_each(|(name, count)| *sent.entry(name.clone()).or_default() += count);
-}
-
-/// Sends requests, and tenth as many TCP connections, while a line runs; none may fail.
-fn load(system: &System, requests: usize, pace: &str, meanwhile: &str) -> Result<Counts> {
-    let seen = disturbed(system, requests, pace, meanwhile)?;
-    ensure!(!seen.contains_key("broken"), "requests or connections broke: {seen:?}");
-    Ok(seen)
-}
-
-fn disturbed(system: &System, requests: usize, pace: &str, meanwhile: &str) -> Result<Counts> {
-    let line = format!(
-        "kubectl exec -n counts client -c app -- python3 /programs/load.py load server.counts {requests} {pace} & load=$!; \
-         {meanwhile} wait $load"
-    );
-    let text = system.sh(&line)?;
-    serde_json::from_str(&text).with_context(|| text.clone())
 }
 
 /// Waits until both sides have counted what one client sent: no less, and never more.
@@ -153,48 +75,41 @@ fn reaches(system: &System, reporter: &str, client: &str, sent: &Counts) -> Resu
 
 /// What the store says that one side has counted of a client's traffic. Every series begins at zero.
 fn counted(system: &System, reporter: &str, client: &str) -> Result<Counts> {
+    const FAMILIES: &str = "istio_requests_total|istio_tcp_(received_bytes|sent_bytes|connections_closed)_total";
+    let query = format!(
+        "{{__name__=~\"{FAMILIES}\",reporter=\"{reporter}\",source_workload=\"{client}\",destination_service_name=\"server\"}}[1h]"
+    );
+    let line = format!(
+        "curl -sSf http://$(kubectl get pod -n istio-system -l app=console -o jsonpath='{{.items[0].status.podIP}}'):20001/api/v1/query \
+         --data-urlencode 'query={query}'"
+    );
+    let text = system.sh(&line)?;
+    let answer: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
     let mut counts = Counts::new();
-    for (family, title) in [
-        ("istio_requests_total", None),
-        ("istio_tcp_received_bytes_total", Some("sent")),
-        ("istio_tcp_sent_bytes_total", Some("received")),
-        ("istio_tcp_connections_closed_total", Some("connections")),
-    ] {
-        let query = format!(
-            "{family}{{reporter=\"{reporter}\",source_workload=\"{client}\",destination_service_name=\"server\"}}[1h]"
-        );
-        for series in query_all(system, &query)? {
-            let code = series["metric"]["response_code"].as_str().unwrap_or_default();
-            let values = series["values"].as_array().context("no values")?;
-            let values: Vec<f64> = values.iter().filter_map(|v| v[1].as_str()?.parse().ok()).collect();
-            ensure!(values.first() == Some(&0.0), "a counter does not begin at zero: {series}");
-            let grown: f64 =
-                values.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] }).sum();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "whole numbers, far below 2^52"
-            )]
-            let grown = grown as u64;
-            if grown > 0 {
-                *counts.entry(title.unwrap_or(code).to_owned()).or_default() += grown;
-            }
+    for series in answer["data"]["result"].as_array().with_context(|| text.clone())? {
+        let name = match series["metric"]["__name__"].as_str() {
+            Some("istio_tcp_received_bytes_total") => "sent",
+            Some("istio_tcp_sent_bytes_total") => "received",
+            Some("istio_tcp_connections_closed_total") => "connections",
+            _ => series["metric"]["response_code"].as_str().context("no response_code")?,
+        };
+        let values = series["values"].as_array().context("no values")?;
+        let values: Vec<f64> = values.iter().filter_map(|v| v[1].as_str()?.parse().ok()).collect();
+        ensure!(values.first() == Some(&0.0), "a counter does not begin at zero: {series}");
+        let grown: f64 =
+            values.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] }).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers, far below 2^52")]
+        let grown = grown as u64;
+        if grown > 0 {
+            *counts.entry(name.to_owned()).or_default() += grown;
         }
     }
     Ok(counts)
 }
 
-fn query_all(system: &System, query: &str) -> Result<Vec<Value>> {
-    let address = system.sh("kubectl get pod -n istio-system -l app=console -o jsonpath='{.items[0].status.podIP}'")?;
-    let text =
-        system.sh(&format!("curl -sSf 'http://{address}:20001/api/v1/query' --data-urlencode 'query={query}'"))?;
-    let answer: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-    Ok(answer["data"]["result"].as_array().with_context(|| text.clone())?.clone())
-}
-
 /// Its sidecar ends of its own accord, while nobody has told the pod to end.
 fn short(system: &System) -> Result<()> {
-    system.sh(&format!("kubectl apply -f - <<'EOF'\n{}\nEOF", fill(SHORT)))?;
+    system.sh(&format!("kubectl apply -f - <<'EOF'\n{}\nEOF", load::fill(SHORT)))?;
     let phase = "kubectl get pod -n counts short -o jsonpath='{.status.phase}'";
     system.until(phase, LIMIT, |text| text == "Succeeded")?;
     let text = system.sh("kubectl logs -n counts short -c app")?;
@@ -207,44 +122,50 @@ fn short(system: &System) -> Result<()> {
 fn killed(system: &System, sent: &mut Counts) -> Result<()> {
     let pod = system.sh("kubectl get pod -n counts -l app=server -o jsonpath='{.items[0].metadata.name}'")?;
     kill_sidecar(system, &pod)?;
-    add(sent, &load(system, 4000, "", "")?);
+    add(sent, &load::run(system, 3000, "", "")?);
     settled(system, "client", sent, "a kill between two loads")?;
 
     let before = sent.clone();
     let during = std::thread::scope(|scope| {
-        let load = scope.spawn(|| disturbed(system, 3000, "0.005", ""));
+        let load = scope.spawn(|| load::disturbed(system, 1500, "0.01", ""));
         let total = |counts: &Counts| http(counts).values().sum::<u64>();
-        while total(&counted(system, "source", "client")?) < total(&before) + 500 {
+        while total(&counted(system, "source", "client")?) < total(&before) + 300 {
             ensure!(!load.is_finished(), "all was sent before anything was killed");
         }
         Command::new("kill").args(["-9", &sidecar(system, &pod)?.to_string()]).status()?;
         load.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
     })?;
-    add(sent, &http(&during));
-    let wanted = http(sent);
     let deadline = std::time::Instant::now() + LIMIT;
-    while http(&counted(system, "source", "client")?) != wanted {
-        let counted = counted(system, "source", "client")?;
-        ensure!(std::time::Instant::now() < deadline, "the client's side: sent {wanted:?}, counted {counted:?}");
+    // An answer that breaks off has the status that it began with.
+    let answered = |counts: &Counts| http(counts).values().sum::<u64>();
+    let all = answered(&before) + answered(&during) + during.get("broken").copied().unwrap_or(0);
+    let source = loop {
+        let source = http(&counted(system, "source", "client")?);
+        let total = answered(&source);
+        if total >= all {
+            break source;
+        }
+        ensure!(std::time::Instant::now() < deadline, "the client's side has counted {total} of {all}");
         std::thread::sleep(Duration::from_millis(200));
+    };
+    ensure!(answered(&source) == all, "the client's side has counted {} of {all}", answered(&source));
+    for (code, count) in http(&during) {
+        let (there, least) = (source.get(&code).copied().unwrap_or(0), before.get(&code).copied().unwrap_or(0) + count);
+        ensure!(there >= least, "{code}: the client's side has counted {there} of {least}");
     }
-    let there = http(&counted(system, "destination", "client")?);
-    for (code, count) in &there {
-        let (most, least) = (wanted.get(code).copied().unwrap_or(0), before.get(code).copied().unwrap_or(0));
+    let destination = http(&counted(system, "destination", "client")?);
+    for (code, count) in &destination {
+        let (most, least) = (source.get(code).copied().unwrap_or(0), before.get(code).copied().unwrap_or(0));
         ensure!((least..=most).contains(count), "{code}: {count} is not from {least} to {most}");
     }
-    eprintln!("of {during:?} sent while a sidecar was killed, it had counted and lost {:?}", missing(&wanted, &there));
+    let lost = answered(&source) - answered(&destination);
+    eprintln!("{during:?} while a sidecar was killed; it had not counted, or lost what it had: {lost}");
     Ok(())
 }
 
 /// Only the requests that got an answer.
 fn http(counts: &Counts) -> Counts {
     counts.iter().filter(|(name, _)| name.parse::<u16>().is_ok()).map(|(name, count)| (name.clone(), *count)).collect()
-}
-
-fn missing(wanted: &Counts, there: &Counts) -> Counts {
-    let lost = wanted.iter().map(|(name, count)| (name.clone(), count - there.get(name).copied().unwrap_or(0)));
-    lost.filter(|(_, count)| *count > 0).collect()
 }
 
 /// The process of a pod's sidecar.

@@ -15,6 +15,7 @@ mod kubernetes;
 mod mesh;
 pub mod mutate;
 mod node;
+mod telemetry;
 
 pub use mutate::Form;
 
@@ -38,7 +39,7 @@ const fn target(name: &'static str, form: Form, longest: usize, smoke: u32, run:
 }
 
 /// Every target.
-pub const TARGETS: [Target; 42] = [
+pub const TARGETS: [Target; 49] = [
     target("proxy_protocol", Form::Bytes, 256, 3000, data_plane::proxy_protocol),
     target("client_hello", Form::Bytes, 2048, 1000, data_plane::client_hello),
     target("http_detect", Form::Text, 128, 2000, data_plane::http_detect),
@@ -80,6 +81,13 @@ pub const TARGETS: [Target; 42] = [
     target("dns", Form::Bytes, 512, 2000, node::dns),
     target("pod_texts", Form::Text, 512, 3000, node::pod_texts),
     target("csr", Form::Bytes, 2048, 60, identity::csr),
+    target("database_wire", Form::Bytes, 4096, 2000, telemetry::database_wire),
+    target("exposition", Form::Text, 1024, 3000, telemetry::exposition),
+    target("otlp_json", Form::Json, 2048, 1000, telemetry::otlp_json),
+    target("zipkin", Form::Json, 2048, 2000, telemetry::zipkin),
+    target("promql", Form::Text, 512, 3000, telemetry::promql),
+    target("kiali_graph", Form::Text, 512, 3000, telemetry::kiali_graph),
+    target("jaeger_query", Form::Text, 512, 3000, telemetry::jaeger_query),
     target("certificate", Form::Bytes, 4096, 500, identity::certificate),
 ];
 

@@ -51,7 +51,8 @@ targets! {
     proxy_protocol client_hello http_detect http1_request http1_response http1_body grpc_frames peer_metadata peer_prelude
     admin_query path authority forwarded trace_context grpc_timeout jwt jwks expression log_format regex xds ext_authz node
     resources mesh duration inject json_patch merge_patch strategic_patch apply field_set selector rest body custom_schema
-    printer_column port_forward dns pod_texts csr certificate
+    printer_column port_forward dns pod_texts csr certificate database_wire exposition otlp_json zipkin promql kiali_graph
+    jaeger_query
 }
 
 #[test]

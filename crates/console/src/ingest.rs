@@ -1,7 +1,7 @@
 //! How telemetry gets into the store: metrics are fetched from whoever has them, spans are taken from whoever sends them.
 
-mod exposition;
+pub(crate) mod exposition;
 pub mod logs;
 pub mod receive;
 pub mod scrape;
-mod zipkin;
+pub(crate) mod zipkin;

@@ -6,7 +6,7 @@
 pub mod elsewhere;
 pub mod grpc;
 mod model;
-mod query;
+pub(crate) mod query;
 mod traces;
 mod v3;
 

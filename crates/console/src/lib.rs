@@ -15,6 +15,7 @@ pub mod explain;
 pub mod facts;
 pub mod graph;
 pub mod ingest;
+pub mod input;
 pub mod jaeger;
 pub mod pages;
 pub mod prometheus;

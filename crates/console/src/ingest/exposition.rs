@@ -10,7 +10,7 @@ const MAX_LABELS: usize = 64;
 
 /// A sample's line: `name{label="value"} 1.5 [milliseconds]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Line<'t> {
+pub struct Line<'t> {
     /// Name and labels as they stand there.
     pub series: &'t str,
     /// Value.
@@ -20,7 +20,7 @@ pub(super) struct Line<'t> {
 }
 
 /// The samples of a text. What is no sample and no comment is counted and left out.
-pub(super) fn lines<'t>(text: &'t str, wrong: &'t mut usize) -> impl Iterator<Item = Line<'t>> {
+pub fn lines<'t>(text: &'t str, wrong: &'t mut usize) -> impl Iterator<Item = Line<'t>> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(move |line| {
         let read = read(line);
         *wrong += usize::from(read.is_none());
@@ -57,7 +57,7 @@ fn series_ends(line: &str) -> Option<usize> {
 }
 
 /// Name and labels of a series; `None`: these are none.
-pub(super) fn labels(series: &str) -> Option<Vec<(Arc<str>, Arc<str>)>> {
+pub fn labels(series: &str) -> Option<Vec<(Arc<str>, Arc<str>)>> {
     let (name, rest) = match series.split_once('{') {
         Some((name, rest)) => (name.trim_end(), rest.trim_end().strip_suffix('}')?),
         None => (series, ""),

@@ -55,7 +55,7 @@ struct Annotation {
 ///
 /// # Errors
 /// It is no list of spans, or too long a one.
-pub(super) fn read(body: &[u8]) -> Result<Vec<ResourceSpans>, String> {
+pub fn read(body: &[u8]) -> Result<Vec<ResourceSpans>, String> {
     let spans: Vec<ZipkinSpan> =
         serde_json::from_slice(body).map_err(|e| format!("no spans of Zipkin's version 2: {e}"))?;
     if spans.len() > MAX_SPANS {

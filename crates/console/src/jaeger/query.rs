@@ -31,7 +31,7 @@ fn invalid(what: &'static str, why: impl Into<String>) -> Invalid {
 
 /// Which traces are wanted.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// These.
     Traces(Vec<u128>),
     /// What is found.
@@ -47,7 +47,7 @@ fn all<'p>(pairs: &'p Pairs, name: &str) -> impl Iterator<Item = &'p str> {
 }
 
 /// `/api/traces`.
-pub(super) fn traces(pairs: &Pairs, now: u64) -> Result<Wanted, Invalid> {
+pub(crate) fn traces(pairs: &Pairs, now: u64) -> Result<Wanted, Invalid> {
     let ids: Vec<u128> = all(pairs, "traceID").take(MAX_TRACES).map(trace_id).collect::<Result<_, _>>()?;
     if !ids.is_empty() {
         return Ok(Wanted::Traces(ids));
@@ -98,13 +98,13 @@ pub(super) fn tag_object(name: &'static str, text: &str) -> Result<Vec<(String, 
 }
 
 /// `/api/operations`: the service, and the kind if one is wanted.
-pub(super) fn operations(pairs: &Pairs) -> Result<(String, Option<String>), Invalid> {
+pub(crate) fn operations(pairs: &Pairs) -> Result<(String, Option<String>), Invalid> {
     let service = first(pairs, "service").ok_or_else(|| invalid("service", "parameter 'service' is required"))?;
     Ok((service.to_owned(), first(pairs, "spanKind").map(str::to_owned)))
 }
 
 /// `/api/dependencies`: start, end, and the service if one is wanted.
-pub(super) fn dependencies(pairs: &Pairs, now: u64) -> Result<(u64, u64, Option<String>), Invalid> {
+pub(crate) fn dependencies(pairs: &Pairs, now: u64) -> Result<(u64, u64, Option<String>), Invalid> {
     let micros = |name, default| match first(pairs, name) {
         Some(text) => number::<u64>(name, text).map(|millis| millis.saturating_mul(1000)),
         None => Ok(default),

@@ -1,7 +1,7 @@
 //! Samples of series: an index in memory, the newest chunk of each series in memory, older ones in the file.
 //!
-//! A sample that repeats the last value is kept only every [`HEARTBEAT`]: to PromQL it is as if it had been scraped less often,
-//! and idle series cost next to nothing. Samples of one series come in order; what is older than the last is dropped.
+//! Of samples that repeat a value, the first and the last are kept, and one every [`HEARTBEAT`]: to PromQL it is as if it had been
+//! scraped less often in between, and idle series cost next to nothing. Samples of one series come in order; what is older than the last is dropped.
 
 mod chunk;
 mod index;
@@ -76,6 +76,8 @@ struct Recent {
     closed: Vec<Chunk>,
     open: Chunk,
     last: Option<Sample>,
+    /// When that was repeated last, without being kept yet.
+    repeated: Option<Millis>,
     /// When it took another value than before.
     changed: Option<Millis>,
     dirty: bool,
@@ -152,25 +154,24 @@ impl Metrics {
     pub fn append(&self, series: &Arc<Series>, sample: Sample) {
         let mut recent = lock(&series.recent);
         if let Some(last) = recent.last {
-            if sample.at <= last.at || sample.at < 0 {
+            if sample.at <= recent.repeated.unwrap_or(last.at) || sample.at < 0 {
                 self.dropped.fetch_add(1, Relaxed);
                 return;
             }
-            if sample.value.to_bits() == last.value.to_bits() && sample.at - last.at < HEARTBEAT {
+            let repeats = sample.value.to_bits() == last.value.to_bits();
+            if repeats && sample.at - last.at < HEARTBEAT {
+                recent.repeated = Some(sample.at);
                 return;
             }
+            let until = recent.repeated.take().filter(|_| !repeats);
+            if let Some(at) = until {
+                recent.push(Sample { at, ..last });
+            }
+            if !repeats {
+                recent.changed = Some(sample.at);
+            }
         }
-        if recent.open.count() >= CHUNK_SAMPLES
-            || recent.open.count() > 0 && sample.at - recent.open.first() >= CHUNK_SPAN
-        {
-            let full = std::mem::take(&mut recent.open);
-            recent.closed.push(full);
-        }
-        if recent.last.is_some_and(|last| last.value.to_bits() != sample.value.to_bits()) {
-            recent.changed = Some(sample.at);
-        }
-        recent.open.push(sample);
-        recent.last = Some(sample);
+        recent.push(sample);
         if !std::mem::replace(&mut recent.dirty, true) {
             lock(&self.dirty).push(Arc::clone(series));
         }
@@ -189,16 +190,12 @@ impl Metrics {
     /// The file cannot be read.
     pub fn samples(&self, series: &Series, start: Millis, end: Millis) -> Result<Vec<Sample>, Error> {
         // What is in memory first: what is closed meanwhile is then in both, and known by its beginning.
-        let recent: Vec<Chunk> = {
+        let (recent, repeated): (Vec<Chunk>, _) = {
             let recent = lock(&series.recent);
+            let repeated = recent.repetition();
             let open = Some(&recent.open).filter(|open| open.count() > 0);
-            recent
-                .closed
-                .iter()
-                .chain(open)
-                .filter(|chunk| chunk.first() <= end && chunk.last() >= start)
-                .cloned()
-                .collect()
+            let all = recent.closed.iter().chain(open);
+            (all.filter(|chunk| chunk.first() <= end && chunk.last() >= start).cloned().collect(), repeated)
         };
         let in_memory = recent.first().map_or(i64::MAX, Chunk::first);
         let mut packed = Vec::new();
@@ -219,7 +216,7 @@ impl Metrics {
             })?;
         }
         let old = packed.iter().rev().flat_map(|(first, bytes)| chunk::read(*first, bytes));
-        let samples = old.chain(recent.iter().flat_map(Chunk::samples));
+        let samples = old.chain(recent.iter().flat_map(Chunk::samples)).chain(repeated);
         Ok(samples.filter(|sample| (start..=end).contains(&sample.at)).collect())
     }
 
@@ -351,15 +348,34 @@ impl Metrics {
 }
 
 impl Recent {
+    fn repetition(&self) -> Option<Sample> {
+        self.repeated.zip(self.last).map(|(at, last)| Sample { at, ..last })
+    }
+
+    fn push(&mut self, sample: Sample) {
+        let (count, first) = (self.open.count(), self.open.first());
+        if count >= CHUNK_SAMPLES || count > 0 && sample.at - first >= CHUNK_SPAN {
+            self.closed.push(std::mem::take(&mut self.open));
+        }
+        self.open.push(sample);
+        self.last = Some(sample);
+    }
+
     /// See [`Metrics::growth`]; `None`: what is in memory does not say.
     fn growth(&self, is_new: bool, from: Millis, start: Millis, end: Millis) -> Option<Option<f64>> {
         let last = self.last?;
         let oldest = self.closed.first().unwrap_or(&self.open).first();
         // Most series rest: the newest value is then the one before the window.
         if last.at <= end && self.changed.unwrap_or(oldest) <= start {
-            return Some((last.at >= from).then_some(0.0));
+            let seen = last.at >= from || self.repeated.is_some_and(|at| (from..=end).contains(&at));
+            return Some(seen.then_some(0.0));
         }
-        let open = self.open.samples().take_while(|sample| sample.at <= end).skip_while(|sample| sample.at < from);
+        let open = self
+            .open
+            .samples()
+            .chain(self.repetition())
+            .take_while(|sample| sample.at <= end)
+            .skip_while(|sample| sample.at < from);
         if self.open.count() > 0 && self.open.first() <= start {
             return Some(growth(open, start));
         }

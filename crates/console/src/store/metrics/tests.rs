@@ -15,7 +15,11 @@ fn a_value_that_does_not_change_is_kept_now_and_then() {
         store.metrics().append(&series, sample(second * 1000, if second < 50 { 7.0 } else { 8.0 }));
     }
     let at: Vec<_> = store.metrics().samples(&series, 0, i64::MAX).unwrap().iter().map(|s| s.at).collect();
-    assert_eq!(at, [0, HEARTBEAT, 2 * HEARTBEAT, 3 * HEARTBEAT, 50_000]);
+    assert_eq!(
+        at,
+        [0, HEARTBEAT, 2 * HEARTBEAT, 3 * HEARTBEAT, 49_000, 50_000, 60_000],
+        "and when it was repeated last"
+    );
     store.metrics().append(&series, sample(50_000, 9.0));
     store.metrics().append(&series, sample(40_000, 9.0));
     assert_eq!((series.last(), store.counts().metrics.dropped), (Some(sample(50_000, 8.0)), 2), "what is not newer");
