@@ -92,6 +92,7 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
     let traces = config.traces.map_or_else(|| Traces::Kept(store.clone()), Traces::Elsewhere);
     let source = Source {
         prometheus: elsewhere.clone(),
+        traces: traces.clone(),
         store: store.clone(),
         world: world.clone(),
         cluster: config.cluster.clone(),
