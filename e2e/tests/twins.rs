@@ -30,6 +30,7 @@ fn terminals_show_what_the_pages_show() -> Result<()> {
     trace(&system).context("varka trace")?;
     logs(&system).context("varka logs")?;
     metrics(&system).context("varka metrics")?;
+    elsewhere(&system).context("a console whose metrics and traces lie elsewhere")?;
     refusals(&system).context("refusals")
 }
 
@@ -48,7 +49,7 @@ fn line<'t>(text: &'t str, words: &[&str]) -> Option<&'t str> {
 
 fn graph(system: &System) -> Result<()> {
     let edges = varka("graph --duration 10m")?;
-    let web = ["blog-system/web ", "blog-system/was ", " http ", "/s", "0.0 %", "ms", " mTLS ", "Healthy"];
+    let web = ["blog-system/web ", "blog-system/was ", " http ", "/s", "0.0 %", " mTLS ", "Healthy"];
     let mysql = ["blog-system/was ", "blog-system/mysql", " tcp ", "B/s"];
     system.until(&edges, LIMIT, |text| line(text, &web).is_some() && line(text, &mysql).is_some())?;
     let tree = system.sh(&varka("graph --duration 10m -n blog-system -o tree")?)?;
@@ -65,9 +66,9 @@ fn graph(system: &System) -> Result<()> {
 
 fn top(system: &System) -> Result<()> {
     let once = varka("top --duration 10m")?;
-    system.until(&once, LIMIT, |text| line(text, &["blog-system/was ", "/s", "ms"]).is_some())?;
+    system.until(&once, LIMIT, |text| line(text, &["blog-system/was ", "/s"]).is_some())?;
     let edges = system.sh(&varka("top --once --edges --duration 10m --sort latency")?)?;
-    ensure!(line(&edges, &["blog-system/web", "blog-system/was", "http", "ms"]).is_some(), "{edges}");
+    ensure!(line(&edges, &["blog-system/web", "blog-system/was", "http"]).is_some(), "{edges}");
     // On a terminal it fills the screen until `q`, and the terminal is as it was.
     let command = varka("top --duration 10m")?;
     let typed =
@@ -93,7 +94,7 @@ fn trace(system: &System) -> Result<()> {
     let text = system.sh(&whole)?;
     for words in [
         &["trace ", "spans: ", "services: 3", "errors: 0"][..],
-        &["*", "ms", "│", "█", "│", "was.blog-system"],
+        &["*", "│", "█", "│", "was.blog-system"],
         &["FROM posts", "(of which request: inferred)"],
         &["db.query.text = "],
     ] {
@@ -133,6 +134,33 @@ fn metrics(system: &System) -> Result<()> {
     ensure!(line(&curve, &["LAST", "LEAST", "MOST", "CURVE"]).is_some() && curve.contains('█'), "{curve}");
     let json: Value = serde_json::from_str(&system.sh(&varka("metrics 1+1 -o json")?)?)?;
     ensure!(json["data"]["result"][1] == "2", "{json}");
+    Ok(())
+}
+
+/// Another console, which has the system's own for a Prometheus and a Jaeger, shows the same and keeps neither.
+fn elsewhere(system: &System) -> Result<()> {
+    let kept = system.sh("kubectl get pod -n istio-system -l app=console -o jsonpath='{.items[0].status.podIP}'")?;
+    let there = "--console http://127.0.0.1:20001";
+    let console = varka(&format!(
+        "console --data $place --listen 127.0.0.1 --prometheus http://{kept}:20001 --jaeger http://{kept}:16686"
+    ))?;
+    let text = system.sh(&format!(
+        "place=$(mktemp -d); {console} 2> $place/log & trap \"kill $!\" EXIT; \
+         for i in $(seq 300); do {} > $place/graph 2>&1; grep -q 'blog-system/was .* http' $place/graph && break; sleep 0.2; done; \
+         cat $place/log $place/graph; {}; {}; timeout 5 bash -c '< /dev/tcp/127.0.0.1/4317' 2> /dev/null || echo closed",
+        varka(&format!("graph {there} --duration 10m"))?,
+        varka(&format!("trace {there} --service was.blog-system --limit 3"))?,
+        varka(&format!("metrics {there} 'count(istio_requests_total) > bool 0'"))?,
+    ))?;
+    for words in [
+        &["blog-system/web ", "blog-system/was ", " http ", " mTLS "][..],
+        &["blog-system/was ", "blog-system/mysql", " tcp ", "B/s"],
+        &["START", "ROOT", "TRACE"],
+        &["1", "{}"],
+        &["closed"],
+    ] {
+        ensure!(line(&text, words).is_some(), "{words:?}: {text}");
+    }
     Ok(())
 }
 

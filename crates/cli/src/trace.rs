@@ -132,7 +132,8 @@ fn waterfall(trace: &Trace, tags: bool) -> String {
     text.extend(shown.next().map(|head| format!("{head}\n")));
     for (line, row) in shown.zip(&rows) {
         text.push_str(&format!("{line}\n"));
-        let indent = " ".repeat(line.find(['│']).map_or(0, |place| line[..place].chars().count()));
+        let before = line.split('│').next().unwrap_or_default();
+        let indent = " ".repeat(before.chars().count());
         for note in notes(row, tags) {
             text.push_str(&format!("{indent}  {note}\n"));
         }

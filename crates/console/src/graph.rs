@@ -14,7 +14,7 @@ use varka_telemetry::graph::kiali::request::{Path as Node, Refused, parse};
 use varka_telemetry::graph::{Facts, Graph, Input, Options, build, kiali};
 
 use crate::api::Drawings;
-use crate::jaeger::{Pairs, blocking};
+use crate::jaeger::{Pairs, Traces, blocking};
 use crate::prometheus::elsewhere::Prometheus;
 use crate::rates::{LastSeen, Rates};
 use crate::store::{Error, Store};
@@ -35,6 +35,8 @@ pub struct Source {
     pub drawings: Drawings,
     /// Where numbers are in place of the store.
     pub prometheus: Option<Arc<Prometheus>>,
+    /// Where traces are.
+    pub traces: Traces,
 }
 
 impl Source {

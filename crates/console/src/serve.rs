@@ -102,6 +102,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
     let traces = config.traces.map_or_else(|| Traces::Kept(store.clone()), Traces::Elsewhere);
     let source = Source {
         prometheus: elsewhere.clone(),
+        traces: traces.clone(),
         store: store.clone(),
         world: world.clone(),
         cluster: config.cluster.clone(),

@@ -76,8 +76,8 @@ async fn of_trace(source: Arc<Source>, id: &str, at: Option<Millis>) -> Result<R
     let number = u128::from_str_radix(id, 16).ok().filter(|number| *number != 0);
     let number = number.ok_or_else(|| Refused::bad(format!("traceId cannot be {id:?}; it is hexadecimal")))?;
     let reading = Arc::clone(&source);
+    let spans = source.traces.trace(number).await?;
     let (spans, mut hops) = blocking(move || {
-        let spans = reading.store.spans().trace(number)?;
         let mut hops: Vec<Seen> = spans.iter().filter_map(seen).take(MOST_HOPS).collect();
         for seen in &mut hops {
             read_log(&reading, seen)?;

@@ -49,6 +49,7 @@ pub(crate) fn source(directory: &tempfile::TempDir) -> Source {
     let world = World::default();
     world.put(KINDS[0], json!({"metadata": {"name": "blog-system", "creationTimestamp": "2020-01-01T00:00:00Z"}}));
     Source {
+        traces: store.clone().into(),
         store,
         world,
         cluster: "Kubernetes".to_owned(),

@@ -50,7 +50,7 @@ impl Traces {
     }
 
     /// The spans of a trace by their start; empty: there is none.
-    pub(super) async fn trace(&self, id: u128) -> Result<Vec<Found>, Error> {
+    pub(crate) async fn trace(&self, id: u128) -> Result<Vec<Found>, Error> {
         match self {
             Self::Kept(store) => {
                 let store = store.clone();

@@ -116,6 +116,7 @@ async fn a_large_mesh() {
     let world = World::default();
     world.put(KINDS[0], json!({"metadata": {"name": "shop", "creationTimestamp": "2020-01-01T00:00:00Z"}}));
     let source = Source {
+        traces: store.clone().into(),
         store,
         world,
         cluster: "Kubernetes".to_owned(),
