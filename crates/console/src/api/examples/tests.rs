@@ -16,7 +16,7 @@ fn workload(name: &str, address: &str) -> Workload {
 fn calls(spans: &[crate::store::spans::Found]) -> Calls {
     let facts = Facts { workloads: vec![workload("web", "10.0.0.1"), workload("was", "10.0.0.2")], ..Facts::default() };
     let mut calls = Calls::of(spans.iter().filter_map(seen).collect(), &facts);
-    calls.0.sort_by(|a, b| b.rank.cmp(&a.rank));
+    calls.0.sort_by_key(|call| std::cmp::Reverse(call.rank));
     calls
 }
 
