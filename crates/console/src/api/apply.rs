@@ -253,7 +253,6 @@ async fn write(changer: &Changer, document: &Document, Writing { dry_run, force 
         force,
         field_manager: Some(MANAGER.to_owned()),
         field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::default()
     };
     let mut value = document.object.value.clone();
     if let Some(fields) = value.as_object_mut() {

@@ -112,11 +112,11 @@ fn read_log(source: &Source, seen: &mut Seen) -> Result<(), Error> {
     let end = seen.at.saturating_add(seen.duration).saturating_add(LATER);
     let lines = source.store.logs().lines(is_own, seen.at, end, LINES)?;
     let of_it = lines.iter().filter(|line| line.text.contains(&seen.request_id));
-    let read = of_it.filter_map(|line| access_line::read(&line.text));
+    let mut read = of_it.filter_map(|line| access_line::read(&line.text));
     let same = |line: &access_line::AccessLine| {
         line.request_id == seen.request_id && (line.cluster == hop.cluster || line.cluster.is_empty())
     };
-    if let Some(line) = read.filter(same).next() {
+    if let Some(line) = read.find(same) {
         hop.dialled = line.dialled;
         hop.details = line.details;
         hop.upstream = line.upstream;

@@ -153,6 +153,9 @@ impl Steady {
     }
 }
 
+/// What a node of a kind is called.
+type Name = fn(&Node) -> &str;
+
 /// By the last minute's requests and the pods as they are.
 fn raw(source: &Source, at: i64) -> Result<States, Error> {
     let facts = source.facts();
@@ -160,7 +163,7 @@ fn raw(source: &Source, at: i64) -> Result<States, Error> {
         facts.namespaces.iter().map(|n| RequestedNamespace { name: n.name.clone(), duration: WINDOW, ambient: false });
     let namespaces: Vec<_> = requested.collect();
     let mut found = States::new();
-    let kinds: [(_, _, fn(&Node) -> &str); 3] = [
+    let kinds: [(&str, GraphType, Name); 3] = [
         ("workload", GraphType::Workload, |node| &node.workload),
         ("service", GraphType::Service, |node| &node.service),
         ("app", GraphType::App, |node| &node.app),

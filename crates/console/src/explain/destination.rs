@@ -21,7 +21,7 @@ pub(super) struct Dialled {
 const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// The address of a host; the step that fails where there is none.
-pub(super) fn dial(mesh: &Mesh, from: &Pod, host: &str, port: u16) -> Result<Dialled, Step> {
+pub(super) fn dial(mesh: &Mesh, from: &Pod, host: &str, port: u16) -> Result<Dialled, Box<Step>> {
     if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         let because = match mesh.pod_at(ip) {
             Some(pod) => format!("it is the address of pod {}", pod.name),
@@ -48,7 +48,7 @@ fn candidates(mesh: &Mesh, from: &Pod, name: &str) -> Vec<String> {
     search.iter().map(|suffix| format!("{name}.{suffix}")).chain([name.to_owned()]).collect()
 }
 
-fn of_service(mesh: &Mesh, from: &Pod, name: &str, service: &Arc<Service>, port: u16) -> Result<Dialled, Step> {
+fn of_service(mesh: &Mesh, from: &Pod, name: &str, service: &Arc<Service>, port: u16) -> Result<Dialled, Box<Step>> {
     let by = || {
         let object = format!("Service {}/{}", service.namespace, service.name);
         place::of(mesh, &Placed { object, path: "spec".to_owned() })
@@ -56,7 +56,7 @@ fn of_service(mesh: &Mesh, from: &Pod, name: &str, service: &Arc<Service>, port:
     let port = if port > 0 { port } else { service.ports.first().map_or(80, |port| port.number) };
     let Some(ip) = addresses_of(&mesh.snapshot, &from.key, service, port).first().copied() else {
         let because = format!("{} has no address: it is headless and has no endpoints", service.host);
-        return Err(Step::new("address", name, because).by(by()).fails());
+        return Err(Box::new(Step::new("address", name, because).by(by()).fails()));
     };
     let address = SocketAddr::new(ip, port);
     let headless = !service.addresses.iter().any(|own| own.parse() == Ok(ip));
@@ -70,7 +70,7 @@ fn of_service(mesh: &Mesh, from: &Pod, name: &str, service: &Arc<Service>, port:
 }
 
 /// Not a Service's name: a ServiceEntry's, one that only DNS knows, or none.
-fn elsewhere(mesh: &Mesh, from: &Pod, name: &str, port: u16) -> Result<Dialled, Step> {
+fn elsewhere(mesh: &Mesh, from: &Pod, name: &str, port: u16) -> Result<Dialled, Box<Step>> {
     let entries = mesh.snapshot.registry();
     let entry = entries.by_host(name).first().cloned();
     let port = match (port, &entry) {
@@ -98,7 +98,7 @@ fn elsewhere(mesh: &Mesh, from: &Pod, name: &str, port: u16) -> Result<Dialled, 
              and sends nothing",
             from.namespace
         );
-        return Err(Step::new("address", name, because).fails());
+        return Err(Box::new(Step::new("address", name, because).fails()));
     }
     let address = SocketAddr::new(OUTSIDE, port);
     let because = format!("{name} is no name of the cluster: its address is what DNS says");

@@ -139,7 +139,7 @@ fn one<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End {
         }
         (Direction::Outbound, _) => {
             let dialled = dialled(walk.mesh, pod, hop);
-            walk.from_application(pod, Ok(dialled))
+            walk.sent_by(pod, Ok(dialled))
         }
         (Direction::Inbound, _) => from_outside(walk, pod, hop),
     }

@@ -53,7 +53,7 @@ fn slice(name: &str, ip: &str) -> Value {
 fn put(world: &World, object: Value) {
     let api = object["apiVersion"].as_str().unwrap();
     let group = api.rsplit_once('/').map_or("", |(group, _)| group);
-    let kind = KINDS.iter().find(|k| k.group == group && Value::from(k.kind) == object["kind"]).unwrap();
+    let kind = KINDS.iter().find(|k| k.group == group && object["kind"] == k.kind).unwrap();
     world.put(*kind, object);
 }
 

@@ -116,7 +116,7 @@ pub fn thought(mesh: &Mesh, asked: &Thought, now: u64) -> Result<Explanation, Re
     let request = Request::new(&asked.to, port).map_err(Refusal::Bad)?;
     let mut walk = Walk::new(mesh, request, now);
     let shown = walk.asked();
-    let end = walk.from_application(pod, dialled);
+    let end = walk.sent_by(pod, dialled);
     Ok(walk.finish(shown, end))
 }
 
@@ -158,12 +158,12 @@ impl<'m> Walk<'m> {
     }
 
     /// What an application sends.
-    pub(super) fn from_application(&mut self, pod: &'m Pod, dialled: Result<Dialled, Step>) -> End {
+    pub(super) fn sent_by(&mut self, pod: &'m Pod, dialled: Result<Dialled, Box<Step>>) -> End {
         let Dialled { address, step } = match dialled {
             Ok(dialled) => dialled,
             Err(step) => {
                 let verdict = format!("Nothing is sent: {}.", step.because);
-                self.hop(pod, Direction::Outbound, vec![step]);
+                self.hop(pod, Direction::Outbound, vec![*step]);
                 return End::new(Outcome::Failed, verdict);
             }
         };
