@@ -93,11 +93,11 @@ fn audit(user: &str, asked: &Asked, result: &Result<Value, Refusal>) {
             let verbs = answer.get("objects").and_then(Value::as_array).into_iter().flatten();
             let verbs: Vec<&str> = verbs.filter_map(|object| object.get("verb")?.as_str()).collect();
             let result = verbs.join(",");
-            tracing::info!(target: "audit", %user, %objects, dry_run, force, %result, "apply");
+            tracing::info!(target: "audit", %user, ?objects, dry_run, force, %result, "apply");
         }
         Err(refusal) => {
             let result = refusal.status.as_u16();
-            tracing::info!(target: "audit", %user, %objects, dry_run, force, result, why = %refusal.message, "apply");
+            tracing::info!(target: "audit", %user, ?objects, dry_run, force, result, why = ?refusal.message, "apply");
         }
     }
 }
