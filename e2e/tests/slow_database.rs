@@ -97,7 +97,7 @@ fn statements(system: &System, trace: &str, complete: impl Fn(&[Said]) -> bool) 
         .until(&line, LIMIT, |text| {
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
             let whole = &answer["data"][0];
-            if !whole["processes"].as_object().is_some_and(|of| of.len() == 3) {
+            if whole["processes"].as_object().is_none_or(|of| of.len() != 3) {
                 return false;
             }
             found = read(whole).unwrap_or_default();

@@ -61,7 +61,7 @@ pub(crate) struct Console {
 #[derive(Debug)]
 enum Place {
     Url(Url),
-    Pod { pods: Api<Pod>, name: String, port: u16 },
+    Pod { pods: Box<Api<Pod>>, name: String, port: u16 },
 }
 
 /// A connection, and why it ended where the other side says so.
@@ -114,7 +114,7 @@ impl Console {
             None => u16::try_from(port.port).ok(),
         };
         let port = number.context("the port of the console's Service is none of its pod's")?;
-        Ok(Self { place: Place::Pod { name: pod.name_any(), pods, port }, credentials: None })
+        Ok(Self { place: Place::Pod { name: pod.name_any(), pods: Box::new(pods), port }, credentials: None })
     }
 
     /// A connection to it.

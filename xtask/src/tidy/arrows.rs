@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("console", &["api", "engine", "pilot", "analyze", "promql", "proto", "telemetry"]),
     ("cli", &["apiserver", "kubelet", "controllers", "control-plane", "console", "proxy", "analyze", "sys"]),
     // Whatever reads foreign bytes.
-    ("fuzz", &["apiserver", "control-plane", "kubelet", "proxy"]),
+    ("fuzz", &["apiserver", "console", "control-plane", "kubelet", "promql", "proxy"]),
     ("e2e", &["api", "engine", "pilot", "analyze", "apiserver", "promql", "xds", "control-plane", "console", "sys"]),
 ];
 
