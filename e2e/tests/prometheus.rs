@@ -144,7 +144,7 @@ fn seconds(millis: i64) -> String {
 /// is different in Prometheus 2 and 3.
 fn between_scrapes(system: &System, near: i64) -> Result<i64> {
     let text =
-        system.sh(&format!("curl -sSf 'http://127.0.0.1:{PORT}/api/v1/query' --data-urlencode 'query=up[1m]'"))?;
+        system.sh(&format!("curl -sSf 'http://127.0.0.1:{PORT}/api/v1/query' --data-urlencode 'query=up[10m]'"))?;
     let answer: Value = serde_json::from_str(&text)?;
     let series = answer["data"]["result"].as_array().context("no samples of up")?;
     let times = series.iter().flat_map(|s| s["values"].as_array().into_iter().flatten()).filter_map(|v| v[0].as_f64());

@@ -24,8 +24,10 @@ use crate::state::State;
 
 /// Bytes that may wait to be written.
 const MAX_WAITING: usize = 4 << 20;
-/// Lines are gathered for so long before they are written.
+/// Lines are gathered for so long before they are written,
 const GATHER: Duration = Duration::from_millis(20);
+/// or until there are so many bytes.
+const ENOUGH: usize = 128 << 10;
 
 /// Where a request was sent.
 #[derive(Debug, Clone, Default)]
@@ -167,16 +169,14 @@ impl AccessLogs {
             waiting.dropped += 1;
             return;
         }
-        if waiting.bytes == 0 {
+        let before = waiting.bytes;
+        waiting.bytes += line.len();
+        if before == 0 || before < ENOUGH && waiting.bytes >= ENOUGH {
             self.shared.more.notify_one();
         }
-        waiting.bytes += line.len();
         match (&self.all_to, sink) {
             (Some(path), _) => waiting.file(path).extend_from_slice(line.as_bytes()),
-            (None, AccessLogSink::File(path)) => {
-                let path = PathBuf::from(&**path);
-                waiting.file(&path).extend_from_slice(line.as_bytes());
-            }
+            (None, AccessLogSink::File(path)) => waiting.file(Path::new(&**path)).extend_from_slice(line.as_bytes()),
             (None, AccessLogSink::Stdout) => waiting.stdout.extend_from_slice(line.as_bytes()),
         }
         if !waiting.started {
@@ -220,9 +220,8 @@ impl Shared {
                 waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             waiting.writing = true;
-            drop(waiting);
-            std::thread::sleep(GATHER);
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let gathered = self.more.wait_timeout_while(waiting, GATHER, |waiting| waiting.bytes < ENOUGH);
+            let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
             waiting.bytes = 0;
             let (stdout, dropped) = (std::mem::take(&mut waiting.stdout), std::mem::take(&mut waiting.dropped));
             let to_files: Vec<_> = waiting.files.drain().collect();

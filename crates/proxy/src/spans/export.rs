@@ -1,6 +1,7 @@
 //! Batches of spans on their way to a collector, which is an ordinary cluster.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -49,7 +50,7 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    spans: Vec<Span>,
+    spans: VecDeque<Span>,
     /// A task sends them.
     sending: bool,
 }
@@ -63,7 +64,7 @@ impl Exporter {
             counters(worker, provider).spans_dropped.inc();
             return;
         }
-        waiting.spans.push(span);
+        waiting.spans.push_back(span);
         if !std::mem::replace(&mut waiting.sending, true) {
             tokio::task::spawn_local(send_all(Rc::downgrade(worker), Rc::clone(&queue)));
         }
