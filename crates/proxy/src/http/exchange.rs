@@ -277,7 +277,7 @@ impl Exchange<'_> {
             bytes: [self.bytes_received, self.bytes_sent],
         };
         let worker = self.worker();
-        worker.spans.push(worker, &tracing.provider, spans::span(traced, tracing, &ended));
+        worker.spans.push(worker, &tracing.provider, &spans::span(traced, tracing, &ended));
     }
 
     /// `grpc-status`, of a gRPC request.

@@ -50,21 +50,55 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    spans: VecDeque<Span>,
+    batches: VecDeque<Batch>,
+    /// In all of them.
+    spans: usize,
     /// A task sends them.
     sending: bool,
 }
 
+/// Spans of one report, as they will be sent.
+#[derive(Debug, Default)]
+struct Batch {
+    packed: Vec<u8>,
+    spans: usize,
+}
+
+impl Batch {
+    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, span: &Span) {
+        self.spans += 1;
+        match provider {
+            TracingProvider::OpenTelemetry { .. } => otlp::pack(&mut self.packed, span),
+            TracingProvider::Zipkin { .. } => {
+                let state = &worker.state;
+                let service = service_name(provider, &state.bootstrap, &state.own.workload.canonical_service);
+                let list = zipkin_json(std::slice::from_ref(span), &service, state.bootstrap.ip);
+                let one = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default();
+                if !self.packed.is_empty() {
+                    self.packed.push(b',');
+                }
+                self.packed.extend_from_slice(one.as_bytes());
+            }
+        }
+    }
+}
+
 impl Exporter {
     /// Queues a span.
-    pub(crate) fn push(&self, worker: &Rc<Worker>, provider: &TracingProvider, span: Span) {
+    pub(crate) fn push(&self, worker: &Rc<Worker>, provider: &TracingProvider, span: &Span) {
         let queue = self.queue(provider);
         let mut waiting = queue.waiting.borrow_mut();
-        if waiting.spans.len() >= WAITING {
+        if waiting.spans >= WAITING {
             counters(worker, provider).spans_dropped.inc();
             return;
         }
-        waiting.spans.push_back(span);
+        waiting.spans += 1;
+        if waiting.batches.back().is_none_or(|batch| batch.spans >= BATCH) {
+            waiting.batches.push_back(Batch::default());
+        }
+        if let Some(batch) = waiting.batches.back_mut() {
+            batch.pack(worker, provider, span);
+        }
         if !std::mem::replace(&mut waiting.sending, true) {
             tokio::task::spawn_local(send_all(Rc::downgrade(worker), Rc::clone(&queue)));
         }
@@ -103,17 +137,18 @@ fn counters<'w>(worker: &'w Worker, provider: &TracingProvider) -> &'w TracerCou
 }
 
 impl Queue {
-    fn batch(&self) -> Option<Vec<Span>> {
+    fn batch(&self) -> Option<Batch> {
         let mut waiting = self.waiting.borrow_mut();
-        let n = waiting.spans.len().min(BATCH);
-        (n > 0).then(|| waiting.spans.drain(..n).collect())
+        let batch = waiting.batches.pop_front()?;
+        waiting.spans -= batch.spans;
+        Some(batch)
     }
 }
 
 /// Sends until nothing waits.
 async fn send_all(worker: Weak<Worker>, queue: Rc<Queue>) {
     loop {
-        if queue.waiting.borrow().spans.len() < BATCH {
+        if queue.waiting.borrow().spans < BATCH {
             tokio::time::sleep(GATHER).await;
         }
         let (Some(worker), Some(batch)) = (worker.upgrade(), queue.batch()) else {
@@ -125,9 +160,9 @@ async fn send_all(worker: Weak<Worker>, queue: Rc<Queue>) {
 }
 
 /// Sends one batch, once.
-async fn report(worker: &Worker, provider: &TracingProvider, batch: &[Span]) {
+async fn report(worker: &Worker, provider: &TracingProvider, batch: &Batch) {
     let counters = counters(worker, provider);
-    let n = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+    let n = u64::try_from(batch.spans).unwrap_or(u64::MAX);
     let message = Report::new(worker, provider, batch);
     match tokio::time::timeout(message.timeout, send(worker, provider.cluster(), message)).await {
         Ok(Ok(())) => {
@@ -154,19 +189,19 @@ struct Report {
 }
 
 impl Report {
-    fn new(worker: &Worker, provider: &TracingProvider, batch: &[Span]) -> Self {
+    fn new(worker: &Worker, provider: &TracingProvider, batch: &Batch) -> Self {
         let state = &worker.state;
         let service = service_name(provider, &state.bootstrap, &state.own.workload.canonical_service);
         match provider {
             TracingProvider::Zipkin { cluster, hostname, path, .. } => {
-                let body = zipkin_json(batch, &service, state.bootstrap.ip).into();
+                let body = [b"[", &batch.packed[..], b"]"].concat().into();
                 let authority = if hostname.is_empty() { cluster } else { hostname };
                 Self::http(path.to_string(), authority.to_string(), "application/json", body, REPORT, &[])
             }
             TracingProvider::OpenTelemetry { exporter: OtlpExporter::Http(collector), .. } => {
                 let uri = collector.uri.strip_prefix("http://").unwrap_or(&collector.uri);
                 let (authority, path) = uri.split_once('/').unwrap_or((uri, ""));
-                let body = otlp::encode(batch, &service).into();
+                let body = otlp::report(&batch.packed, &service).into();
                 let (path, kind) = (format!("/{path}"), "application/x-protobuf");
                 Self::http(path, authority.to_owned(), kind, body, collector.timeout, &collector.headers)
             }
@@ -174,7 +209,7 @@ impl Report {
                 exporter: OtlpExporter::Grpc { cluster, authority, timeout, initial_metadata },
                 ..
             } => {
-                let message = otlp::encode(batch, &service);
+                let message = otlp::report(&batch.packed, &service);
                 let mut body = BytesMut::with_capacity(message.len() + 5);
                 body.put_u8(0);
                 body.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));

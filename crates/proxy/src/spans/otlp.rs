@@ -1,39 +1,158 @@
-//! Spans as OTLP's messages.
+//! Spans as OTLP's messages (`opentelemetry.proto.trace.v1`), written at once: a span is packed when its request ends, and a report puts
+//! packed spans together.
 
 use prost::Message as _;
-use varka_proto::otlp::{
-    ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Span as PbSpan, Status,
-};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use varka_proto::otlp::{KeyValue, Resource};
 use varka_telemetry::trace::{Span, SpanKind};
 
-const SERVER: i32 = 2;
-const CLIENT: i32 = 3;
-const ERROR: i32 = 2;
+const SERVER: u64 = 2;
+const CLIENT: u64 = 3;
+const ERROR: u8 = 2;
 
-/// A report of these spans. `service`: whose they are.
-pub(super) fn encode(spans: &[Span], service: &str) -> Vec<u8> {
-    let resource = Resource { attributes: vec![KeyValue::text("service.name", service)] };
-    let scope = ScopeSpans { scope: None, spans: spans.iter().map(message).collect() };
-    let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans: vec![scope] }];
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+/// Numbers of fields.
+mod field {
+    pub(super) const TRACE_ID: u32 = 1;
+    pub(super) const SPAN_ID: u32 = 2;
+    pub(super) const TRACE_STATE: u32 = 3;
+    pub(super) const PARENT_SPAN_ID: u32 = 4;
+    pub(super) const NAME: u32 = 5;
+    pub(super) const KIND: u32 = 6;
+    pub(super) const START: u32 = 7;
+    pub(super) const END: u32 = 8;
+    pub(super) const ATTRIBUTES: u32 = 9;
+    pub(super) const STATUS: u32 = 15;
+    /// Of `KeyValue`.
+    pub(super) const KEY: u32 = 1;
+    pub(super) const VALUE: u32 = 2;
+    /// Of `AnyValue`.
+    pub(super) const STRING_VALUE: u32 = 1;
+    /// Of `Status`.
+    pub(super) const CODE: u32 = 3;
+    /// Of `ScopeSpans`.
+    pub(super) const SPANS: u32 = 2;
+    /// Of `ResourceSpans`.
+    pub(super) const RESOURCE: u32 = 1;
+    pub(super) const SCOPE_SPANS: u32 = 2;
+    /// Of the request.
+    pub(super) const RESOURCE_SPANS: u32 = 1;
 }
 
-fn message(span: &Span) -> PbSpan {
-    let (start, end) = span.nanos();
-    PbSpan {
-        trace_id: span.context.trace.0.to_be_bytes().to_vec(),
-        span_id: span.context.span.0.to_be_bytes().to_vec(),
-        trace_state: span.trace_state.clone(),
-        parent_span_id: span.context.parent.map(|p| p.0.to_be_bytes().to_vec()).unwrap_or_default(),
-        name: span.name.clone(),
-        kind: match span.kind {
+/// A report of packed spans. `service`: whose they are.
+pub(super) fn report(packed: &[u8], service: &str) -> Vec<u8> {
+    let resource = Resource { attributes: vec![KeyValue::text("service.name", service)] }.encode_to_vec();
+    let spans = delimited(resource.len()) + delimited(packed.len());
+    let mut report = Vec::with_capacity(spans + 16);
+    begin(&mut report, field::RESOURCE_SPANS, spans);
+    bytes(&mut report, field::RESOURCE, &resource);
+    bytes(&mut report, field::SCOPE_SPANS, packed);
+    report
+}
+
+/// Packs a span behind others.
+pub(super) fn pack(packed: &mut Vec<u8>, span: &Span) {
+    let mut message = Vec::with_capacity(1024);
+    bytes(&mut message, field::TRACE_ID, &span.context.trace.0.to_be_bytes());
+    bytes(&mut message, field::SPAN_ID, &span.context.span.0.to_be_bytes());
+    if !span.trace_state.is_empty() {
+        bytes(&mut message, field::TRACE_STATE, span.trace_state.as_bytes());
+    }
+    if let Some(parent) = span.context.parent {
+        bytes(&mut message, field::PARENT_SPAN_ID, &parent.0.to_be_bytes());
+    }
+    bytes(&mut message, field::NAME, span.name.as_bytes());
+    encode_key(field::KIND, WireType::Varint, &mut message);
+    encode_varint(
+        match span.kind {
             SpanKind::Server => SERVER,
             SpanKind::Client => CLIENT,
         },
-        start_time_unix_nano: start,
-        end_time_unix_nano: end,
-        attributes: span.tags.iter().map(|(key, value)| KeyValue::text(key.as_ref(), value.as_str())).collect(),
-        status: span.error.then(|| Status { code: ERROR, ..Status::default() }),
-        ..PbSpan::default()
+        &mut message,
+    );
+    let (start, end) = span.nanos();
+    for (number, nanos) in [(field::START, start), (field::END, end)] {
+        encode_key(number, WireType::SixtyFourBit, &mut message);
+        message.extend_from_slice(&nanos.to_le_bytes());
+    }
+    for (key, value) in &span.tags {
+        let any = delimited(value.len());
+        begin(&mut message, field::ATTRIBUTES, delimited(key.len()) + delimited(any));
+        bytes(&mut message, field::KEY, key.as_bytes());
+        begin(&mut message, field::VALUE, any);
+        bytes(&mut message, field::STRING_VALUE, value.as_bytes());
+    }
+    if span.error {
+        begin(&mut message, field::STATUS, 2);
+        encode_key(field::CODE, WireType::Varint, &mut message);
+        message.push(ERROR);
+    }
+    bytes(packed, field::SPANS, &message);
+}
+
+/// Length of a field with so many bytes in it; every number here takes one byte.
+fn delimited(length: usize) -> usize {
+    1 + encoded_len_varint(length as u64) + length
+}
+
+fn begin(out: &mut Vec<u8>, number: u32, length: usize) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+}
+
+fn bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
+    begin(out, number, value.len());
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use prost::Message as _;
+    use varka_proto::otlp::{ExportTraceServiceRequest, KeyValue, Span as Message, Status};
+    use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
+
+    use super::{pack, report};
+
+    fn span(kind: SpanKind, value: &str, error: bool) -> Span {
+        let forms = Forms { w3c: true, b3_single: false, b3_multi: false };
+        let context = Context::root(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331, true, forms);
+        Span {
+            context: if error { context.child(5, true) } else { context },
+            trace_state: if error { "a=b".to_owned() } else { String::new() },
+            kind,
+            name: "was-service:8080/*".to_owned(),
+            start: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789),
+            duration: Duration::from_micros(1500),
+            tags: vec![("http.url".into(), value.to_owned()), ("empty".into(), String::new())],
+            error,
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_read_as_it_was() {
+        let long = "x".repeat(70_000);
+        let spans = [span(SpanKind::Client, &long, false), span(SpanKind::Server, "돛", true)];
+        let mut packed = Vec::new();
+        spans.iter().for_each(|span| pack(&mut packed, span));
+        let read = ExportTraceServiceRequest::decode(&*report(&packed, "was.blog-system")).unwrap();
+        let [resource_spans] = read.resource_spans.as_slice() else { panic!("{read:?}") };
+        let resource = resource_spans.resource.as_ref().unwrap();
+        assert_eq!(resource.attributes, [KeyValue::text("service.name", "was.blog-system")]);
+        let [scope] = resource_spans.scope_spans.as_slice() else { panic!("{read:?}") };
+        let wanted = |span: &Span| Message {
+            trace_id: span.context.trace.0.to_be_bytes().to_vec(),
+            span_id: span.context.span.0.to_be_bytes().to_vec(),
+            parent_span_id: span.context.parent.map(|parent| parent.0.to_be_bytes().to_vec()).unwrap_or_default(),
+            trace_state: span.trace_state.clone(),
+            name: span.name.clone(),
+            kind: if matches!(span.kind, SpanKind::Server) { 2 } else { 3 },
+            start_time_unix_nano: 1_764_000_000_123_456_789,
+            end_time_unix_nano: 1_764_000_000_124_956_789,
+            attributes: span.tags.iter().map(|(key, value)| KeyValue::text(key.as_ref(), value.as_str())).collect(),
+            status: span.error.then(|| Status { code: 2, ..Status::default() }),
+            ..Message::default()
+        };
+        assert_eq!(scope.spans, spans.iter().map(wanted).collect::<Vec<_>>());
     }
 }

@@ -131,7 +131,7 @@ impl Ending<'_> {
             && let Some(tracing) = tracing(&state.config())
             && let Some(span) = self.span(&tracing, operation, only)
         {
-            self.conn.worker.spans.push(&self.conn.worker, &tracing.provider, span);
+            self.conn.worker.spans.push(&self.conn.worker, &tracing.provider, &span);
         }
     }
 
