@@ -31,15 +31,16 @@ fn the_statement_that_took_the_time_is_in_the_trace() -> Result<()> {
         &system,
         "RENAME TABLE posts TO rows_of_posts; CREATE VIEW posts AS SELECT * FROM rows_of_posts WHERE SLEEP(0.3) = 0",
     )?;
-    let commented = ask(&system, "c0ffee", CONCURRENCY)?;
-    for (trace, statement) in &commented {
+    commented(&system, true)?;
+    let commented_traces = ask(&system, "c0ffee", CONCURRENCY)?;
+    for (trace, statement) in &commented_traces {
         let found = statements(&system, trace, |found| !found.is_empty())?;
         ensure!(
             found.iter().all(|said| said.text.contains(statement) && !said.inferred && said.duration >= SLOW),
             "{trace} {found:?}"
         );
     }
-    system.sh("kubectl set env -n blog-system deployment/was SQLCOMMENTER=false && kubectl rollout status -n blog-system deployment/was --timeout=60s")?;
+    commented(&system, false)?;
     let alone = ask(&system, "decade", 1)?;
     for (trace, statement) in &alone {
         let found = statements(&system, trace, |found| !found.is_empty())?;
@@ -54,6 +55,12 @@ fn the_statement_that_took_the_time_is_in_the_trace() -> Result<()> {
         ensure!(found.iter().all(|said| said.text.contains(statement)), "{trace} {found:?}");
     }
     Ok(())
+}
+
+/// Whether the application says in its statements whose they are.
+fn commented(system: &System, says: bool) -> Result<()> {
+    let set = format!("kubectl set env -n blog-system deployment/was SQLCOMMENTER={says}");
+    system.sh(&format!("{set} && kubectl rollout status -n blog-system deployment/was --timeout=60s")).map(drop)
 }
 
 fn database(system: &System, sql: &str) -> Result<String> {
