@@ -61,8 +61,16 @@ impl Slot {
         let at = Instant::now();
         let drawn = Arc::new(blocking(draw).await?);
         let made = Made { at, took: at.elapsed(), drawn: Arc::clone(&drawn) };
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        let before = self.made.lock().unwrap_or_else(PoisonError::into_inner).replace(made);
+        let_go(before.map(|before| before.drawn));
         Ok(drawn)
+    }
+}
+
+/// Takes a graph apart where it holds nobody up: a large one is a million pieces.
+pub(super) fn let_go(drawn: Option<Arc<Drawn>>) {
+    if let Some(drawn) = drawn {
+        drop(tokio::task::spawn_blocking(move || drop(drawn)));
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::kiali::request::{Path, parse};
 use varka_telemetry::graph::{Graph, Id, Node, Options};
 
+use super::drawings::let_go;
 use super::examples::Calls;
 use super::{Pairs, Refused, Shared, mend, now, number, parameter};
 use crate::graph::Source;
@@ -27,7 +28,9 @@ pub(super) async fn graph(State(source): Shared, headers: HeaderMap, Query(pairs
     let zipped = taken.flat_map(|value| value.split(',')).any(|coding| coding.trim().split(';').next() == Some("gzip"));
     let kind = (header::CONTENT_TYPE, "application/json");
     if !zipped {
-        return Ok(([kind], drawn.text().clone()).into_response());
+        let text = drawn.text().clone();
+        let_go(Some(drawn));
+        return Ok(([kind], text).into_response());
     }
     let body = blocking(move || Ok(drawn.zipped().clone())).await?;
     Ok(([kind, (header::CONTENT_ENCODING, "gzip")], body).into_response())
