@@ -3,6 +3,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { api, stranger } from "../api/client.ts";
 import { reopen } from "../api/stream.ts";
 import type { Access, Info } from "../api/types.ts";
+import { keptTheme, type Theme, wear } from "./theme.ts";
 import { defaults, format, parse, type View } from "./url.ts";
 
 export const view = signal<View>(defaults());
@@ -98,16 +99,13 @@ export async function signedIn(): Promise<void> {
   reopen();
 }
 
-export type Theme = "auto" | "light" | "dark";
 export const theme = signal<Theme>("auto");
 
 export function startTheme(): void {
-  try { theme.value = (localStorage.getItem("theme") as Theme | null) ?? "auto"; } catch { /* private mode */ }
+  theme.value = keptTheme();
   effect(() => {
-    const chosen = theme.value;
-    if (chosen === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = chosen;
-    try { localStorage.setItem("theme", chosen); } catch { /* private mode */ }
+    wear(theme.value);
+    try { localStorage.setItem("theme", theme.value); } catch { /* private mode */ }
   });
 }
 
