@@ -42,7 +42,7 @@ export function go(change: Partial<View>, how: "push" | "replace" = "replace"): 
 /** The address of another view of the same time and namespaces: for links, so that they can be opened beside. */
 export function href(change: Partial<View>): string {
   const v = view.value;
-  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, play: v.play, replay: v.replay, speed: v.speed, type: v.type, ...change });
+  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, play: v.play, replay: v.replay, speed: v.speed, type: v.type, rates: v.rates, ...change });
 }
 
 /** Follows a link of our own without loading the page again. */
