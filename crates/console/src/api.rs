@@ -1,10 +1,11 @@
 //! What the pages of the console ask (`/console/api/*`); `ui/API.md` is the contract.
 //!
-//! Everything but [`apply`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
+//! Everything but [`apply`] and [`delete`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
 mod affects;
 pub mod apply;
 mod config;
+pub mod delete;
 mod difference;
 mod drawings;
 mod examples;

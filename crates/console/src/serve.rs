@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::access::{Access, Refusal, Rules, gate, login};
 use crate::api::apply::{self, Changer};
+use crate::api::delete;
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -125,6 +126,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         }))
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only))
+        .merge(delete::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
     let of_traces = |routes: fn(Traces) -> Router| {
         let traces = traces.clone();

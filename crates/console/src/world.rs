@@ -194,7 +194,8 @@ impl World {
             verb,
             of,
             version: version.to_owned(),
-            by: author(object),
+            // Its fields say who wrote them, not who took it away.
+            by: if verb == Verb::Deleted { String::new() } else { author(object) },
             object: Arc::new(bare(object)),
         };
         history.revisions().append(revision);

@@ -83,7 +83,18 @@ async fn the_past_of_an_object_is_told() {
     assert_eq!(told, [("created", "kubectl"), ("updated", "kubectl")]);
     source.world.remove(kind("VirtualService"), &("blog-system".to_owned(), "was".to_owned()));
     assert_eq!(get(&source, "/console/api/config").await.1, json!([]));
-    assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
+    let (status, gone) = get(&source, "/console/api/config/blog-system/VirtualService/was").await;
+    assert_eq!((status, gone["resourceVersion"].as_str()), (200, Some("")), "{gone}");
+    assert!(gone["deleted"].is_i64() && gone["yaml"].as_str().unwrap().contains("weight: 10"), "{gone}");
+    let verbs: Vec<_> = gone["history"].as_array().unwrap().iter().map(|r| r["verb"].as_str().unwrap()).collect();
+    assert_eq!(verbs, ["deleted", "updated", "created"]);
+    // Who deleted it is not known from what the object said.
+    assert_eq!((&gone["history"][0]["by"], &gone["history"][0]["yaml"]), (&json!(""), &json!("")));
+    let (_, object) = get(&source, "/console/api/config/blog-system/VirtualService/was?at=1").await;
+    assert_eq!(object["code"], "notFound", "it was not there yet");
+    assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/other").await.0, 404);
+    let blind = Source { world: source.world.seen_by(crate::access::sight::Sight::nothing()), ..source.clone() };
+    assert_eq!(get(&blind, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
     let present = source.world.at(i64::MAX).unwrap().of("networking.istio.io", "VirtualService");
     assert!(present.is_empty());
 }
