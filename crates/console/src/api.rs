@@ -7,6 +7,7 @@ pub mod apply;
 mod config;
 mod difference;
 mod drawings;
+pub(crate) mod effect;
 mod examples;
 mod explain;
 mod findings;
@@ -54,6 +55,7 @@ pub fn routes_with(source: Source, health: Arc<Health>) -> Router {
         .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
         .route("/console/api/explain", post(explain::explain))
+        .route("/console/api/effect", post(effect::effect))
         .route("/console/api/mesh", get(mesh::mesh))
         .layer(Extension(health))
         .with_state(Arc::new(source))

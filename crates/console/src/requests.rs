@@ -64,6 +64,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
             scheme: scheme.to_owned(),
             authority: authority.to_owned(),
             path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+            grpc: !tag("grpc.path").is_empty(),
             user_agent: known(tag("user_agent")),
             cluster: tag("upstream_cluster").to_owned(),
             status: tag("http.status_code").parse().unwrap_or(0),

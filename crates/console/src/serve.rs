@@ -14,9 +14,11 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::access::sight::Sight;
 use crate::access::{Access, Refusal, Rules, gate, login};
 use crate::api::Health;
 use crate::api::apply::{self, Changer};
+use crate::api::effect;
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -119,7 +121,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
             Arc::new(move |source| asked(source, traces.clone(), Arc::clone(&health)))
         }))
         .merge(login::routes(Arc::clone(&access)))
-        .merge(apply::routes(of_token(&access), config.rules.read_only))
+        .merge(apply::routes(of_token(&access), config.rules.read_only, effect::foretell(source.clone())))
         .merge(pages::routes());
     let of_traces = |routes: fn(Traces) -> Router| {
         let traces = traces.clone();
@@ -192,7 +194,8 @@ fn of_token(access: &Arc<Access>) -> apply::Who {
         let access = Arc::clone(&access);
         async move {
             let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("Changing something"))?;
-            Ok(Changer { user: caller.user.clone(), client: caller.client.clone() })
+            let sight = if access.is_closed() { caller.sight.clone() } else { Sight::All };
+            Ok(Changer { user: caller.user.clone(), client: caller.client.clone(), sight })
         }
         .boxed()
     })

@@ -159,6 +159,19 @@ impl World {
         Ok(past)
     }
 
+    /// The same with objects in place of those of their names, or without them where there are none. Nothing of it is written down.
+    pub fn changed(&self, changes: impl IntoIterator<Item = (Kind, Name, Option<serde_json::Value>)>) -> Self {
+        let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (kind, name, object) in changes {
+            let named = objects.entry((kind.group, kind.kind)).or_default();
+            match object {
+                Some(object) => drop(named.insert(name, Arc::new(object))),
+                None => drop(named.remove(&name)),
+            }
+        }
+        Self { objects: Arc::new(RwLock::new(objects)), sight: self.sight.clone(), ..Self::default() }
+    }
+
     /// Tells of what is written down.
     pub fn news(&self) -> broadcast::Receiver<Arc<Revision>> {
         self.news.subscribe()
