@@ -79,7 +79,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
 }
 
 /// Namespace, pod and role of `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
-fn node(id: &str) -> Option<(String, String, &str)> {
+pub(crate) fn node(id: &str) -> Option<(String, String, &str)> {
     let mut parts = id.split('~');
     let role = parts.next()?;
     let (pod, namespace) = parts.nth(1)?.rsplit_once('.')?;

@@ -123,15 +123,17 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only, effect::foretell(source.clone())))
         .merge(pages::routes());
-    let of_traces = |routes: fn(Traces) -> Router| {
+    let of_traces = |routes: fn(Traces, Sight) -> Router| {
         let traces = traces.clone();
-        gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |_| routes(traces.clone())))
+        let seen = move |source: Source| routes(traces.clone(), source.world.sight().clone());
+        gate::guard(Arc::clone(&access), source.clone(), Arc::new(seen))
     };
     let ports = config.ports;
     let mut routers = vec![
         (ports.console, console),
-        (ports.jaeger, of_traces(jaeger::routes)),
-        (ports.jaeger_grpc, of_traces(jaeger::grpc::routes)),
+        (ports.jaeger, of_traces(jaeger::routes_seen)),
+        // The gate lets nobody there who does not see everything.
+        (ports.jaeger_grpc, of_traces(|traces, _| jaeger::grpc::routes(traces))),
     ];
     if matches!(traces, Traces::Kept(_)) {
         let receive = receive::routes(store.clone());
@@ -175,7 +177,8 @@ fn asked(source: Source, traces: Traces, health: Arc<Health>) -> Router {
         Some(elsewhere) if sight.is_all() => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
         Some(_) => Router::new().route("/api/v1/{*path}", any(|| async { hidden() })),
     };
-    api::routes_with(source.clone(), health).merge(graph::routes(source)).merge(jaeger::routes(traces)).merge(metrics)
+    let traces = jaeger::routes_seen(traces, source.world.sight().clone());
+    api::routes_with(source.clone(), health).merge(graph::routes(source)).merge(traces).merge(metrics)
 }
 
 /// Of a Prometheus that knows nothing of who may see what, nothing is passed on to who may not see everything.
