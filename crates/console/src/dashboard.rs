@@ -108,11 +108,11 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
 /// What requests there were is known by the console in the cluster, which also knows of which it may tell.
 fn foretell(shared: &Arc<Shared>) -> apply::Foretell {
     let shared = Arc::clone(shared);
-    Arc::new(move |_, objects| {
+    Arc::new(move |_, plan| {
         let shared = Arc::clone(&shared);
         async move {
             let asked = Request::post("/console/api/effect").header(header::CONTENT_TYPE, "application/json");
-            let asked = asked.body(Body::from(json!({"objects": objects}).to_string())).unwrap_or_default();
+            let asked = asked.body(Body::from(json!(plan).to_string())).unwrap_or_default();
             let told = match forward(&shared, asked).await {
                 Ok(answer) if answer.status() == StatusCode::OK => {
                     http_body_util::Limited::new(answer.into_body(), LARGEST).collect().await.ok()

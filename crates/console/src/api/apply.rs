@@ -17,7 +17,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, ValidationDirect
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use varka_api::RawObject;
 
@@ -47,8 +47,19 @@ pub struct Changer {
 /// Finds out from its headers who a request is from.
 pub type Who = Arc<dyn Fn(HeaderMap) -> BoxFuture<'static, Result<Changer, Refusal>> + Send + Sync>;
 
-/// Says what objects would do to requests, to somebody with that sight: `Effect` of the pages, or null where it cannot be said.
-pub type Foretell = Arc<dyn Fn(Sight, Vec<Value>) -> BoxFuture<'static, Value> + Send + Sync>;
+/// Says what a plan would do to requests, to somebody with that sight: `Effect` of the pages, or null where it cannot be said.
+pub type Foretell = Arc<dyn Fn(Sight, Plan) -> BoxFuture<'static, Value> + Send + Sync>;
+
+/// What is meant to be done.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// Objects as they would be stored.
+    #[serde(default)]
+    pub objects: Vec<Value>,
+    /// Objects that would be there no more; their kind, namespace and name are enough.
+    #[serde(default)]
+    pub removed: Vec<Value>,
+}
 
 #[derive(Clone)]
 struct Shared {
@@ -140,21 +151,21 @@ async fn change(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Val
         documents.push(locate(changer, object, wanted).await?);
     }
     let mut tried = Vec::with_capacity(documents.len());
-    let (mut kept, mut changes) = (Vec::new(), Vec::new());
+    let (mut kept, mut plan) = (Vec::new(), Plan::default());
     for document in &documents {
         let after = write(changer, document, Writing { dry_run: true, force: asked.force }).await?;
         kept.extend(left(document, &after));
         let told = told(document, &after);
         if told.get("verb").is_some_and(|verb| verb != "unchanged") {
-            changes.push(after);
+            plan.objects.push(after);
         }
         tried.push(told);
     }
     let findings: Vec<Value> = findings.into_iter().chain(kept).collect();
     if asked.dry_run {
-        let effect = match changes.is_empty() {
+        let effect = match plan.objects.is_empty() {
             true => Value::Null,
-            false => (shared.foretell)(changer.sight.clone(), changes).await,
+            false => (shared.foretell)(changer.sight.clone(), plan).await,
         };
         return Ok(json!({"applied": false, "objects": tried, "findings": findings, "effect": effect}));
     }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use futures_util::FutureExt as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::apply::Foretell;
+use super::apply::{Foretell, Plan};
 use super::{Refused, Shared};
 use crate::access::sight::Sight;
 use crate::access_line;
+use crate::dialled::is_egress;
 use crate::explain::effect::{Example, Shape, predict};
 use crate::explain::{Direction, Mesh, RecordedHop};
 use crate::graph::Source;
@@ -53,30 +53,23 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 /// An object, and what becomes of it; `None`: it is taken away.
 type Changes = Vec<(Kind, Name, Option<Value>)>;
 
-/// What is asked.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Asked {
-    /// As they would be stored.
-    objects: Vec<Value>,
-}
-
 pub(super) async fn effect(State(source): Shared, asked: Json<Value>) -> Result<Json<Value>, Refused> {
-    let asked: Asked = serde_json::from_value(asked.0)
+    let plan: Plan = serde_json::from_value(asked.0)
         .map_err(|problem| Refused::bad(format!("what is asked cannot be read: {problem}")))?;
-    if asked.objects.len() > OBJECTS {
-        return Err(Refused::bad(format!("{} objects are too many: at most {OBJECTS}", asked.objects.len())));
+    let many = plan.objects.len().saturating_add(plan.removed.len());
+    if many > OBJECTS {
+        return Err(Refused::bad(format!("{many} objects are too many: at most {OBJECTS}")));
     }
     let sight = source.world.sight().clone();
-    Ok(Json(foretold(Source::clone(&source), sight, asked.objects).await?))
+    Ok(Json(foretold(Source::clone(&source), sight, plan).await?))
 }
 
-/// Says what objects would do, from what is recorded here.
+/// Says what a plan would do, from what is recorded here.
 pub(crate) fn foretell(source: Source) -> Foretell {
-    Arc::new(move |sight, objects| {
+    Arc::new(move |sight, plan| {
         let source = source.clone();
         async move {
-            foretold(source, sight, objects).await.unwrap_or_else(|problem| {
+            foretold(source, sight, plan).await.unwrap_or_else(|problem| {
                 tracing::warn!(%problem, "what a change would do is not told");
                 Value::Null
             })
@@ -86,14 +79,20 @@ pub(crate) fn foretell(source: Source) -> Foretell {
 }
 
 /// Null where nothing is known of the objects' kinds.
-async fn foretold(source: Source, sight: Sight, objects: Vec<Value>) -> Result<Value, Error> {
-    let changes: Changes = objects.into_iter().filter_map(change).collect();
+async fn foretold(source: Source, sight: Sight, plan: Plan) -> Result<Value, Error> {
+    let removed = plan.removed.into_iter().filter_map(change).map(|(kind, name, _)| (kind, name, None));
+    let changes: Changes = plan.objects.into_iter().filter_map(change).chain(removed).collect();
     if changes.is_empty() {
         return Ok(Value::Null);
     }
-    let _turn = TURNS.acquire().await;
+    let turn = TURNS.acquire().await.ok();
     let now = super::now().div_euclid(1000);
-    blocking(move || of(&source, &sight, changes, now)).await
+    let predict = move || {
+        // Whoever goes away while it is made leaves it to be made.
+        let _turn = turn;
+        of(&source, &sight, changes, now)
+    };
+    blocking(predict).await
 }
 
 fn change(object: Value) -> Option<(Kind, Name, Option<Value>)> {
@@ -196,16 +195,19 @@ fn read_logs(source: &Source, records: &mut [Seen], (start, end): (u64, u64)) ->
     Ok(())
 }
 
-/// From a workload to a service, by namespaces and names; without a client's own count to a workload.
-type Edge = (String, String, String, String);
+/// From a workload (namespace and name) to the host of a service, or to a cluster of none; without a client's own count to a workload.
+type Edge = (String, String, String);
+
+/// How many requests there were, and the namespace that they were for.
+type Counts = HashMap<Edge, (f64, String)>;
 
 /// How many requests there were.
 #[derive(Debug, Default)]
 struct Counted {
     /// As clients' proxies count.
-    clients: HashMap<Edge, f64>,
+    clients: Counts,
     /// As those of servers count what comes from clients without one.
-    servers: HashMap<Edge, f64>,
+    servers: Counts,
 }
 
 impl Counted {
@@ -216,44 +218,52 @@ impl Counted {
         let seconds = WINDOW as f64;
         for series in rates.metrics("response_code").requests {
             let labels = &series.labels;
-            let (of, namespace, name) = match labels.reporter {
+            let to_workload = (labels.destination_workload_namespace, labels.destination_workload);
+            let (of, edge, namespace) = match labels.reporter {
                 "source" => {
-                    (&mut counted.clients, labels.destination_service_namespace, labels.destination_service_name)
+                    let name = labels.destination_service_name;
+                    let to = if is_egress(name) { name.to_owned() } else { host(labels.destination_service) };
+                    let from = (labels.source_workload_namespace, labels.source_workload);
+                    let namespace = labels.destination_service_namespace;
+                    (&mut counted.clients, (from.0.to_owned(), from.1.to_owned(), to), namespace)
                 }
                 "destination" if labels.source_workload == "unknown" => {
-                    (&mut counted.servers, labels.destination_workload_namespace, labels.destination_workload)
+                    (&mut counted.servers, to_server(to_workload), to_workload.0)
                 }
                 _ => continue,
             };
-            let (from_namespace, from) = match labels.reporter {
-                "source" => (labels.source_workload_namespace, labels.source_workload),
-                _ => ("", ""),
-            };
-            let edge = (from_namespace.to_owned(), from.to_owned(), namespace.to_owned(), name.to_owned());
-            *of.entry(edge).or_default() += series.rate * seconds;
+            of.entry(edge).or_insert_with(|| (0.0, namespace.to_owned())).0 += series.rate * seconds;
         }
         Ok(counted)
     }
 }
 
-/// Where a recorded request is counted; `None`: it ended before it was known what it was for.
-fn edge(hop: &RecordedHop, at: (&str, &str)) -> Option<Edge> {
+fn to_server((namespace, workload): (&str, &str)) -> Edge {
+    (String::new(), String::new(), format!("{namespace}/{workload}"))
+}
+
+/// Without a port, in lower case.
+fn host(authority: &str) -> String {
+    let port = authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+    port.map_or(authority, |(host, _)| host).to_ascii_lowercase()
+}
+
+/// Where a recorded request is counted, and the namespace that it was for.
+fn edge(hop: &RecordedHop, at: (&str, &str)) -> (Edge, String) {
     if hop.direction == Direction::Inbound {
-        return Some((String::new(), String::new(), at.0.to_owned(), at.1.to_owned()));
+        return (to_server(at), at.0.to_owned());
     }
-    let (namespace, name) = match hop.cluster.as_str() {
-        "" => return None,
-        nowhere @ ("PassthroughCluster" | "BlackHoleCluster") => ("unknown", nowhere),
-        cluster => {
-            let host = cluster.splitn(4, '|').nth(3)?;
-            let mut labels = host.splitn(3, '.');
-            match (labels.next(), labels.next(), labels.next()) {
-                (Some(name), Some(namespace), Some(rest)) if rest.starts_with("svc.") => (namespace, name),
-                _ => return None,
-            }
-        }
+    let of_service = hop.cluster.strip_prefix("outbound|").and_then(|rest| rest.splitn(3, '|').nth(2));
+    let to = match of_service {
+        Some(service) => host(service),
+        None if is_egress(&hop.cluster) => hop.cluster.clone(),
+        // It ended before it was known what it was for.
+        None => host(&hop.authority),
     };
-    Some((at.0.to_owned(), at.1.to_owned(), namespace.to_owned(), name.to_owned()))
+    let mut labels = to.splitn(3, '.').skip(1);
+    let namespace = labels.next().filter(|_| labels.next().is_some_and(|rest| rest.starts_with("svc.")));
+    let namespace = namespace.unwrap_or_default().to_owned();
+    ((at.0.to_owned(), at.1.to_owned(), to), namespace)
 }
 
 /// What was gathered.
@@ -298,17 +308,14 @@ impl Look {
 /// Requests by their looks, each with as many as it stands for.
 fn gather(records: Vec<Seen>, mesh: &Mesh, counted: &Counted, sight: &Sight) -> Gathered {
     let mut recorded: HashMap<Edge, f64> = HashMap::new();
-    let mut looks: HashMap<Look, (Option<Edge>, Shape)> = HashMap::new();
+    let mut looks: HashMap<Look, (Edge, Shape)> = HashMap::new();
     for seen in records {
         let Some(at) = mesh.workload_at(&seen.hop) else { continue };
-        let edge = edge(&seen.hop, at);
-        let about = [at.0, edge.as_ref().map_or("", |edge| &edge.2)];
-        if !about.iter().any(|namespace| sight.sees(namespace)) {
+        let (edge, of) = edge(&seen.hop, at);
+        if !(sight.sees(at.0) || sight.sees(&of)) {
             continue;
         }
-        if let Some(edge) = &edge {
-            *recorded.entry(edge.clone()).or_default() += 1.0;
-        }
+        *recorded.entry(edge.clone()).or_default() += 1.0;
         let example = example(&seen);
         let shape = looks.entry(Look::of(&seen.hop, at)).or_insert_with(|| {
             let (codes, examples) = (BTreeMap::new(), Vec::new());
@@ -322,24 +329,25 @@ fn gather(records: Vec<Seen>, mesh: &Mesh, counted: &Counted, sight: &Sight) -> 
     }
     let stands_for = |edge: &Edge, outbound: bool| {
         let counted = if outbound { &counted.clients } else { &counted.servers };
-        let (counted, recorded) = (counted.get(edge).copied().unwrap_or_default(), recorded.get(edge).copied());
-        (counted / recorded.unwrap_or(1.0).max(1.0)).max(1.0)
+        let counted = counted.get(edge).map_or(0.0, |(count, _)| *count);
+        (counted / recorded.get(edge).map_or(1.0, |count| count.max(1.0))).max(1.0)
     };
     let mut shapes: Vec<Shape> = looks
         .into_iter()
         .map(|(look, (edge, mut shape))| {
             #[expect(clippy::cast_precision_loss, reason = "a window has fewer")]
             let count = shape.recorded as f64;
-            shape.requests = count * edge.map_or(1.0, |edge| stands_for(&edge, look.outbound));
+            shape.requests = count * stands_for(&edge, look.outbound);
             shape
         })
         .collect();
     shapes.sort_by(|a, b| b.requests.total_cmp(&a.requests).then_with(|| a.hop.path.cmp(&b.hop.path)));
     let surplus = shapes.iter().skip(SHAPES).map(|shape| shape.requests).sum();
     shapes.truncate(SHAPES);
-    let seen_edge = |edge: &Edge| sight.sees(&edge.0) || sight.sees(&edge.2);
     let all = counted.clients.iter().chain(&counted.servers);
-    let unrecorded = all.filter(|(edge, _)| !recorded.contains_key(*edge) && seen_edge(edge)).map(|(_, count)| count);
+    let is_seen = |edge: &Edge, of: &str| sight.sees(&edge.0) || sight.sees(of);
+    let unrecorded =
+        all.filter(|(edge, (_, of))| !recorded.contains_key(*edge) && is_seen(edge, of)).map(|(_, (count, _))| count);
     Gathered { surplus: whole(surplus), unrecorded: whole(unrecorded.sum()), shapes }
 }
 

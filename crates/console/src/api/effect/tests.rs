@@ -65,6 +65,7 @@ fn count(source: &Source, to: &str, requests: f64) {
         ("reporter", "source"),
         ("source_workload", "web"),
         ("source_workload_namespace", "blog"),
+        ("destination_service", format!("{to}.blog.svc.cluster.local").as_str()),
         ("destination_service_name", to),
         ("destination_service_namespace", "blog"),
         ("response_code", "200"),
@@ -197,6 +198,10 @@ async fn it_is_asked_over_what_somebody_sees() {
     assert_eq!((status, &effect["groups"][0]["kind"]), (200, &json!("denied")), "{effect:#}");
     let filter = json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": {"name": "a", "namespace": "blog"}});
     assert_eq!(ask(json!({"objects": [filter]})).await, (200, Value::Null), "nobody is told anything of that kind");
+    let policy = KINDS.iter().find(|kind| kind.kind == "AuthorizationPolicy").unwrap();
+    source.world.put(*policy, deny("/admin"));
+    let (status, effect) = ask(json!({"removed": [deny("/admin")]})).await;
+    assert_eq!((status, &effect["groups"][0]["kind"]), (200, &json!("allowed")), "{effect:#}");
     assert_eq!(ask(json!({"objects": "all"})).await.0, 400);
     assert_eq!(ask(json!({"objects": vec![deny("/"); 101]})).await.0, 400);
 }
