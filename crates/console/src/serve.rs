@@ -5,17 +5,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, get};
+use axum::serve::ListenerExt as _;
 use futures_util::FutureExt as _;
 use kube::Client;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::access::{Access, Refusal, Rules, gate, login};
-use crate::api::Health;
 use crate::api::apply::{self, Changer};
 use crate::api::delete;
 use crate::client::Url;
@@ -27,6 +29,9 @@ use crate::prometheus::elsewhere::Prometheus;
 use crate::store::{self, Limits, Store};
 use crate::world::World;
 use crate::{api, graph, jaeger, pages, prometheus};
+
+/// What was sent and is not taken for so long ends its connection.
+const GONE: Duration = Duration::from_secs(60);
 
 /// What the process is told.
 #[derive(Debug, Clone)]
@@ -111,13 +116,13 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         drawings: api::Drawings::default(),
     };
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
-    let health = Health::new(source.clone());
+    let common = api::Common::new(source.clone());
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
         .merge(gate::guard(Arc::clone(&access), source.clone(), {
             let traces = traces.clone();
-            Arc::new(move |source| asked(source, traces.clone(), Arc::clone(&health)))
+            Arc::new(move |source| asked(source, traces.clone(), common.clone()))
         }))
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only))
@@ -142,7 +147,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         let address = SocketAddr::new(config.address, port);
         let listener = TcpListener::bind(address).await.map_err(|e| Error::Listen(address, e))?;
         servers.spawn(async move {
-            let ended = axum::serve(listener, router).await;
+            let ended = listen(listener, router).await;
             Error::Serve(address, ended.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
         });
     }
@@ -154,6 +159,16 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         () = logs::run(client.clone(), world, store.clone()) => Ok(()),
         () = measure(client, store.clone(), elsewhere) => Ok(()),
     }
+}
+
+/// Serves routes, which learn who asks. Who neither takes an answer nor is heard of is not waited for.
+async fn listen(listener: TcpListener, routes: Router) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        if let Err(problem) = SockRef::from(&*connection).set_tcp_user_timeout(Some(GONE)) {
+            tracing::debug!(%problem, "a client that is gone is noticed late");
+        }
+    });
+    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// Fetches metrics, or what is to be known of those that lie elsewhere.
@@ -168,14 +183,14 @@ async fn measure(client: Client, store: Store, elsewhere: Option<Arc<Prometheus>
 }
 
 /// Everything that is asked, over what somebody may see.
-fn asked(source: Source, traces: Traces, health: Arc<Health>) -> Router {
+fn asked(source: Source, traces: Traces, common: api::Common) -> Router {
     let sight = source.world.sight().clone();
     let metrics = match &source.prometheus {
         None => prometheus::routes(source.store.clone(), sight),
         Some(elsewhere) if sight.is_all() => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
         Some(_) => Router::new().route("/api/v1/{*path}", any(|| async { hidden() })),
     };
-    api::routes_with(source.clone(), health).merge(graph::routes(source)).merge(jaeger::routes(traces)).merge(metrics)
+    api::routes_with(source.clone(), common).merge(graph::routes(source)).merge(jaeger::routes(traces)).merge(metrics)
 }
 
 /// Of a Prometheus that knows nothing of who may see what, nothing is passed on to who may not see everything.
@@ -199,3 +214,6 @@ fn of_token(access: &Arc<Access>) -> apply::Who {
         .boxed()
     })
 }
+
+#[cfg(test)]
+mod tests;
