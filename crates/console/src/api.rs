@@ -8,6 +8,7 @@ mod config;
 pub mod delete;
 mod difference;
 mod drawings;
+pub(crate) mod effect;
 mod examples;
 mod explain;
 mod findings;
@@ -56,6 +57,7 @@ pub fn routes_with(source: Source, common: Common) -> Router {
         .route("/console/api/validate", post(findings::check))
         .route("/console/api/logs", get(logs::logs))
         .route("/console/api/explain", post(explain::explain))
+        .route("/console/api/effect", post(effect::effect))
         .route("/console/api/mesh", get(mesh::mesh))
         .layer(Extension(Arc::clone(&common.health)))
         .layer(Extension(common))

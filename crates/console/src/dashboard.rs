@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
+use crate::access::sight::Sight;
 use crate::access::{Refusal, cookie};
 use crate::api::apply::{self, Changer};
 use crate::api::delete;
@@ -74,7 +75,7 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
     let random = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let (key, secret) = (random(), random());
     let path = format!("/open/{key}");
-    let changer = Changer { user: person.user.clone(), client: person.client.clone() };
+    let changer = Changer { user: person.user.clone(), client: person.client.clone(), sight: Sight::All };
     let who: apply::Who = Arc::new(move |_| {
         let changer = changer.clone();
         async move { Ok(changer) }.boxed()
@@ -97,11 +98,31 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
         .route("/console/api/logout", any(nobody))
         .fallback(pass)
         .with_state(Arc::clone(&shared))
-        .merge(apply::routes(Arc::clone(&who), shared.person.read_only))
+        .merge(apply::routes(Arc::clone(&who), shared.person.read_only, foretell(&shared)))
         .merge(delete::routes(who, shared.person.read_only))
         .layer(from_fn_with_state(Arc::clone(&shared), is_the_browser));
     let open = Router::new().route("/open/{key}", get(open)).with_state(Arc::clone(&shared));
     (open.merge(mine).layer(from_fn_with_state(shared, is_this_machine)), path)
+}
+
+/// What requests there were is known by the console in the cluster, which also knows of which it may tell.
+fn foretell(shared: &Arc<Shared>) -> apply::Foretell {
+    let shared = Arc::clone(shared);
+    Arc::new(move |_, objects| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let asked = Request::post("/console/api/effect").header(header::CONTENT_TYPE, "application/json");
+            let asked = asked.body(Body::from(json!({"objects": objects}).to_string())).unwrap_or_default();
+            let told = match forward(&shared, asked).await {
+                Ok(answer) if answer.status() == StatusCode::OK => {
+                    http_body_util::Limited::new(answer.into_body(), LARGEST).collect().await.ok()
+                }
+                _ => None,
+            };
+            told.and_then(|told| serde_json::from_slice(&told.to_bytes()).ok()).unwrap_or_default()
+        }
+        .boxed()
+    })
 }
 
 /// Serves the routes.

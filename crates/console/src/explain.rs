@@ -10,6 +10,8 @@
 
 mod answer;
 mod destination;
+mod doubt;
+pub mod effect;
 mod filters;
 mod fix;
 mod http;
@@ -22,6 +24,7 @@ mod proxy;
 mod recorded;
 mod request;
 mod text;
+mod touched;
 mod unmatched;
 mod upstream;
 mod walk;

@@ -17,7 +17,7 @@ use crate::api::Drawings;
 use crate::jaeger::{Pairs, Traces, blocking};
 use crate::prometheus::elsewhere::Prometheus;
 use crate::rates::{LastSeen, Rates};
-use crate::store::{Error, Store};
+use crate::store::{Error, Millis, Store};
 use crate::world::World;
 
 /// What graphs are made from.
@@ -49,6 +49,14 @@ impl Source {
         crate::facts::of(&self.world, &self.cluster, &self.domain, &*seen)
     }
 
+    /// How fast counters grew in a window. To be called aside from the threads that serve: it waits.
+    pub(crate) fn rates(&self, end: Millis, window: Millis, idle: bool) -> Result<Rates, Error> {
+        match &self.prometheus {
+            None => Rates::read(&self.store, end, window, idle),
+            Some(elsewhere) => Handle::current().block_on(Rates::fetch(elsewhere, end, window, idle)),
+        }
+    }
+
     /// The graph that is asked for. To be called aside from the threads that serve: it waits.
     ///
     /// # Errors
@@ -56,11 +64,7 @@ impl Source {
     pub fn graph(&self, facts: &Facts, options: &Options) -> Result<Graph, Error> {
         let window = i64::try_from(options.duration).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
         let end = options.query_time.saturating_mul(1000).saturating_add(999);
-        let idle = options.include_idle_edges;
-        let rates = match &self.prometheus {
-            None => Rates::read(&self.store, end, window, idle)?,
-            Some(elsewhere) => Handle::current().block_on(Rates::fetch(elsewhere, end, window, idle))?,
-        };
+        let rates = self.rates(end, window, options.include_idle_edges)?;
         Ok(build(&Input { metrics: &rates.metrics(&options.aggregate), facts }, options))
     }
 }

@@ -7,6 +7,7 @@ pub mod elsewhere;
 pub mod grpc;
 mod model;
 pub(crate) mod query;
+mod seen;
 mod traces;
 mod v3;
 
@@ -17,12 +18,21 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::access::sight::Sight;
 use crate::store::Error;
+use crate::store::spans::Operation;
 pub use query::{Invalid, Pairs};
 pub use traces::Traces;
 
-/// The routes.
+/// The routes, for who sees everything.
 pub fn routes(traces: impl Into<Traces>) -> Router {
+    routes_seen(traces, Sight::All)
+}
+
+/// The routes over what somebody sees. Those of `/api/v3` are only there for who sees everything.
+pub fn routes_seen(traces: impl Into<Traces>, sight: Sight) -> Router {
+    let traces = traces.into();
+    let third = if sight.is_all() { v3::routes().with_state(traces.clone()) } else { Router::new() };
     Router::new()
         .route("/api/services", get(services))
         .route("/api/services/{service}/operations", get(operation_names))
@@ -31,11 +41,18 @@ pub fn routes(traces: impl Into<Traces>) -> Router {
         .route("/api/traces/{id}", get(trace))
         .route("/api/dependencies", get(dependencies))
         .route("/api/metrics/{kind}", get(no_metrics))
-        .merge(v3::routes())
-        .with_state(traces.into())
+        .with_state(View { traces, sight })
+        .merge(third)
 }
 
-type Shared = State<Traces>;
+/// Traces, and what somebody sees of them.
+#[derive(Debug, Clone)]
+struct View {
+    traces: Traces,
+    sight: Sight,
+}
+
+type Shared = State<View>;
 
 /// An answer that is none.
 #[derive(Debug)]
@@ -79,44 +96,62 @@ fn data(of: impl Into<Value>) -> Json<Value> {
     Json(json!({"data": of, "total": total, "limit": 0, "offset": 0, "errors": null}))
 }
 
-async fn services(State(traces): Shared) -> Result<Json<Value>, Refused> {
-    let names = traces.services().await?;
-    Ok(data(names.iter().map(|name| Value::from(&**name)).collect::<Vec<_>>()))
+async fn services(State(view): Shared) -> Result<Json<Value>, Refused> {
+    let names = view.traces.services().await?;
+    let seen = names.iter().filter(|name| seen::sees_service(&view.sight, name));
+    Ok(data(seen.map(|name| Value::from(&**name)).collect::<Vec<_>>()))
 }
 
-async fn operation_names(State(traces): Shared, Path(service): Path<String>) -> Result<Json<Value>, Refused> {
-    let mut names: Vec<String> =
-        traces.operations(service).await?.into_iter().map(|operation| operation.name).collect();
+impl View {
+    async fn operations(&self, service: String) -> Result<Vec<Operation>, Error> {
+        if !seen::sees_service(&self.sight, &service) {
+            return Ok(Vec::new());
+        }
+        self.traces.operations(service).await
+    }
+}
+
+async fn operation_names(State(view): Shared, Path(service): Path<String>) -> Result<Json<Value>, Refused> {
+    let mut names: Vec<String> = view.operations(service).await?.into_iter().map(|operation| operation.name).collect();
     names.dedup();
     Ok(data(names))
 }
 
-async fn operations(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn operations(State(view): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let (service, kind) = query::operations(&pairs)?;
-    let operations = traces.operations(service).await?;
+    let operations = view.operations(service).await?;
     let wanted = operations.into_iter().filter(|o| kind.as_ref().is_none_or(|kind| model::kind(o.kind) == kind));
-    let one = |o: crate::store::spans::Operation| json!({"name": o.name, "spanKind": model::kind(o.kind)});
+    let one = |o: Operation| json!({"name": o.name, "spanKind": model::kind(o.kind)});
     Ok(data(wanted.map(one).collect::<Vec<_>>()))
 }
 
-async fn search(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
-    let found = traces.find(query::traces(&pairs, now_micros())?).await?;
-    Ok(data(found.iter().map(|spans| model::trace(spans)).collect::<Vec<_>>()))
+async fn search(State(view): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+    let wanted = query::traces(&pairs, now_micros())?;
+    // Nobody finds out by searching what spans say that they are not shown.
+    if matches!(&wanted, query::Wanted::Search(search) if !seen::sees_service(&view.sight, &search.service)) {
+        return Ok(data(Vec::<Value>::new()));
+    }
+    let found = view.traces.find(wanted).await?;
+    let seen = found.into_iter().map(|spans| seen::of_trace(&view.sight, spans));
+    let some = seen.filter(|(spans, _)| !spans.is_empty());
+    Ok(data(some.map(|(spans, hidden)| model::trace(&spans, hidden)).collect::<Vec<_>>()))
 }
 
-async fn trace(State(traces): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
-    let spans = traces.trace(query::trace_id(&text)?).await?;
+async fn trace(State(view): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
+    let (spans, hidden) = seen::of_trace(&view.sight, view.traces.trace(query::trace_id(&text)?).await?);
     if spans.is_empty() {
         return Err(Refused::NoTrace(text));
     }
-    Ok(data(vec![model::trace(&spans)]))
+    Ok(data(vec![model::trace(&spans, hidden)]))
 }
 
-async fn dependencies(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn dependencies(State(view): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let (start, end, service) = query::dependencies(&pairs, now_micros())?;
-    let calls = traces.calls(start, end).await?;
+    let calls = view.traces.calls(start, end).await?;
+    let sees = |service: &String| seen::sees_service(&view.sight, service);
     let wanted = calls
         .into_iter()
+        .filter(|((parent, child), _)| sees(parent) && sees(child))
         .filter(|((parent, child), _)| service.as_ref().is_none_or(|service| service == parent || service == child));
     let one = |((parent, child), count)| json!({"parent": parent, "child": child, "callCount": count});
     Ok(data(wanted.map(one).collect::<Vec<_>>()))

@@ -64,6 +64,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
             scheme: scheme.to_owned(),
             authority: authority.to_owned(),
             path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+            grpc: !tag("grpc.path").is_empty(),
             user_agent: known(tag("user_agent")),
             cluster: tag("upstream_cluster").to_owned(),
             status: tag("http.status_code").parse().unwrap_or(0),
@@ -78,7 +79,7 @@ pub fn seen(found: &Found) -> Option<Seen> {
 }
 
 /// Namespace, pod and role of `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
-fn node(id: &str) -> Option<(String, String, &str)> {
+pub(crate) fn node(id: &str) -> Option<(String, String, &str)> {
     let mut parts = id.split('~');
     let role = parts.next()?;
     let (pod, namespace) = parts.nth(1)?.rsplit_once('.')?;

@@ -17,9 +17,11 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::access::sight::Sight;
 use crate::access::{Access, Refusal, Rules, gate, login};
 use crate::api::apply::{self, Changer};
 use crate::api::delete;
+use crate::api::effect;
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -125,18 +127,20 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
             Arc::new(move |source| asked(source, traces.clone(), common.clone()))
         }))
         .merge(login::routes(Arc::clone(&access)))
-        .merge(apply::routes(of_token(&access), config.rules.read_only))
+        .merge(apply::routes(of_token(&access), config.rules.read_only, effect::foretell(source.clone())))
         .merge(delete::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
-    let of_traces = |routes: fn(Traces) -> Router| {
+    let of_traces = |routes: fn(Traces, Sight) -> Router| {
         let traces = traces.clone();
-        gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |_| routes(traces.clone())))
+        let seen = move |source: Source| routes(traces.clone(), source.world.sight().clone());
+        gate::guard(Arc::clone(&access), source.clone(), Arc::new(seen))
     };
     let ports = config.ports;
     let mut routers = vec![
         (ports.console, console),
-        (ports.jaeger, of_traces(jaeger::routes)),
-        (ports.jaeger_grpc, of_traces(jaeger::grpc::routes)),
+        (ports.jaeger, of_traces(jaeger::routes_seen)),
+        // The gate lets nobody there who does not see everything.
+        (ports.jaeger_grpc, of_traces(|traces, _| jaeger::grpc::routes(traces))),
     ];
     if matches!(traces, Traces::Kept(_)) {
         let receive = receive::routes(store.clone());
@@ -190,7 +194,8 @@ fn asked(source: Source, traces: Traces, common: api::Common) -> Router {
         Some(elsewhere) if sight.is_all() => prometheus::elsewhere::routes(Arc::clone(elsewhere)),
         Some(_) => Router::new().route("/api/v1/{*path}", any(|| async { hidden() })),
     };
-    api::routes_with(source.clone(), common).merge(graph::routes(source)).merge(jaeger::routes(traces)).merge(metrics)
+    let traces = jaeger::routes_seen(traces, source.world.sight().clone());
+    api::routes_with(source.clone(), common).merge(graph::routes(source)).merge(traces).merge(metrics)
 }
 
 /// Of a Prometheus that knows nothing of who may see what, nothing is passed on to who may not see everything.
@@ -209,7 +214,8 @@ fn of_token(access: &Arc<Access>) -> apply::Who {
         let access = Arc::clone(&access);
         async move {
             let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("Changing something"))?;
-            Ok(Changer { user: caller.user.clone(), client: caller.client.clone() })
+            let sight = if access.is_closed() { caller.sight.clone() } else { Sight::All };
+            Ok(Changer { user: caller.user.clone(), client: caller.client.clone(), sight })
         }
         .boxed()
     })

@@ -155,6 +155,19 @@ impl World {
         Ok(past)
     }
 
+    /// The same with objects in place of those of their names, or without them where there are none. Nothing of it is written down.
+    pub fn changed(&self, changes: impl IntoIterator<Item = (Kind, Name, Option<serde_json::Value>)>) -> Self {
+        let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (kind, name, object) in changes {
+            let named = objects.entry((kind.group, kind.kind)).or_default();
+            match object {
+                Some(object) => drop(named.insert(name, Arc::new(object))),
+                None => drop(named.remove(&name)),
+            }
+        }
+        Self { objects: Arc::new(RwLock::new(objects)), sight: self.sight.clone(), ..Self::default() }
+    }
+
     /// The objects of a kind, by namespace and name.
     pub fn of(&self, group: &str, kind: &str) -> Vec<Arc<serde_json::Value>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,6 @@ use crate::graph::Source;
 /// Seconds after which who listens has to show anew that they may.
 const LASTS: u64 = 300;
 const INFO: &str = "/console/api/info";
-const EXPLAIN: &str = "/console/api/explain";
 const STREAM: &str = "/console/api/stream";
 const LOGS: [&str; 2] = ["/console/api/logs", STREAM];
 
@@ -102,12 +101,12 @@ async fn may_ask(caller: &Caller, uri: Uri) -> Result<(), Refusal> {
             "Ask for a Role with the verb get on pods/log there.",
         ));
     }
-    // Traces go through many namespaces, and say what was asked in each; why a request goes its way is said by what many hold.
-    let traces = path.starts_with("/api/") && !path.starts_with("/api/v1/") || path.starts_with("/jaeger.");
-    if (traces || path == EXPLAIN) && !caller.sight.is_all() {
+    // These interfaces tell of whole traces, which go through many namespaces.
+    let whole = path.starts_with("/api/v3/") || path.starts_with("/jaeger.");
+    if whole && !caller.sight.is_all() {
         return Err(Refusal::forbidden(
             StatusCode::FORBIDDEN,
-            format!("{} may not get every namespace, which traces and explanations need.", caller.user),
+            format!("{} may not get every namespace, which this interface of traces needs.", caller.user),
             "Ask for a ClusterRole with the verb get on namespaces.",
         ));
     }

@@ -49,6 +49,7 @@ fn says(token: &str) -> Option<(&'static str, &'static [&'static str])> {
     match token {
         "all" => Some(("alice", &["*"])),
         "shop" => Some(("bob", &["shop"])),
+        "blog" => Some(("carol", &["blog"])),
         _ => None,
     }
 }
@@ -56,12 +57,14 @@ fn says(token: &str) -> Option<(&'static str, &'static [&'static str])> {
 fn routes(source: Source) -> Router {
     let sight = source.world.sight().clone();
     crate::api::routes(source.clone())
-        .merge(crate::jaeger::routes(source.store.clone()))
+        .merge(crate::jaeger::routes_seen(source.store.clone(), sight.clone()))
         .merge(crate::prometheus::routes(source.store, sight))
 }
 
 struct Console {
     app: Router,
+    /// Jaeger's gRPC, behind the same gate.
+    grpc: Router,
     _directory: tempfile::TempDir,
 }
 
@@ -75,8 +78,10 @@ async fn console(mode: Mode) -> Console {
     }
     let rules = Rules { mode, read_only: false };
     let access = Arc::new(Access::new(&reviewer(says).await, source.world.clone(), rules));
+    let of_grpc = |source: Source| crate::jaeger::grpc::routes(source.store);
+    let grpc = gate::guard(Arc::clone(&access), source.clone(), Arc::new(of_grpc));
     let app = gate::guard(Arc::clone(&access), source, Arc::new(routes)).merge(login::routes(access));
-    Console { app, _directory: directory }
+    Console { app, grpc, _directory: directory }
 }
 
 impl Console {
@@ -142,13 +147,71 @@ async fn who_sees_some_namespaces_is_answered_with_those() {
     assert_eq!(console.get(&query, "shop").await.1["data"]["result"], json!([]));
     assert_eq!(console.get("/api/v1/label/source_workload/values", "all").await.1["data"], json!(["web"]));
     assert_eq!(console.get("/api/v1/label/source_workload/values", "shop").await.1["data"], json!([]));
-    for path in ["/api/services", "/console/api/logs?namespace=shop", "/console/api/stream?topics=logs&namespace=shop"]
-    {
+    let logs = ["/console/api/logs?namespace=shop", "/console/api/stream?topics=logs&namespace=shop"];
+    for path in ["/api/v3/services"].into_iter().chain(logs) {
         let (status, body) = console.get(path, "shop").await;
         assert_eq!((status, body["code"].as_str()), (403, Some("forbidden")), "{path}: {body}");
         assert!(body["message"].as_str().unwrap().starts_with("bob may not get"), "{body}");
     }
-    assert_eq!(console.get("/api/services", "all").await.0, 200);
+    assert_eq!(console.get("/api/v3/services", "all").await.0, 200);
+    let grpc = |token: &str| {
+        let request =
+            Request::post("/jaeger.api_v2.QueryService/GetServices").header("content-type", "application/grpc");
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::from(vec![0; 5]));
+        console.grpc.clone().oneshot(request.unwrap())
+    };
+    assert_eq!(grpc("shop").await.unwrap().status(), 403);
+    assert_eq!(grpc("all").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_sees_some_namespaces_is_told_why_requests_go_within_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let put = |object: Value| {
+        let group = object["apiVersion"].as_str().unwrap().rsplit_once('/').map_or("", |(group, _)| group);
+        let kind = KINDS.iter().find(|k| k.group == group && object["kind"] == k.kind).unwrap();
+        source.world.put(*kind, object);
+    };
+    crate::explain::tests::objects().into_iter().for_each(put);
+    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    ["shop", "istio-system"].map(namespace).into_iter().for_each(put);
+    let rules = Rules { mode: Mode::Token, read_only: false };
+    let access = Arc::new(Access::new(&reviewer(says).await, source.world.clone(), rules));
+    let app = gate::guard(access, source.clone(), Arc::new(crate::api::routes));
+    let ask = |from: (&'static str, &'static str), host: &'static str, token: &'static str| {
+        let asked =
+            json!({"from": {"namespace": from.0, "workload": from.1}, "to": {"host": host, "path": "/api/posts"}});
+        let request = Request::post("/console/api/explain").header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::from(asked.to_string()));
+        let app = app.clone();
+        async move {
+            let response = app.oneshot(request.unwrap()).await.unwrap();
+            let status = response.status().as_u16();
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            (status, serde_json::from_slice::<Value>(&body).unwrap())
+        }
+    };
+    let said_by = |told: &(u16, Value), namespace: &str| {
+        let said = told.1["message"].as_str().is_some_and(|m| m.contains(&format!("by namespace {namespace},")));
+        assert!(told.0 == 403 && told.1["code"] == "forbidden" && said, "{told:?}");
+    };
+    let (status, told) = ask(("blog", "web"), "was.blog", "blog").await;
+    assert_eq!((status, &told["outcome"]), (200, &json!("ok")), "all of it is theirs: {told}");
+    assert!(told.get("touched").is_none(), "{told}");
+    // From a namespace that is not theirs, whether or not there is such a workload.
+    said_by(&ask(("ingress-nginx", "edge"), "blog.example.com", "blog").await, "ingress-nginx");
+    said_by(&ask(("ingress-nginx", "nobody"), "blog.example.com", "blog").await, "ingress-nginx");
+    said_by(&ask(("blog", "web"), "was", "shop").await, "blog");
+    // What decides is another's: of the root namespace, also where it lets the request pass.
+    for (action, paths) in [("DENY", "/api/*"), ("DENY", "/other")] {
+        let rules = json!([{"to": [{"operation": {"paths": [paths]}}]}]);
+        put(json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"namespace": "istio-system", "name": "all"}, "spec": {"action": action, "rules": rules}}));
+        said_by(&ask(("blog", "web"), "was", "blog").await, "istio-system");
+        let (status, told) = ask(("blog", "web"), "was", "all").await;
+        assert_eq!((status, told["outcome"] == "denied"), (200, paths == "/api/*"), "{told}");
+    }
 }
 
 #[tokio::test]

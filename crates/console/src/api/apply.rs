@@ -23,6 +23,7 @@ use varka_api::RawObject;
 
 use super::difference::summary;
 use super::findings;
+use crate::access::sight::Sight;
 use crate::access::{Refusal, is_deliberate};
 use refused::{Doing, explained};
 
@@ -39,20 +40,26 @@ pub struct Changer {
     pub user: String,
     /// Does what they may do.
     pub client: Client,
+    /// What they may see.
+    pub sight: Sight,
 }
 
 /// Finds out from its headers who a request is from.
 pub type Who = Arc<dyn Fn(HeaderMap) -> BoxFuture<'static, Result<Changer, Refusal>> + Send + Sync>;
 
+/// Says what objects would do to requests, to somebody with that sight: `Effect` of the pages, or null where it cannot be said.
+pub type Foretell = Arc<dyn Fn(Sight, Vec<Value>) -> BoxFuture<'static, Value> + Send + Sync>;
+
 #[derive(Clone)]
 struct Shared {
     who: Who,
     read_only: bool,
+    foretell: Foretell,
 }
 
 /// The routes; `read_only`: nothing is written, but what would be can be asked for.
-pub fn routes(who: Who, read_only: bool) -> Router {
-    Router::new().route("/console/api/apply", post(apply)).with_state(Shared { who, read_only })
+pub fn routes(who: Who, read_only: bool, foretell: Foretell) -> Router {
+    Router::new().route("/console/api/apply", post(apply)).with_state(Shared { who, read_only, foretell })
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +86,7 @@ async fn apply(State(shared): State<Shared>, headers: HeaderMap, body: String) -
         return Err(Refusal::new(StatusCode::FORBIDDEN, "readOnly", message, "Apply the YAML with kubectl instead."));
     }
     let changer = (shared.who)(headers).await?;
-    let result = change(&changer, &asked).await;
+    let result = change(&shared, &changer, &asked).await;
     audit(&changer.user, &asked, &result);
     result.map(Json)
 }
@@ -125,7 +132,7 @@ pub(super) struct Document {
     pub(super) before: Option<Value>,
 }
 
-async fn change(changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
+async fn change(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
     let (objects, findings) = read(&asked.yaml)?;
     let mut documents = Vec::with_capacity(objects.len());
     for (place, object) in objects.into_iter().enumerate() {
@@ -133,15 +140,23 @@ async fn change(changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
         documents.push(locate(changer, object, wanted).await?);
     }
     let mut tried = Vec::with_capacity(documents.len());
-    let mut kept = Vec::new();
+    let (mut kept, mut changes) = (Vec::new(), Vec::new());
     for document in &documents {
         let after = write(changer, document, Writing { dry_run: true, force: asked.force }).await?;
         kept.extend(left(document, &after));
-        tried.push(told(document, &after));
+        let told = told(document, &after);
+        if told.get("verb").is_some_and(|verb| verb != "unchanged") {
+            changes.push(after);
+        }
+        tried.push(told);
     }
     let findings: Vec<Value> = findings.into_iter().chain(kept).collect();
     if asked.dry_run {
-        return Ok(json!({"applied": false, "objects": tried, "findings": findings, "effect": null}));
+        let effect = match changes.is_empty() {
+            true => Value::Null,
+            false => (shared.foretell)(changer.sight.clone(), changes).await,
+        };
+        return Ok(json!({"applied": false, "objects": tried, "findings": findings, "effect": effect}));
     }
     let mut done = Vec::with_capacity(documents.len());
     for document in &documents {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Refused, Shared, now};
+use crate::access::sight::Sight;
 use crate::access_line;
 use crate::explain::{Explanation, From as Client, Mesh, Recorded, Refusal, Thought, To, thought, trace};
 use crate::graph::Source;
@@ -44,16 +45,34 @@ pub(super) async fn explain(State(source): Shared, asked: Json<Value>) -> Result
     let at = asked.at.filter(|at| at.is_finite() && at.abs() < 1e12);
     #[expect(clippy::cast_possible_truncation, reason = "checked to be within")]
     let at = at.map(|at| (at * 1000.0) as Millis);
+    let sight = source.world.sight().clone();
+    // What decides may lie in namespaces that are not seen: it is decided with, and told only where nothing of it is.
+    let source = Arc::new(Source { world: source.world.whole(), ..Source::clone(&source) });
     let found = match (asked.trace_id, asked.from, asked.to) {
-        (Some(trace), _, _) => of_trace(source, &trace, at).await?,
+        (Some(trace), _, _) => of_trace(source, &sight, &trace, at).await?,
         (None, Some(from), Some(to)) => {
-            let then = blocking(move || mesh(&source, at)).await?;
-            let seconds = at.unwrap_or_else(now).div_euclid(1000);
-            thought(&then, &Thought { from, to }, u64::try_from(seconds).unwrap_or(0))
+            all_seen(&sight, [&*from.namespace])?;
+            let seconds = u64::try_from(at.unwrap_or_else(now).div_euclid(1000)).unwrap_or(0);
+            blocking(move || Ok(thought(&mesh(&source, at)?, &Thought { from, to }, seconds))).await?
         }
         _ => return Err(Refused::bad("traceId is missing, and so are from and to: one or the other is asked for")),
     };
-    found.map(Json).map_err(refused)
+    let explanation = found.map_err(refused)?;
+    all_seen(&sight, explanation.touched.iter().map(String::as_str))?;
+    Ok(Json(explanation))
+}
+
+/// Whoever may not see a namespace that a request comes by, or that holds what decides about it, is told which.
+fn all_seen<'n>(sight: &Sight, namespaces: impl IntoIterator<Item = &'n str>) -> Result<(), Refused> {
+    let Some(hidden) = namespaces.into_iter().find(|namespace| !sight.sees(namespace)) else { return Ok(()) };
+    Err(Refused {
+        status: StatusCode::FORBIDDEN,
+        code: "forbidden",
+        message: format!(
+            "Why this request goes its way is said by namespace {hidden}, too, which you may not get. Ask for a Role with the verb \
+             get on it, or somebody who has one."
+        ),
+    })
 }
 
 fn refused(refusal: Refusal) -> Refused {
@@ -72,7 +91,12 @@ fn mesh(source: &Source, at: Option<Millis>) -> Result<Mesh, Error> {
     Ok(Mesh::of(&world, &source.cluster, &source.domain))
 }
 
-async fn of_trace(source: Arc<Source>, id: &str, at: Option<Millis>) -> Result<Result<Explanation, Refusal>, Refused> {
+async fn of_trace(
+    source: Arc<Source>,
+    sight: &Sight,
+    id: &str,
+    at: Option<Millis>,
+) -> Result<Result<Explanation, Refusal>, Refused> {
     let number = u128::from_str_radix(id, 16).ok().filter(|number| *number != 0);
     let number = number.ok_or_else(|| Refused::bad(format!("traceId cannot be {id:?}; it is hexadecimal")))?;
     let reading = Arc::clone(&source);
@@ -95,11 +119,11 @@ async fn of_trace(source: Arc<Source>, id: &str, at: Option<Millis>) -> Result<R
             message: format!("Trace {id} has no span of a proxy of the mesh: there is nothing that decided."),
         });
     };
+    all_seen(sight, hops.iter().map(|seen| &*seen.hop.namespace))?;
     hops.sort_by_key(|seen| seen.at);
     let recorded = Recorded { hops: hops.into_iter().map(|seen| seen.hop).collect() };
     let at = at.unwrap_or_else(|| Millis::try_from(began / 1000).unwrap_or(Millis::MAX));
-    let then = blocking(move || mesh(&source, Some(at))).await?;
-    Ok(trace(&then, &recorded, began / 1_000_000))
+    Ok(blocking(move || Ok(trace(&mesh(&source, Some(at))?, &recorded, began / 1_000_000))).await?)
 }
 
 /// What the proxy's log says beside its span.

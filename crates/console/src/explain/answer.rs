@@ -1,5 +1,7 @@
 //! What is answered: hops, and the steps of each, in the words of the pages' contract (`ui/src/api/types.ts`).
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 /// All of it.
@@ -13,6 +15,9 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// Proxies on its way.
     pub hops: Vec<Hop>,
+    /// Namespaces that it is about: of pods that it came by, and of objects that were looked at.
+    #[serde(skip)]
+    pub touched: BTreeSet<String>,
 }
 
 /// A request's first line.
@@ -129,6 +134,8 @@ pub struct By {
     pub name: String,
     /// From 1; 0: not known.
     pub line: u32,
+    /// The field that says so, `spec.rules[0]`; empty: the whole object.
+    pub field: String,
 }
 
 /// What was not chosen.

@@ -18,10 +18,16 @@ use super::answer::{By, Outcome, Rejected, Step};
 use super::mesh::Mesh;
 use super::proxy::Proxy;
 use super::walk::{End, Walk};
-use super::{http, place};
+use super::{doubt, http, place};
 
 /// A number that falls into a share only where that is all of it.
 const CERTAIN: [u64; 2] = [999_999; 2];
+/// The same, but that it falls into the share that is aborted.
+const ABORTED: [u64; 2] = [999_999, 0];
+/// Why a request waits.
+pub(super) const DELAYED: &str = "a delay is injected";
+/// All of a share.
+const MILLION: u32 = 1_000_000;
 
 /// Where the filters run.
 pub(super) struct At<'a, 'm> {
@@ -31,6 +37,8 @@ pub(super) struct At<'a, 'm> {
     /// The client's address, as far as headers say.
     pub(super) client: SocketAddr,
     pub(super) metadata: &'a mut Metadata,
+    /// Choices that were made before the route was looked for.
+    pub(super) forks: usize,
 }
 
 /// Runs them; what is offered to endpoints of the mesh.
@@ -47,6 +55,7 @@ pub(super) fn run<'t>(
             HttpFilter::ExtAuthz(filter) if decision.is_ok() => asked(walk, at, filter),
             HttpFilter::Jwt(config) => {
                 if tokens(walk, at, config)? {
+                    walk.forks.truncate(at.forks);
                     *decision = http::find(walk, at, index);
                 }
             }
@@ -80,6 +89,7 @@ fn policies(walk: &mut Walk<'_>, at: &mut At<'_, '_>, rules: &Rbac) -> Result<()
     let request = walk.request.clone();
     let facts = request.facts(at.connection, at.client, at.metadata);
     let subject = Subject::request(&facts);
+    doubt::of_rules(walk, rules, &subject);
     let decision = rbac::evaluate(rules, &subject);
     let notes: Vec<(String, String)> =
         if rules.shadow && decision.allowed { decision.notes(rules).collect() } else { Vec::new() };
@@ -95,10 +105,8 @@ fn policies(walk: &mut Walk<'_>, at: &mut At<'_, '_>, rules: &Rbac) -> Result<()
     if denied {
         let reply = LocalReply::rbac_denied(decision.details());
         let status = reply.outcome.status;
-        return Err(End::new(
-            Outcome::Denied,
-            format!("{} answers {status}, denied{by}: {because}.", at.proxy.pod.workload),
-        ));
+        let verdict = format!("{} answers {status}, denied{by}: {because}.", at.proxy.pod.workload);
+        return Err(End::new(Outcome::Denied, verdict).answers(status));
     }
     Ok(())
 }
@@ -149,6 +157,9 @@ fn asked(walk: &mut Walk<'_>, at: &mut At<'_, '_>, filter: &ExtAuthz) {
     let note = varka_engine::rbac::METADATA;
     let policy = at.metadata.get(note, &[format!("{}shadow_effective_policy_id", rbac::EXT_AUTHZ_PREFIX).into()]);
     let by = policy.and_then(Value::as_str).and_then(|name| place::of_policy(walk.mesh, name));
+    if is_asked {
+        walk.doubt(format!("{filter:?}"), format!("what {service} answers"));
+    }
     walk.step(if is_asked {
         Step::new(
             "extAuthz",
@@ -177,13 +188,14 @@ fn tokens(walk: &mut Walk<'_>, at: &mut At<'_, '_>, config: &JwtAuthn) -> Result
     let issuers: Vec<&str> =
         config.providers.iter().map(|p| if p.issuer.is_empty() { "any" } else { &*p.issuer }).collect();
     let by = issuers.first().and_then(|issuer| request_authentication(walk.mesh, at, issuer));
+    walk.doubt(format!("{config:?}"), format!("a token (of {})", issuers.join(", ")));
     if let Err(failure) = decision.result {
         let because = format!("{failure}; tokens are accepted of {}", issuers.join(", "));
         walk.step(Step::new("requestAuthentication", "refused", because.clone()).by(by).fails());
         let request = &walk.request;
         let reply = LocalReply::jwt_denied(failure, request.scheme, &request.authority, &request.path);
         let (workload, status) = (&at.proxy.pod.workload, reply.outcome.status);
-        return Err(End::new(Outcome::Denied, format!("{workload} answers {status}: {because}.")));
+        return Err(End::new(Outcome::Denied, format!("{workload} answers {status}: {because}.")).answers(status));
     }
     let (chosen, because) = if decision.payloads.is_empty() {
         ("no token", "the request has none, which RequestAuthentication lets pass")
@@ -223,20 +235,22 @@ fn request_authentication(mesh: &Mesh, at: &At<'_, '_>, issuer: &str) -> Option<
 fn inject(walk: &mut Walk<'_>, route: &Route, fault: &Fault) -> Result<(), End> {
     let by = route.origin.as_ref().and_then(|origin| place::of_origin(walk.mesh, &format!("{origin}.fault")));
     let share = |millionths: u32| format!("{} % of requests", f64::from(millionths) / 10_000.0);
-    let mut told = Vec::new();
     if let Some(delay) = &fault.delay {
-        told.push(format!("{:?} of delay for {}", delay.duration, share(delay.parts_per_million)));
+        let told = format!("{:?} of delay for {}", delay.duration, share(delay.parts_per_million));
+        walk.step(Step::new("fault", told, DELAYED).by(by.clone()));
     }
-    if let Some(abort) = &fault.abort {
-        told.push(format!("an answer {} for {}", abort.status, share(abort.parts_per_million)));
-    }
-    let step = Step::new("fault", told.join(", "), "a fault is injected").by(by);
-    match fault::decide(fault, CERTAIN).abort {
+    let Some(abort) = &fault.abort else { return Ok(()) };
+    let told = format!("an answer {} for {}", abort.status, share(abort.parts_per_million));
+    let step = Step::new("fault", told, "a fault is injected").by(by);
+    let share = abort.parts_per_million.min(MILLION);
+    let aborted = walk.fork(vec![u64::from(MILLION - share), u64::from(share)], 0) == 1;
+    match fault::decide(fault, if aborted { ABORTED } else { CERTAIN }).abort {
         Some(abort) => {
             walk.step(step.fails());
             let reply = LocalReply::fault_abort(abort.status, abort.grpc_status);
             let (status, flags) = (reply.outcome.status, reply.outcome.flags);
-            Err(End::new(Outcome::Failed, format!("The answer is {status} ({flags}): a fault is injected.")))
+            let verdict = format!("The answer is {status} ({flags}): a fault is injected.");
+            Err(End::new(Outcome::Failed, verdict).answers(status))
         }
         None => {
             walk.step(step);
@@ -250,6 +264,7 @@ fn cross_origin(walk: &mut Walk<'_>, at: &mut At<'_, '_>, policy: &Cors) -> Resu
         let facts = walk.request.facts(at.connection, at.client, at.metadata);
         cors::decide(policy, &facts)
     };
+    walk.doubt(format!("{policy:?}"), "header origin (a CORS policy)".to_owned());
     match decided {
         cors::Decision::Pass => Ok(()),
         cors::Decision::Annotate(_) => {

@@ -16,7 +16,7 @@ use varka_engine::xff;
 use super::answer::{Direction, Outcome, Rejected, Step};
 use super::proxy::Proxy;
 use super::walk::{End, Walk};
-use super::{filters, place, unmatched};
+use super::{doubt, filters, place, unmatched};
 
 /// Where a request goes on to.
 #[derive(Debug)]
@@ -48,20 +48,21 @@ pub(super) fn decide(
     let client = xff::client(manager, connection, &walk.request.headers);
     xff::apply(&client, &mut walk.request.headers);
     walk.request.scheme = client.scheme;
-    let table = match &manager.routes {
-        RouteSource::Rds(name) => proxy.route(name),
-        RouteSource::Inline(table) => Some(Arc::clone(table)),
+    let index = match &manager.routes {
+        RouteSource::Rds(name) => proxy.routes(name),
+        RouteSource::Inline(table) => Some(Arc::new(RouteIndex::new(Arc::clone(table)))),
     };
-    let index = table.map(RouteIndex::new);
+    let index = index.as_deref();
     let mut metadata = Metadata::default();
-    let mut at = filters::At { proxy, manager, connection, client: client.address, metadata: &mut metadata };
-    let mut decision = find(walk, &at, index.as_ref());
-    let alpn = filters::run(walk, &mut at, index.as_ref(), &mut decision)?;
+    let (client, forks) = (client.address, walk.forks.len());
+    let mut at = filters::At { proxy, manager, connection, client, metadata: &mut metadata, forks };
+    let mut decision = find(walk, &at, index);
+    let alpn = filters::run(walk, &mut at, index, &mut decision)?;
     let decision = decision.map_err(|why| not_found(&why))?;
     match &decision.action {
         Decided::Forward(to) => Ok(forward(walk, &at, &decision, to, alpn)),
         Decided::Redirect { status, location } => {
-            Err(End::new(Outcome::Ok, format!("The answer is {status}, a redirect to {location}.")))
+            Err(End::new(Outcome::Ok, format!("The answer is {status}, a redirect to {location}.")).answers(*status))
         }
         Decided::Direct(response) => Err(direct(walk, decision.route, response.status)),
     }
@@ -76,10 +77,12 @@ fn normalise(walk: &mut Walk<'_>, manager: &HttpConnectionManager) -> Result<(),
             walk.request.path = new.into_owned();
             Ok(())
         }
-        Normalized::Redirect(to) => Err(End::new(Outcome::Ok, format!("The answer is 307, a redirect to {to}."))),
+        Normalized::Redirect(to) => {
+            Err(End::new(Outcome::Ok, format!("The answer is 307, a redirect to {to}.")).answers(307))
+        }
         Normalized::Rejected => {
             walk.step(Step::new("path", "refused", "it holds what has no normal form").fails());
-            Err(End::new(Outcome::Failed, "The answer is 400: the path has no normal form."))
+            Err(End::new(Outcome::Failed, "The answer is 400: the path has no normal form.").answers(400))
         }
     }
 }
@@ -115,10 +118,12 @@ pub(super) fn find<'t>(
     let decided = match decided.as_ref().ok().and_then(|d| d.route).map(|route| &route.action) {
         // The same decision with the number that leads to the destination that is followed.
         Some(Action::Forward(action)) => {
-            route::decide(index, &facts, number_of(action, known.as_deref()), &mut Trace::off())
+            let number = number_of(walk, action, known.as_deref());
+            route::decide(index, &facts, number, &mut Trace::off())
         }
         _ => decided,
     };
+    doubt::of_routes(walk, host, decided.as_ref().ok().and_then(|d| d.route), &facts);
     let lost = host
         .routes
         .iter()
@@ -140,11 +145,12 @@ fn title(route: &Route) -> String {
 }
 
 /// A random number for which the engine chooses the destination that was recorded, else the one with the largest share.
-fn number_of(action: &RouteAction, recorded: Option<&str>) -> u64 {
-    let followed = |d: &&WeightedRoute| (Some(&*d.cluster) == recorded, d.weight);
-    let Some(wanted) = action.clusters.iter().rev().max_by_key(followed) else { return 0 };
-    let before = action.clusters.iter().take_while(|d| !std::ptr::eq(*d, wanted));
-    before.map(|d| u64::from(d.weight)).sum()
+fn number_of(walk: &mut Walk<'_>, action: &RouteAction, recorded: Option<&str>) -> u64 {
+    let followed = |(_, d): &(usize, &WeightedRoute)| (Some(&*d.cluster) == recorded, d.weight);
+    let Some((usually, _)) = action.clusters.iter().enumerate().rev().max_by_key(followed) else { return 0 };
+    let weights: Vec<u64> = action.clusters.iter().map(|d| u64::from(d.weight)).collect();
+    let taken = walk.fork(weights.clone(), usually);
+    weights.iter().take(taken).sum()
 }
 
 fn found(walk: &Walk<'_>, decision: &RouteDecision<'_>, mut lost: Vec<Rejected>) -> Step {
@@ -183,7 +189,8 @@ fn found(walk: &Walk<'_>, decision: &RouteDecision<'_>, mut lost: Vec<Rejected>)
 
 fn not_found(why: &NoRoute) -> End {
     let reply = LocalReply::route_not_found();
-    End::new(Outcome::Failed, format!("The answer is {} ({}): {why}.", reply.outcome.status, reply.outcome.flags))
+    let (status, flags) = (reply.outcome.status, reply.outcome.flags);
+    End::new(Outcome::Failed, format!("The answer is {status} ({flags}): {why}.")).answers(status)
 }
 
 fn direct(walk: &mut Walk<'_>, route: Option<&Route>, status: u16) -> End {
@@ -191,7 +198,7 @@ fn direct(walk: &mut Walk<'_>, route: Option<&Route>, status: u16) -> End {
         return unmatched::blocked(walk, status);
     }
     let outcome = if status < 400 { Outcome::Ok } else { Outcome::Failed };
-    End::new(outcome, format!("The proxy answers {status} itself, as a rule says."))
+    End::new(outcome, format!("The proxy answers {status} itself, as a rule says.")).answers(status)
 }
 
 /// Rewrites, time limits, retries and copies; then the request is as the next proxy gets it.

@@ -15,7 +15,7 @@ use super::outbound::CLIENT_PORT;
 use super::pod::Pod;
 use super::proxy::Proxy;
 use super::walk::{Delivery, End, Walk};
-use super::{filters, http, place};
+use super::{doubt, filters, http, place};
 
 /// What a sidecar does with what comes to its pod.
 pub(super) fn sidecar<'m>(walk: &mut Walk<'m>, pod: &'m Pod, delivery: &Delivery<'m>) -> End {
@@ -57,7 +57,7 @@ fn decide<'m>(walk: &mut Walk<'m>, proxy: &Proxy<'m>, delivery: &Delivery<'m>) -
     let comes = if delivery.tls.is_some() { "mutual TLS" } else { "plain text" };
     walk.step(Step::new("peerAuthentication", named(mode), taken(mode, by.is_some(), comes)).by(by));
     authenticate(walk, chain, &connection);
-    network(walk, chain, &connection)?;
+    network(walk, chain, &connection, delivery)?;
     match &chain.terminal {
         Terminal::Http(manager) => {
             let forwarded = http::decide(walk, proxy, manager, &connection)?;
@@ -110,9 +110,10 @@ fn refused(
     let (pod, client) = (proxy.pod, delivery.from);
     walk.step(Step::new("listener", "virtualInbound", because).fails());
     let gets = delivery.broken_off(ResetReason::ConnectionTermination);
+    let status = delivery.status_of(ResetReason::ConnectionTermination);
     if mode != Mode::Strict || delivery.tls.is_some() {
         let verdict = format!("{} closes the connection (NR filter_chain_not_found); {gets}.", pod.name);
-        return End::new(Outcome::Failed, verdict);
+        return End::new(Outcome::Failed, verdict).answers(status);
     }
     let policy = by.as_ref().map_or_else(String::new, |by| format!(" ({} {}/{})", by.kind, by.namespace, by.name));
     let why = match client.proxy {
@@ -131,7 +132,7 @@ fn refused(
         pod.workload,
         delivery.to.port()
     );
-    End::new(Outcome::Failed, verdict)
+    End::new(Outcome::Failed, verdict).answers(status)
 }
 
 /// Who the client is.
@@ -148,15 +149,23 @@ fn authenticate(walk: &mut Walk<'_>, chain: &FilterChain, connection: &Connectio
 }
 
 /// Policies on connections.
-fn network(walk: &mut Walk<'_>, chain: &FilterChain, connection: &Connection<'_>) -> Result<(), End> {
+fn network(
+    walk: &mut Walk<'_>,
+    chain: &FilterChain,
+    connection: &Connection<'_>,
+    delivery: &Delivery<'_>,
+) -> Result<(), End> {
     for filter in &chain.filters {
         if let NetworkFilter::Rbac(rules) = filter {
-            let (step, denied) = filters::authorize(walk.mesh, rules, &Subject::connection(connection));
+            let subject = Subject::connection(connection);
+            doubt::of_rules(walk, rules, &subject);
+            let (step, denied) = filters::authorize(walk.mesh, rules, &subject);
             let because = step.because.clone();
             walk.step(step);
             if denied {
                 let verdict = format!("The connection is closed: {because}.");
-                return Err(End::new(Outcome::Denied, verdict));
+                let status = delivery.status_of(ResetReason::ConnectionTermination);
+                return Err(End::new(Outcome::Denied, verdict).answers(status));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The mesh at one moment: its objects, compiled on demand, and its pods.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,10 +8,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use varka_api::RawObject;
 use varka_api::kube::TopologyZone;
-use varka_pilot::{ProxyKey, Snapshot};
+use varka_engine::host::RouteIndex;
+use varka_engine::ir::{Listener, Resource, RouteConfiguration};
+use varka_pilot::{Placed, ProxyKey, ResourceName, Snapshot};
 use varka_telemetry::graph::Facts;
 
+use super::answer::By;
 use super::pod::Pod;
+use super::recorded::{self, RecordedHop};
 use crate::facts::Seen;
 use crate::world::{KINDS, World};
 
@@ -22,6 +27,67 @@ pub struct Mesh {
     pub(super) facts: Facts,
     pub(super) domain: String,
     pods: Vec<Pod>,
+    pub(super) made: Made,
+}
+
+/// Whose proxy: namespace and name of the pod.
+type Whose = (String, String);
+
+/// What was made of the objects already. They do not change, so that it holds for as long as the mesh does.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    resources: RefCell<HashMap<(Whose, ResourceName), Option<Resource>>>,
+    indexes: RefCell<HashMap<(Whose, String), Option<Arc<RouteIndex>>>>,
+    gateways: RefCell<HashMap<(Whose, u16), Option<Arc<Listener>>>>,
+    places: RefCell<HashMap<(String, String), Option<By>>>,
+}
+
+/// What is kept under a key, made where it is asked for first. (`make` may ask for other things.)
+fn kept<K: std::hash::Hash + Eq, V: Clone>(all: &RefCell<HashMap<K, V>>, key: K, make: impl FnOnce() -> V) -> V {
+    if let Some(found) = all.borrow().get(&key) {
+        return found.clone();
+    }
+    let made = make();
+    all.borrow_mut().insert(key, made.clone());
+    made
+}
+
+fn whose(pod: &Pod) -> Whose {
+    (pod.namespace.clone(), pod.name.clone())
+}
+
+impl Made {
+    pub(super) fn resource(
+        &self,
+        pod: &Pod,
+        name: &ResourceName,
+        make: impl FnOnce() -> Option<Resource>,
+    ) -> Option<Resource> {
+        kept(&self.resources, (whose(pod), name.clone()), make)
+    }
+
+    /// A route table of a name, ready to be searched.
+    pub(super) fn index(
+        &self,
+        pod: &Pod,
+        name: &str,
+        make: impl FnOnce() -> Option<Arc<RouteConfiguration>>,
+    ) -> Option<Arc<RouteIndex>> {
+        kept(&self.indexes, (whose(pod), name.to_owned()), || make().map(|table| Arc::new(RouteIndex::new(table))))
+    }
+
+    pub(super) fn gateway(
+        &self,
+        pod: &Pod,
+        port: u16,
+        make: impl FnOnce() -> Option<Arc<Listener>>,
+    ) -> Option<Arc<Listener>> {
+        kept(&self.gateways, (whose(pod), port), make)
+    }
+
+    pub(super) fn place(&self, placed: &Placed, make: impl FnOnce() -> Option<By>) -> Option<By> {
+        kept(&self.places, (placed.object.clone(), placed.path.clone()), make)
+    }
 }
 
 /// When something had traffic plays no part here.
@@ -45,7 +111,7 @@ impl Mesh {
         let snapshot = Snapshot::builder().domain(domain).config_domain(domain).objects(objects).build();
         let facts = crate::facts::of(world, cluster, domain, &Never);
         let pods = pods(world, &facts, cluster, domain);
-        Self { world: world.clone(), snapshot, facts, domain: domain.to_owned(), pods }
+        Self { world: world.clone(), snapshot, facts, domain: domain.to_owned(), pods, made: Made::default() }
     }
 
     /// What configuration is compiled from.
@@ -57,6 +123,11 @@ impl Mesh {
     pub fn proxies(&self) -> impl Iterator<Item = (&str, &str, &ProxyKey)> {
         let with = self.pods.iter().filter(|pod| pod.proxy.is_some());
         with.map(|pod| (pod.namespace.as_str(), pod.workload.as_str(), &pod.key))
+    }
+
+    /// The workload that a recorded request was at; a pod that is gone is taken for another one of its workload.
+    pub fn workload_at(&self, hop: &RecordedHop) -> Option<(&str, &str)> {
+        recorded::pod_of(self, hop).map(|pod| (pod.namespace.as_str(), pod.workload.as_str()))
     }
 
     /// A pod of a workload, one that takes requests before others.

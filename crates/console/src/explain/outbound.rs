@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use varka_engine::facts::Connection;
-use varka_engine::ir::{FilterChain, Listener, TcpProxy, Terminal, TransportProtocol};
+use varka_engine::ir::{FilterChain, Listener, TcpProxy, Terminal, TransportProtocol, WeightedCluster};
 use varka_engine::listener::choose_chain;
 use varka_engine::trace::Trace;
 
@@ -99,8 +99,11 @@ fn bytes<'m>(
     connection: &Connection<'_>,
 ) -> Result<Delivery<'m>, End> {
     let known = walk.known_cluster().map(str::to_owned);
-    let heaviest = tcp.clusters.iter().max_by_key(|c| (Some(&*c.cluster) == known.as_deref(), c.weight));
-    let Some(chosen) = heaviest else {
+    let followed = |(_, c): &(usize, &WeightedCluster)| (Some(&*c.cluster) == known.as_deref(), c.weight);
+    let heaviest = tcp.clusters.iter().enumerate().max_by_key(followed).map(|(place, _)| place);
+    let weights = tcp.clusters.iter().map(|c| u64::from(c.weight)).collect();
+    let taken = heaviest.map(|usually| walk.fork(weights, usually));
+    let Some(chosen) = taken.and_then(|taken| tcp.clusters.get(taken)) else {
         return Err(End::new(Outcome::Failed, "The listener leads nowhere."));
     };
     if !unmatched::is_nowhere(&chosen.cluster) {

@@ -36,7 +36,8 @@ pub(super) fn of(mesh: &Mesh, placed: &Placed) -> Option<By> {
     let (kind, group) = kind.split_once('.').map_or((kind, None), |(kind, group)| (kind, Some(group)));
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let kinds = KINDS.iter().filter(|k| k.kind == kind && group.is_none_or(|group| k.group == group));
-    kinds.clone().find_map(|kind| in_kind(mesh, kind, namespace, name, &placed.path))
+    let find = || kinds.clone().find_map(|kind| in_kind(mesh, kind, namespace, name, &placed.path));
+    mesh.made.place(placed, find)
 }
 
 fn in_kind(mesh: &Mesh, kind: &Kind, namespace: &str, name: &str, path: &str) -> Option<By> {
@@ -55,6 +56,7 @@ fn in_kind(mesh: &Mesh, kind: &Kind, namespace: &str, name: &str, path: &str) ->
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         line: objects.first().map_or(0, |object| object.position.line_of(path)),
+        field: path.to_owned(),
     })
 }
 

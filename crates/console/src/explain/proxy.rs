@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use varka_engine::host::RouteIndex;
 use varka_engine::ir::{
     self, Cluster, ClusterLoadAssignment, Listener, Resource, ResourceType, RouteConfiguration, Str,
 };
@@ -27,7 +28,8 @@ impl<'m> Proxy<'m> {
 
     fn resource(&self, kind: ResourceType, name: &str) -> Option<Resource> {
         let name = ResourceName { kind, name: name.into() };
-        compile_one_of(&self.common, &self.mesh.snapshot, &self.pod.key, &name).resource
+        let compile = || compile_one_of(&self.common, &self.mesh.snapshot, &self.pod.key, &name).resource;
+        self.mesh.made.resource(self.pod, &name, compile)
     }
 
     pub(super) fn listener(&self, name: &str) -> Option<Arc<Listener>> {
@@ -37,11 +39,16 @@ impl<'m> Proxy<'m> {
         }
     }
 
-    pub(super) fn route(&self, name: &str) -> Option<Arc<RouteConfiguration>> {
+    fn route(&self, name: &str) -> Option<Arc<RouteConfiguration>> {
         match self.resource(ResourceType::Route, name)? {
             Resource::Route(route) => Some(route),
             _ => None,
         }
+    }
+
+    /// A route table, ready to be searched.
+    pub(super) fn routes(&self, name: &str) -> Option<Arc<RouteIndex>> {
+        self.mesh.made.index(self.pod, name, || self.route(name))
     }
 
     pub(super) fn cluster(&self, name: &str) -> Option<Arc<Cluster>> {
@@ -73,6 +80,10 @@ impl<'m> Proxy<'m> {
 
     /// A gateway's listener on a port of its own, or of a Service in front of it.
     pub(super) fn of_gateway(&self, port: u16) -> Option<Arc<Listener>> {
+        self.mesh.made.gateway(self.pod, port, || self.find_listener(port))
+    }
+
+    fn find_listener(&self, port: u16) -> Option<Arc<Listener>> {
         let named = varka_pilot::names(&self.mesh.snapshot, &self.pod.key).names;
         let listeners: Vec<Arc<Listener>> = named
             .iter()

@@ -3,6 +3,7 @@
 //! Spans tell method, authority, path, cluster, status and flags; a proxy's log line tells what was dialled and why it ended.
 //! Other headers are not recorded, so a decision that hangs on one may differ: that is said, as is what else may be the reason.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use varka_engine::facts::PeerIdentity;
@@ -44,6 +45,8 @@ pub struct RecordedHop {
     pub authority: String,
     /// Path and query.
     pub path: String,
+    /// It is gRPC.
+    pub grpc: bool,
     /// Empty: not known.
     pub user_agent: String,
     /// Cluster that it was sent to; empty: none.
@@ -72,7 +75,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let Some(first) = recorded.hops.first() else {
         return Err(Refusal::Bad("The trace has no span of a proxy of the mesh.".to_owned()));
     };
-    let mut hops = Vec::new();
+    let (mut hops, mut touched) = (Vec::new(), BTreeSet::new());
     let mut end: Option<End> = None;
     for hop in &recorded.hops {
         let is_answered = hop.direction == Direction::Inbound
@@ -89,6 +92,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
         let came = one(&mut walk, pod, hop);
         let explained = walk.finish(asked, came);
         let (outcome, mut own) = (explained.outcome, explained.hops);
+        touched.extend(explained.touched);
         compare(&mut own, outcome, hop, server);
         hops.append(&mut own);
         // What is deepest and did not go well is why.
@@ -105,7 +109,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let request =
         super::answer::Asked { method: first.method.clone(), host: first.authority.clone(), path: first.path.clone() };
     let verdict = format!("The client got {got}. {}", end.verdict);
-    Ok(Explanation { request, verdict, outcome: end.outcome, hops })
+    Ok(Explanation { request, verdict, outcome: end.outcome, hops, touched })
 }
 
 fn known(cluster: &str) -> Option<String> {
@@ -113,7 +117,7 @@ fn known(cluster: &str) -> Option<String> {
 }
 
 /// The pod, or another one of its workload where it is gone.
-fn pod_of<'m>(mesh: &'m Mesh, hop: &RecordedHop) -> Option<&'m Pod> {
+pub(super) fn pod_of<'m>(mesh: &'m Mesh, hop: &RecordedHop) -> Option<&'m Pod> {
     mesh.pod_named(&hop.namespace, &hop.pod).or_else(|| {
         // DEPLOYMENT-HASH-POD, or STATEFULSET-NUMBER and DAEMONSET-POD.
         let parent = hop.pod.rsplit_once('-')?.0;
@@ -122,16 +126,19 @@ fn pod_of<'m>(mesh: &'m Mesh, hop: &RecordedHop) -> Option<&'m Pod> {
     })
 }
 
-fn request_of(hop: &RecordedHop) -> Result<Request, Refusal> {
+pub(super) fn request_of(hop: &RecordedHop) -> Result<Request, Refusal> {
     let mut headers = std::collections::BTreeMap::from([("host".to_owned(), hop.authority.clone())]);
     if !hop.user_agent.is_empty() {
         headers.insert("user-agent".to_owned(), hop.user_agent.clone());
+    }
+    if hop.grpc {
+        headers.insert("content-type".to_owned(), "application/grpc".to_owned());
     }
     let to = To { host: hop.authority.clone(), port: 0, method: hop.method.clone(), path: hop.path.clone(), headers };
     Request::new(&to, 80).map_err(Refusal::Bad)
 }
 
-fn one<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End {
+pub(super) fn one<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End {
     match (hop.direction, pod.proxy) {
         (Direction::Outbound, Some(ProxyKind::Router)) => {
             let port = if hop.scheme == "https" { 443 } else { 80 };
@@ -146,7 +153,7 @@ fn one<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End {
 }
 
 /// What the application dialled: as the log says, else the address of the service whose cluster it was.
-fn dialled(mesh: &Mesh, pod: &Pod, hop: &RecordedHop) -> Dialled {
+pub(super) fn dialled(mesh: &Mesh, pod: &Pod, hop: &RecordedHop) -> Dialled {
     let (address, because) = match hop.dialled {
         Some(address) => (Some(address), "what the application dialled, as the proxy's log says"),
         None => (of_cluster(mesh, pod, &hop.cluster), "the address of the service that the request went to"),

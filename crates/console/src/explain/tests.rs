@@ -8,7 +8,7 @@ use super::*;
 use crate::world::{KINDS, World};
 
 /// A pod with its EndpointSlice's part to play.
-fn pod(name: &str, ip: &str, sidecar: bool) -> Value {
+pub(crate) fn pod(name: &str, ip: &str, sidecar: bool) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -38,7 +38,7 @@ fn service(name: &str, cluster_ip: &str, port: u16) -> Value {
     })
 }
 
-fn slice(name: &str, ip: &str) -> Value {
+pub(crate) fn slice(name: &str, ip: &str) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"namespace": "blog", "name": format!("{name}-1"), "labels": {"kubernetes.io/service-name": name}},
@@ -57,8 +57,8 @@ fn put(world: &World, object: Value) {
     world.put(*kind, object);
 }
 
-pub(crate) fn blog(more: impl IntoIterator<Item = Value>) -> Mesh {
-    let world = World::default();
+/// Of the cluster that has the blog.
+pub(crate) fn objects() -> Vec<Value> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "blog"}});
     let ingress = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"namespace": "blog", "name": "blog"},
@@ -69,7 +69,7 @@ pub(crate) fn blog(more: impl IntoIterator<Item = Value>) -> Mesh {
     let mut edge = pod("edge", "10.0.0.9", false);
     edge["metadata"]["namespace"] = "ingress-nginx".into();
     edge["spec"]["containers"][0]["args"] = json!(["proxy", "router"]);
-    let base = [
+    vec![
         namespace,
         ingress,
         edge,
@@ -80,8 +80,12 @@ pub(crate) fn blog(more: impl IntoIterator<Item = Value>) -> Mesh {
         service("was", "10.96.0.2", 8080),
         slice("web", "10.0.0.1"),
         slice("was", "10.0.0.2"),
-    ];
-    for object in base.into_iter().chain(more) {
+    ]
+}
+
+pub(crate) fn blog(more: impl IntoIterator<Item = Value>) -> Mesh {
+    let world = World::default();
+    for object in objects().into_iter().chain(more) {
         put(&world, object);
     }
     Mesh::of(&world, "Kubernetes", "cluster.local")
@@ -255,6 +259,7 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
         scheme: "http".to_owned(),
         authority: "was:8080".to_owned(),
         path: "/api/posts".to_owned(),
+        grpc: false,
         user_agent: String::new(),
         cluster: cluster.to_owned(),
         status,

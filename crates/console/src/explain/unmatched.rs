@@ -59,7 +59,7 @@ pub(super) fn blocked(walk: &mut Walk<'_>, status: u16) -> End {
     let why = why(walk, &proxy, true, dialled);
     let policy = traffic_policy(walk.mesh, &proxy);
     walk.step(Step::new("blackhole", "block_all", why.clone()).by(policy).fails());
-    End::new(Outcome::Blackhole, format!("The proxy answers {status}: {why}"))
+    End::new(Outcome::Blackhole, format!("The proxy answers {status}: {why}")).answers(status)
 }
 
 fn port_of(authority: &str) -> u16 {

@@ -33,8 +33,12 @@ pub(super) fn send<'m>(
         walk.step(step.by(rule(walk, proxy, &to.cluster).0).fails());
         let reply = LocalReply::cluster_not_found(503);
         let (status, flags) = (reply.outcome.status, reply.outcome.flags);
-        return Err(End::new(Outcome::Failed, format!("The answer is {status} ({flags}): {because}.")));
+        let verdict = format!("The answer is {status} ({flags}): {because}.");
+        return Err(End::new(Outcome::Failed, verdict).answers(status));
     };
+    if let Some(notes) = &mut walk.notes {
+        notes.settings.push(format!("{cluster:?}"));
+    }
     let (by, because) = rule(walk, proxy, &to.cluster);
     walk.step(Step::new("cluster", cluster.name.to_string(), because).by(by));
     let (endpoint, address) = endpoint(walk, proxy, &cluster, to, connection)?;
@@ -109,7 +113,8 @@ fn endpoint(
             let mut address = connection.original_dst;
             address.set_port(port.unwrap_or(address.port()));
             let because = "the cluster dials what the application dialled";
-            walk.step(Step::new("endpoint", walk.named(address), because));
+            let named = walk.named(address);
+            walk.step(Step::new("endpoint", named, because));
             return Ok((None, address));
         }
     };
@@ -128,16 +133,64 @@ fn endpoint(
     };
     let chosen = balancer.pick(&mut pick);
     let endpoints: Vec<&Endpoint> = assignment.localities.iter().flat_map(|l| &l.endpoints).collect();
+    let chosen = chosen.map(|at| spread(walk, &balancer, &endpoints, to.hash, at));
     let Some((chosen, address)) = chosen.and_then(|at| endpoints.get(at)).and_then(|e| Some((*e, e.address?))) else {
         return Err(no_endpoint(walk, proxy, cluster));
     };
     let others = endpoints.iter().filter(|e| !std::ptr::eq(**e, chosen)).filter_map(|e| e.address);
     let why = "another one that takes requests: which one it is changes from request to request";
-    let rejected = others.map(|a| Rejected { what: walk.named(a), why: why.to_owned() }).collect();
+    let others: Vec<SocketAddr> = others.collect();
+    let rejected = others.iter().map(|a| Rejected { what: walk.named(*a), why: why.to_owned() }).collect();
     let how = if to.hash.is_some() { "by the key of the request (consistent hashing)" } else { "by load" };
     let because = format!("one of {} that take requests, chosen {how}", endpoints.len());
-    walk.step(Step::new("endpoint", walk.named(address), because).instead_of(rejected));
+    let named = walk.named(address);
+    walk.step(Step::new("endpoint", named, because).instead_of(rejected));
     Ok((Some(chosen.clone()), address))
+}
+
+/// Times that are drawn to find out which workload gets which share.
+const DRAWS: u64 = 256;
+
+/// Where endpoints are of several workloads, which one of them it is, is left to chance: what the balancer says so many times.
+fn spread(
+    walk: &mut Walk<'_>,
+    balancer: &Balancer,
+    endpoints: &[&Endpoint],
+    hash: Option<u64>,
+    usually: usize,
+) -> usize {
+    let mesh = walk.mesh;
+    let whose = |at: usize| {
+        let address = endpoints.get(at).and_then(|endpoint| endpoint.address)?;
+        mesh.pod_at(address.ip()).map(|pod| (pod.namespace.as_str(), pod.workload.as_str()))
+    };
+    if walk.notes.is_none() || (1..endpoints.len()).all(|at| whose(at) == whose(0)) {
+        return usually;
+    }
+    let (mut found, mut weights): (Vec<usize>, Vec<u64>) = (vec![usually], vec![0]);
+    for counter in 0..DRAWS {
+        let mut state = counter;
+        // SplitMix64: the same numbers for each who asks, so that what is the same comes out the same.
+        let mut random = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        let (avoid, avoid_priorities) = (&[][..], &[][..]);
+        let pick =
+            &mut Pick { hash, counter, random: &mut random, active: &|_| 0, avoid, reselections: 0, avoid_priorities };
+        let Some(drawn) = balancer.pick(pick) else { continue };
+        match found.iter().position(|of| whose(*of) == whose(drawn)).and_then(|place| weights.get_mut(place)) {
+            Some(weight) => *weight += 1,
+            None => {
+                found.push(drawn);
+                weights.push(1);
+            }
+        }
+    }
+    let taken = walk.fork(weights, 0);
+    found.get(taken).copied().unwrap_or(usually)
 }
 
 /// An endpoint that only DNS knows the address of.
@@ -162,7 +215,7 @@ fn no_endpoint(walk: &mut Walk<'_>, proxy: &Proxy<'_>, cluster: &Cluster) -> End
     walk.step(Step::new("endpoint", "none", because.clone()).fails());
     let reply = LocalReply::no_healthy_upstream();
     let (status, flags) = (reply.outcome.status, reply.outcome.flags);
-    End::new(Outcome::Failed, format!("The answer is {status} ({flags}): {because}."))
+    End::new(Outcome::Failed, format!("The answer is {status} ({flags}): {because}.")).answers(status)
 }
 
 /// Plain text, or which TLS.
@@ -214,5 +267,6 @@ fn verify(walk: &mut Walk<'_>, cluster: &Cluster, tls_mode: Option<&str>, delive
         format!("the server is {identity}, which is not among the names that the client asks for (subjectAltNames)");
     walk.step(Step::new("tls", "refused", because.clone()).fails());
     let gets = delivery.broken_off(ResetReason::RemoteConnectionFailure);
-    Err(End::new(Outcome::Failed, format!("The TLS handshake fails: {because}; {gets}.")))
+    let status = delivery.status_of(ResetReason::RemoteConnectionFailure);
+    Err(End::new(Outcome::Failed, format!("The TLS handshake fails: {because}; {gets}.")).answers(status))
 }

@@ -1,10 +1,11 @@
 //! From the client to where a request ends, proxy by proxy.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use varka_engine::facts::PeerIdentity;
 use varka_engine::ir::{LocalReplyMapping, Str};
-use varka_engine::outcome::{LocalReply, ResetReason};
+use varka_engine::outcome::{LocalReply, Outcome as Ended, ResetReason};
 use varka_pilot::ProxyKind;
 
 use super::answer::{Asked, Direction, Explanation, Hop, Outcome, Step, Who};
@@ -13,7 +14,7 @@ use super::mesh::Mesh;
 use super::pod::Pod;
 use super::proxy::Proxy;
 use super::request::{Request, Thought};
-use super::{inbound, outbound, unmatched};
+use super::{inbound, outbound, touched, unmatched};
 
 /// So many proxies a request passes at most before it is taken to go in a circle.
 const MOST_HOPS: usize = 6;
@@ -40,6 +41,30 @@ pub(super) struct Walk<'m> {
     pub(super) recorded: Vec<Option<String>>,
     /// No service was found, and why.
     pub(super) unmatched: Option<(Outcome, String)>,
+    /// Choices that are left to chance, in their order.
+    pub(super) forks: Vec<Fork>,
+    /// What is noted of a request that was recorded, of which only part is known; `None`: all of it is.
+    pub(super) notes: Option<Notes>,
+    /// Namespaces of pods that were come by.
+    touched: BTreeSet<String>,
+}
+
+/// A choice that is left to chance: shares, and which one is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fork {
+    pub(super) weights: Vec<u64>,
+    pub(super) taken: usize,
+}
+
+/// What is to be known beside the steps, to compare one way with another.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// Which ways to take at the first forks.
+    pub(super) script: Vec<usize>,
+    /// What a decision hangs on that was not recorded: in words, by all that was said of it.
+    pub(super) doubts: BTreeMap<String, String>,
+    /// Everything that clusters were told to do.
+    pub(super) settings: Vec<String>,
 }
 
 /// A request on its way to an address.
@@ -67,22 +92,38 @@ pub(super) struct Offer {
 pub(super) struct End {
     pub(super) outcome: Outcome,
     pub(super) verdict: String,
+    /// What a proxy answers; `None`: the application answers, or nobody does.
+    pub(super) status: Option<u16>,
 }
 
 impl End {
     pub(super) fn new(outcome: Outcome, verdict: impl Into<String>) -> Self {
-        Self { outcome, verdict: verdict.into() }
+        Self { outcome, verdict: verdict.into(), status: None }
+    }
+
+    /// The same, with what a proxy answers.
+    pub(super) fn answers(mut self, status: impl Into<Option<u16>>) -> Self {
+        self.status = status.into();
+        self
     }
 }
 
 impl Delivery<'_> {
+    /// What its proxy answers to that.
+    fn answer_to(&self, reason: ResetReason) -> Option<Ended> {
+        let mappings = self.mappings.as_ref()?;
+        Some(LocalReply::upstream_reset(reason, false, None).mapped(mappings).outcome)
+    }
+
+    /// Its status.
+    pub(super) fn status_of(&self, reason: ResetReason) -> Option<u16> {
+        self.answer_to(reason).map(|outcome| outcome.status)
+    }
+
     /// What the client gets when the connection is broken off before an answer.
     pub(super) fn broken_off(&self, reason: ResetReason) -> String {
-        match &self.mappings {
-            Some(mappings) => {
-                let outcome = LocalReply::upstream_reset(reason, false, None).mapped(mappings).outcome;
-                format!("the client gets {} ({})", outcome.status, outcome.flags)
-            }
+        match self.answer_to(reason) {
+            Some(outcome) => format!("the client gets {} ({})", outcome.status, outcome.flags),
             None => "the client's connection is broken off without an answer".to_owned(),
         }
     }
@@ -122,7 +163,27 @@ pub fn thought(mesh: &Mesh, asked: &Thought, now: u64) -> Result<Explanation, Re
 
 impl<'m> Walk<'m> {
     pub(super) fn new(mesh: &'m Mesh, request: Request, now: u64) -> Self {
-        Self { mesh, request, now, hops: Vec::new(), recorded: Vec::new(), unmatched: None }
+        let (hops, recorded, forks) = (Vec::new(), Vec::new(), Vec::new());
+        let (unmatched, notes, touched) = (None, None, BTreeSet::new());
+        Self { mesh, request, now, hops, recorded, unmatched, forks, notes, touched }
+    }
+
+    /// Which of several is followed that have these shares; `usually` where nothing else is asked for.
+    pub(super) fn fork(&mut self, weights: Vec<u64>, usually: usize) -> usize {
+        if weights.iter().filter(|weight| **weight > 0).count() < 2 {
+            return usually;
+        }
+        let wanted = self.notes.as_ref().and_then(|notes| notes.script.get(self.forks.len()).copied());
+        let taken = wanted.filter(|taken| weights.get(*taken).is_some_and(|w| *w > 0)).unwrap_or(usually);
+        self.forks.push(Fork { weights, taken });
+        taken
+    }
+
+    /// Notes what a decision hangs on. `said`: everything that could make a difference.
+    pub(super) fn doubt(&mut self, said: String, words: String) {
+        if let Some(notes) = &mut self.notes {
+            notes.doubts.insert(said, words);
+        }
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -136,11 +197,14 @@ impl<'m> Walk<'m> {
             (Some((_, why)), outcome) => (outcome, format!("{} {why}", end.verdict)),
             (None, outcome) => (outcome, end.verdict),
         };
-        Explanation { request, verdict, outcome, hops: self.hops }
+        let mut explanation = Explanation { request, verdict, outcome, hops: self.hops, touched: self.touched };
+        touched::complete(&mut explanation, self.mesh);
+        explanation
     }
 
     /// Begins a hop.
     pub(super) fn hop(&mut self, pod: &Pod, direction: Direction, steps: Vec<Step>) {
+        self.touched.insert(pod.namespace.clone());
         let proxy = Who { namespace: pod.namespace.clone(), workload: pod.workload.clone(), direction };
         self.hops.push(Hop { proxy, steps });
     }
@@ -225,9 +289,12 @@ impl<'m> Walk<'m> {
     }
 
     /// An address with the pod that has it.
-    pub(super) fn named(&self, address: SocketAddr) -> String {
+    pub(super) fn named(&mut self, address: SocketAddr) -> String {
         match self.mesh.pod_at(address.ip()) {
-            Some(pod) => format!("{address} ({})", pod.name),
+            Some(pod) => {
+                self.touched.insert(pod.namespace.clone());
+                format!("{address} ({})", pod.name)
+            }
             None => destination::shown(address),
         }
     }
@@ -237,6 +304,7 @@ impl<'m> Walk<'m> {
         let Some(pod) = self.mesh.pod_at(delivery.to.ip()) else {
             return unmatched::outside(&delivery);
         };
+        self.touched.insert(pod.namespace.clone());
         if self.hops.len() >= MOST_HOPS {
             return End::new(Outcome::Failed, "It goes in a circle: so many proxies no request should pass.");
         }
@@ -250,7 +318,8 @@ impl<'m> Walk<'m> {
                 let because = format!("{why}, so nobody there speaks the mesh's TLS");
                 self.step(Step::new("destination", pod.name.clone(), because.clone()).fails());
                 let gets = delivery.broken_off(ResetReason::RemoteConnectionFailure);
-                End::new(Outcome::Failed, format!("The TLS handshake with {} fails: {because}; {gets}.", pod.name))
+                let verdict = format!("The TLS handshake with {} fails: {because}; {gets}.", pod.name);
+                End::new(Outcome::Failed, verdict).answers(delivery.status_of(ResetReason::RemoteConnectionFailure))
             }
             Some(why) => {
                 self.step(Step::new("destination", pod.name.clone(), why));

@@ -32,8 +32,13 @@ pub(super) fn kind_of(name: &str) -> i32 {
 }
 
 /// A trace of which these are the spans, as JSON.
-pub(super) fn trace(spans: &[Found]) -> Value {
-    json(&spans.iter().map(span).collect::<Vec<_>>())
+pub(super) fn trace(spans: &[Found], hidden: usize) -> Value {
+    let mut trace = json(&spans.iter().map(span).collect::<Vec<_>>());
+    if let (Some(fields), true) = (trace.as_object_mut(), hidden > 0) {
+        let warning = format!("{hidden} more spans are of namespaces that you may not get, or of none that is known.");
+        fields.insert("warnings".to_owned(), json!([warning]));
+    }
+    trace
 }
 
 /// The same of Jaeger's own spans.

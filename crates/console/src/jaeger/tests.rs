@@ -5,7 +5,8 @@ use tower::ServiceExt as _;
 use varka_proto::otlp::ExportTraceServiceRequest;
 
 use super::query::{self, Wanted};
-use super::routes;
+use super::{routes, routes_seen};
+use crate::access::sight::Sight;
 use crate::store::Store;
 use crate::store::tests::forever;
 
@@ -43,6 +44,78 @@ pub(super) async fn get(store: &Store, path: &str) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// As somebody asks who sees one namespace.
+async fn seen(store: &Store, namespace: &str, path: &str) -> (u16, Value) {
+    let sight = Sight::Of(std::sync::Arc::new([namespace.to_owned()].into()));
+    let routes = routes_seen(store.clone(), sight);
+    let response = routes.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn spans_of_other_namespaces_are_left_out_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(&directory);
+    // One of another namespace by its service; one by the proxy that made it, whatever the service is called; one of nobody.
+    let more: [(&str, Value); 3] = [
+        ("orders.shop", json!([])),
+        (
+            "web.blog-system",
+            json!([{"key": "node_id", "value": {"stringValue": "sidecar~10.0.0.9~orders-1.shop~shop.svc.cluster.local"}}]),
+        ),
+        ("batch", json!([])),
+    ];
+    for (number, (service, attributes)) in more.into_iter().enumerate() {
+        let spans = json!({"resourceSpans": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+            "scopeSpans": [{"spans": [{
+                "traceId": "000000000000000000000000000000ab", "spanId": format!("00000000000000b{number}"), "parentSpanId": "00000000000000a2",
+                "name": "secret", "kind": 2, "startTimeUnixNano": "1764000000020000000", "endTimeUnixNano": "1764000000030000000",
+                "attributes": attributes,
+            }]}],
+        }]});
+        let spans: ExportTraceServiceRequest = serde_json::from_value(spans).unwrap();
+        spans.resource_spans.into_iter().for_each(|from| assert_eq!(store.spans().append(from), 0));
+    }
+    let names = |answer: &Value| -> Vec<String> {
+        let spans = answer["data"][0]["spans"].as_array().cloned().unwrap_or_default();
+        spans.iter().map(|span| span["spanID"].as_str().unwrap().to_owned()).collect()
+    };
+    let (_, all) = get(&store, "/api/traces/ab").await;
+    assert_eq!((names(&all).len(), &all["data"][0]["warnings"]), (5, &Value::Null));
+    let warned = |hidden: u8| {
+        json!([format!("{hidden} more spans are of namespaces that you may not get, or of none that is known.")])
+    };
+    let (_, blog) = seen(&store, "blog-system", "/api/traces/ab").await;
+    assert_eq!(names(&blog), ["00000000000000a1", "00000000000000a2"]);
+    assert_eq!(blog["data"][0]["warnings"], warned(3));
+    assert!(!blog.to_string().contains("secret") && !blog.to_string().contains("orders"), "{blog}");
+    let (_, shop) = seen(&store, "shop", "/api/traces/ab").await;
+    assert_eq!((names(&shop).len(), &shop["data"][0]["warnings"]), (2, &warned(3)));
+    // Somewhere else nothing is there, and nothing is found by what is not shown.
+    assert_eq!(seen(&store, "elsewhere", "/api/traces/ab").await.0, 404);
+    let search = |service: &str| format!("/api/traces?service={service}&{AROUND}");
+    assert_eq!(seen(&store, "shop", &search("was.blog-system")).await.1["data"], json!([]));
+    assert_eq!(names(&seen(&store, "shop", &search("orders.shop")).await.1).len(), 2);
+    assert_eq!(names(&seen(&store, "blog-system", &search("web.blog-system")).await.1).len(), 2);
+    assert_eq!(seen(&store, "elsewhere", "/api/traces?traceID=ab").await.1["data"], json!([]));
+    assert_eq!(seen(&store, "shop", "/api/services").await.1["data"], json!(["orders.shop"]));
+    assert_eq!(seen(&store, "shop", "/api/services/web.blog-system/operations").await.1["data"], json!([]));
+    assert_eq!(seen(&store, "shop", "/api/operations?service=orders.shop").await.1["data"][0]["name"], "secret");
+    let calls = |namespace: &'static str| {
+        let store = store.clone();
+        async move {
+            seen(&store, namespace, "/api/dependencies?endTs=1764000001000&lookback=60000").await.1["data"].clone()
+        }
+    };
+    let known = json!({"parent": "web.blog-system", "child": "was.blog-system", "callCount": 1});
+    assert!(calls("blog-system").await.as_array().unwrap().contains(&known));
+    assert_eq!(calls("shop").await, json!([]), "who calls it is not theirs to know");
+    assert_eq!(seen(&store, "blog-system", "/api/v3/services").await.0, 404);
 }
 
 const AROUND: &str = "start=1763999999000000&end=1764000001000000";

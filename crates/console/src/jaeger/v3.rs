@@ -8,7 +8,7 @@ use varka_proto::jaeger::api_v3::{ServiceSummary, TraceSummary};
 use varka_proto::otlp::{ResourceSpans, ScopeSpans};
 
 use super::query::{self, Invalid, Pairs, Wanted};
-use super::{Refused, Shared, Traces, model};
+use super::{Refused, Traces, model};
 use crate::store::spans::{Found, Search};
 
 const DEFAULT_DEPTH: usize = 100;
@@ -23,12 +23,12 @@ pub(super) fn routes() -> Router<Traces> {
         .route("/api/v3/trace-summaries", get(summaries))
 }
 
-async fn services(State(traces): Shared) -> Result<Json<Value>, Refused> {
+async fn services(State(traces): State<Traces>) -> Result<Json<Value>, Refused> {
     let names: Vec<String> = traces.services().await?.iter().map(|name| name.to_string()).collect();
     Ok(Json(json!({"services": names})))
 }
 
-async fn operations(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn operations(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let pairs = pairs.into_iter().map(|(name, value)| (camel(&name), value)).collect();
     let (service, kind) = query::operations(&pairs)?;
     let found = traces.operations(service).await?;
@@ -37,17 +37,17 @@ async fn operations(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result
     Ok(Json(json!({"operations": wanted.map(one).collect::<Vec<_>>()})))
 }
 
-async fn search(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn search(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
     answer(found.iter().flatten(), || Refused::NoTrace(String::new()))
 }
 
-async fn trace(State(traces): Shared, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
+async fn trace(State(traces): State<Traces>, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
     let spans = traces.trace(query::trace_id(&text)?).await?;
     answer(spans.iter(), || Refused::NoTrace(text))
 }
 
-async fn summaries(State(traces): Shared, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn summaries(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
     let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
     Ok(Json(json!({"summaries": found.iter().map(|spans| summary_json(&summary(spans))).collect::<Vec<_>>()})))
 }

@@ -150,9 +150,8 @@ export function createConfig(world) {
       const findings = validate(yaml);
       if (findings.some((f) => f.severity === "error")) throw failure(422, "invalid", "The API server refuses this object.", "Mend what is marked.", findings);
       const done = yaml.split(/^---$/m).map((text) => text.trimStart()).filter(Boolean).map((text) => one(text, { dryRun, resourceVersion, force }, at, may));
-      const has = (kind) => done.some((d) => d.ref.kind === kind);
-      const effect = { sampled: 1840, rerouted: has("VirtualService") ? 312 : 0, denied: has("AuthorizationPolicy") ? 26 : 0, unchanged: 1528, examples: has("VirtualService") ? [{ request: "GET /api/posts (ingress-nginx → web-service)", before: "subset stable", after: "subset canary" }] : [] };
-      return { applied: !dryRun && done.some((d) => d.verb !== "unchanged"), objects: done, findings, effect };
+      const applied = !dryRun && done.some((d) => d.verb !== "unchanged");
+      return { applied, objects: done, findings, effect: dryRun && done.some((d) => d.verb !== "unchanged") ? effect(done, at) : null };
     },
   };
 
@@ -175,6 +174,41 @@ export function createConfig(world) {
     }
     return { ref, verb, before: before?.yaml ?? "", after: yaml };
   }
+}
+
+/** Made-up requests, and what a kind of change does to them. */
+function effect(done, at) {
+  const of = (kind) => done.find((d) => d.ref.kind === kind)?.ref;
+  const cluster = (subset, host, port) => `outbound|${port}|${subset}|${host}.blog-system.svc.cluster.local`;
+  const met = (outcome, status, to, workload) => ({ outcome, status, cluster: to, workload, verdict: "" });
+  const group = (more) => ({ share: 1, changes: [], because: "", by: null, codes: { 200: more.requests }, examples: [], ...more });
+  const groups = [];
+  const policy = of("AuthorizationPolicy");
+  if (policy) {
+    const was = cluster("", "was-service", 8080);
+    groups.push(group({
+      kind: "denied", from: { namespace: "blog-system", workload: "web" }, to: "was-service.blog-system.svc.cluster.local", requests: 38,
+      before: met("ok", null, was, "blog-system/was"), after: met("denied", 403, was, "blog-system/was"), by: { ...policy, line: 9, field: "spec.rules[0]" },
+      because: "there are ALLOW policies and none of their rules matches", examples: [{ at: at - 30, method: "GET", path: "/api/posts", code: 200, traceId: "0af7651916cd43dd8448eb211c80319c" }],
+    }));
+  }
+  const rule = of("VirtualService");
+  if (rule) {
+    const web = (subset) => cluster(subset, "web-service", 80);
+    groups.push(group({
+      kind: "rerouted", from: { namespace: "ingress-nginx", workload: "ingress-nginx-controller" }, to: "web-service.blog-system.svc.cluster.local", requests: 600, share: 0.5,
+      before: met("ok", null, web("stable"), "blog-system/web"), after: met("ok", null, web("canary"), "blog-system/web-canary"), by: { ...rule, line: 8, field: "spec.http[0]" },
+      changes: [{ step: "route", before: web("stable"), after: web("canary") }], because: "the first rule that matches",
+    }));
+  }
+  const tokens = of("RequestAuthentication");
+  if (tokens) {
+    const was = cluster("", "was-service", 8080);
+    const as = met("ok", null, was, "blog-system/was");
+    groups.push(group({ kind: "unknown", from: { namespace: "blog-system", workload: "web" }, to: "was-service.blog-system.svc.cluster.local", requests: 38, before: as, after: as, because: "a token (of https://issuer.example)" }));
+  }
+  const others = groups.reduce((sum, g) => sum + g.requests, 0);
+  return { from: at - 600, to: at, requests: 1240, recorded: 124, same: 1240 - others, groups, more: 0, unexamined: 0, hidden: 0, unread: 0, unrecorded: 12, records: "kept" };
 }
 
 /** Some checks, by lines: enough to see the editor mark them. */

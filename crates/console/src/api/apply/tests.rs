@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use varka_apiserver::{ApiServer, Config};
 
 use super::{Changer, Who, routes};
+use crate::access::sight::Sight;
 use crate::access::{Access, Mode, Refusal, Rules};
 use crate::api::delete;
 use crate::world::World;
@@ -48,15 +49,13 @@ pub(in crate::api) async fn cluster(read_only: bool) -> Cluster {
         let access = Arc::clone(&access);
         async move {
             let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("It"))?;
-            Ok(Changer { user: caller.user.clone(), client: caller.client.clone() })
+            Ok(Changer { user: caller.user.clone(), client: caller.client.clone(), sight: Sight::All })
         }
         .boxed()
     });
-    Cluster {
-        server,
-        app: routes(Arc::clone(&who), read_only).merge(delete::routes(who, read_only)),
-        _directory: directory,
-    }
+    let source = crate::graph::tests::source(&directory);
+    let app = routes(Arc::clone(&who), read_only, crate::api::effect::foretell(source));
+    Cluster { server, app: app.merge(delete::routes(who, read_only)), _directory: directory }
 }
 
 impl Cluster {
@@ -145,7 +144,9 @@ async fn what_would_be_is_told_and_then_is() {
     let (status, answer) = cluster.apply(&token, &text, true).await;
     assert_eq!((status, &answer["applied"], verbs(&answer)), (200, &json!(false), vec!["created"]), "{answer}");
     assert_eq!((answer["objects"][0]["before"].as_str(), cluster.stored("a").await), (Some(""), None));
+    assert_eq!(answer["effect"]["recorded"], 0, "nobody has asked for anything: {answer}");
     let (status, answer) = cluster.apply(&token, &text, false).await;
+    assert_eq!(answer["effect"], Value::Null, "it is done");
     assert_eq!((status, &answer["applied"], verbs(&answer)), (200, &json!(true), vec!["created"]), "{answer}");
     let stored = cluster.stored("a").await.unwrap();
     assert_eq!(stored["metadata"]["managedFields"][0]["manager"], super::MANAGER);
@@ -153,6 +154,8 @@ async fn what_would_be_is_told_and_then_is() {
 
     let (_, answer) = cluster.apply(&token, &text, false).await;
     assert_eq!((&answer["applied"], verbs(&answer)), (&json!(false), vec!["unchanged"]), "{answer}");
+    let (_, answer) = cluster.apply(&token, &text, true).await;
+    assert_eq!((answer["effect"].is_null(), verbs(&answer)), (true, vec!["unchanged"]), "{answer}");
     let (_, answer) = cluster.apply(&token, &yaml("a", "2s"), false).await;
     let (before, after) =
         (answer["objects"][0]["before"].as_str().unwrap(), answer["objects"][0]["after"].as_str().unwrap());

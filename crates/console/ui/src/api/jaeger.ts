@@ -7,7 +7,9 @@ export interface Span {
   references: { refType: "CHILD_OF" | "FOLLOWS_FROM"; traceID: string; spanID: string }[];
   tags: Tag[]; logs: { timestamp: number; fields: Tag[] }[]; warnings: string[] | null;
 }
-export interface Trace { traceID: string; spans: Span[]; processes: Record<string, { serviceName: string; tags: Tag[] }> }
+export interface Trace { traceID: string; spans: Span[]; processes: Record<string, { serviceName: string; tags: Tag[] }>;
+  /** What is to be said of it: spans that are left out, for one. */
+  warnings?: string[] | null }
 interface Envelope<T> { data: T | null; errors: { code: number; msg: string }[] | null }
 
 const get = async <T>(path: string, params: Record<string, string | number | undefined>, signal?: AbortSignal): Promise<T> =>

@@ -476,13 +476,65 @@ export interface DeleteAnswer {
   findings: Finding[];
 }
 
-/** What requests of the last hour would have met, had the change been there. */
+/** What requests of the last minutes would have met, had the change been there. Numbers of requests are estimates where a sample was recorded. */
 export interface Effect {
-  sampled: number;
-  rerouted: number;
-  denied: number;
-  unchanged: number;
-  examples: { request: string; before: string; after: string }[];
+  /** Seconds since the epoch. */
+  from: number;
+  to: number;
+  /** Requests that were decided, and records that these were decided from. */
+  requests: number;
+  recorded: number;
+  /** Requests that would meet what they meet. */
+  same: number;
+  /** The others, by kind; at most 50. */
+  groups: EffectGroup[];
+  /** Requests of groups that are too small to be told. */
+  more: number;
+  /** Requests that were not decided: there was no time; */
+  unexamined: number;
+  /** they come by namespaces that the caller may not see; */
+  hidden: number;
+  /** too little was recorded of them; */
+  unread: number;
+  /** they were counted, and none like them was recorded. */
+  unrecorded: number;
+  /** Traces are kept elsewhere: nothing was looked at. */
+  records: "kept" | "elsewhere";
+}
+
+export interface EffectGroup {
+  /** `allowed`: refused now; `mended`: does not get there now; `unknown`: it hangs on what was not recorded, as `because` says. */
+  kind: "denied" | "failed" | "rerouted" | "altered" | "allowed" | "mended" | "unknown";
+  /** Empty names: a client outside the mesh. */
+  from: { namespace: string; workload: string };
+  /** Host of the service that they are for, else what they name. */
+  to: string;
+  requests: number;
+  /** Of all requests from there to there, from 0 to 1: what is left to chance is told by what is to be expected. */
+  share: number;
+  before: Met;
+  after: Met;
+  /** Steps that are otherwise, as in `Step`; empty: there is no such step. */
+  changes: { step: string; before: string; after: string }[];
+  because: string;
+  /** As it would be; of what is taken away, as it is. `field`: `spec.rules[0]`. */
+  by: (ObjectRef & { line: number; field: string }) | null;
+  /** How often each status came back to requests like these; "0": no answer. */
+  codes: Record<string, number>;
+  /** At most three. */
+  examples: { at: number; method: string; path: string; code: number; traceId: string }[];
+}
+
+/** What requests meet. */
+export interface Met {
+  outcome: Explanation["outcome"];
+  /** What a proxy answers; null: the application answers, or nobody does. */
+  status: number | null;
+  /** Cluster that the client's proxy sends them to; empty: none. */
+  cluster: string;
+  /** NAMESPACE/NAME where they arrive; empty: not known. */
+  workload: string;
+  verdict: string;
 }
 
 // ---- explain ------------------------------------------------------------------------------------------------------------
@@ -518,7 +570,7 @@ export interface Step {
   /** Why. */
   because: string;
   /** The object that said so. */
-  by: (ObjectRef & { line: number }) | null;
+  by: (ObjectRef & { line: number; field: string }) | null;
   /** What else was there, and why it lost. */
   rejected: { what: string; why: string }[];
   ok: boolean;

@@ -1,5 +1,5 @@
-// From YAML to the mesh: first a dry run, which shows the difference, what is found, and what it would have done to the last
-// hour's requests; only then can it be applied. With the caller's own permissions, and not at all where it is read-only.
+// From YAML to the mesh: first a dry run, which shows the difference, what is found, and what it would have done to the
+// requests of the last minutes; only then can it be applied. With the caller's own permissions, and not at all where it is read-only.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, Failed } from "../api/client.ts";
@@ -8,10 +8,10 @@ import { t } from "../i18n/index.ts";
 import { Copy } from "../parts/copy.tsx";
 import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
-import { short } from "../state/format.ts";
 import { access, session } from "../state/store.ts";
 import { type Base, Conflict, Managed } from "./conflict.tsx";
 import { Difference, DifferenceLook } from "./difference.tsx";
+import { EffectCallout } from "./effect.tsx";
 
 /** `base`: the object that the text was made from; null: there is none, or there are several. `now`: without another press. */
 export function Apply({ yaml, base = null, now = false, onApplied, onTheirs }: {
@@ -48,7 +48,7 @@ export function Apply({ yaml, base = null, now = false, onApplied, onTheirs }: {
           {o.verb !== "unchanged" && <Difference before={o.before} after={o.after} label={t("apply.difference", { name: o.ref.name })} />}
         </section>
       ))}
-      {answer?.effect && !answer.applied && !nothing && <Effect it={answer.effect} />}
+      {answer?.effect && !answer.applied && !nothing && <EffectCallout it={answer.effect} />}
       {answer && answer.findings.length > 0 && <Findings list={answer.findings} />}
       {managed && <Managed error={error} onTake={takeOver} />}
       {conflict && base && <Conflict base={base} error={error} onTake={takeOver} onTheirs={onTheirs} onMine={(resourceVersion) => { look(resourceVersion); void run(true, resourceVersion); }} />}
@@ -78,15 +78,5 @@ function Refused({ error }: { error: Error }): JSX.Element {
       {error.body.hint && <p class="muted wrap">{error.body.hint}</p>}
       {error.body.findings && <Findings list={error.body.findings} />}
     </div>
-  );
-}
-
-function Effect({ it }: { it: NonNullable<ApplyAnswer["effect"]> }): JSX.Element {
-  return (
-    <section class="callout quiet">
-      <h3>{t("apply.effect")}</h3>
-      <p>{t("apply.effect.text", { sampled: short(it.sampled), rerouted: short(it.rerouted), denied: short(it.denied) })}</p>
-      {it.examples.map((e) => <p key={e.request} class="small"><span class="mono">{e.request}</span>: {e.before} → {e.after}</p>)}
-    </section>
   );
 }

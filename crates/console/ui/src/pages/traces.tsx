@@ -103,6 +103,7 @@ function One({ id }: { id: string }): JSX.Element {
         <a href={href({ page: "explain", extra: { trace: id } })}>{t("panel.explain")}</a>
         <a href={href({ page: "graph", at: Math.round(of.start / 1e6), extra: { trace: id } })}>{t("trace.graphThen")}</a>
       </p>
+      {data.warnings?.map((warning) => <p key={warning} class="muted small">{warning}</p>)}
       <section class="card"><Waterfall of={of} /><p class="muted small key"><i class="critical-key" />{t("trace.critical")}</p></section>
       <section><h2 class="section-title">{t("trace.hops")}</h2><Hops of={of} /></section>
     </div>
