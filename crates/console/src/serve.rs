@@ -17,7 +17,8 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::access::{Access, Refusal, Rules, gate, login};
+use crate::access::host::{self, Names};
+use crate::access::{Access, Mode, Refusal, Rules, gate, login};
 use crate::api::apply::{self, Changer};
 use crate::client::Url;
 use crate::graph::Source;
@@ -53,6 +54,8 @@ pub struct Config {
     pub traces: Option<Elsewhere>,
     /// Who is let in.
     pub rules: Rules,
+    /// Under which names it answers where nobody has to sign in.
+    pub names: Names,
 }
 
 /// A port for each interface; 0: any that is free.
@@ -116,9 +119,12 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
     };
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
     let common = api::Common::new(source.clone());
-    let console = Router::new()
-        .route("/healthz", get(|| async { StatusCode::OK }))
-        .route("/kiali/healthz", get(|| async { StatusCode::OK }))
+    let names = Arc::new(config.names);
+    let named = |routes: Router| match config.rules.mode {
+        Mode::Anonymous => host::guard(&names, routes),
+        Mode::Token | Mode::Oidc(_) => routes,
+    };
+    let pages = Router::new()
         .merge(gate::guard(Arc::clone(&access), source.clone(), {
             let traces = traces.clone();
             Arc::new(move |source| asked(source, traces.clone(), common.clone()))
@@ -126,9 +132,13 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         .merge(login::routes(Arc::clone(&access)))
         .merge(apply::routes(of_token(&access), config.rules.read_only))
         .merge(pages::routes());
+    // How it does is told to whoever asks, by whatever name.
+    let console = named(pages)
+        .route("/healthz", get(|| async { StatusCode::OK }))
+        .route("/kiali/healthz", get(|| async { StatusCode::OK }));
     let of_traces = |routes: fn(Traces) -> Router| {
         let traces = traces.clone();
-        gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |_| routes(traces.clone())))
+        named(gate::guard(Arc::clone(&access), source.clone(), Arc::new(move |_| routes(traces.clone()))))
     };
     let ports = config.ports;
     let mut routers = vec![
