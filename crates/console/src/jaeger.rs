@@ -74,16 +74,22 @@ impl From<Error> for Refused {
     }
 }
 
+impl Refused {
+    fn told(&self) -> (StatusCode, String) {
+        match self {
+            Self::Invalid(why) => (StatusCode::BAD_REQUEST, why.to_string()),
+            Self::Store(why @ Error::Elsewhere(_)) => (StatusCode::BAD_GATEWAY, why.to_string()),
+            Self::Store(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+            Self::NoTrace(_) => (StatusCode::NOT_FOUND, "trace not found".to_owned()),
+        }
+    }
+}
+
 impl axum::response::IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (status, message, trace) = match self {
-            Self::Invalid(why) => (StatusCode::BAD_REQUEST, why.to_string(), None),
-            Self::Store(why @ Error::Elsewhere(_)) => (StatusCode::BAD_GATEWAY, why.to_string(), None),
-            Self::Store(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
-            Self::NoTrace(id) => (StatusCode::NOT_FOUND, "trace not found".to_owned(), Some(id)),
-        };
+        let (status, message) = self.told();
         let mut error = json!({"code": status.as_u16(), "msg": message});
-        if let (Some(id), Some(object)) = (trace, error.as_object_mut()) {
+        if let (Self::NoTrace(id), Some(object)) = (self, error.as_object_mut()) {
             object.insert("traceID".to_owned(), id.into());
         }
         (status, Json(json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": [error]}))).into_response()

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use prost::Message as _;
+use tonic::Status;
 use varka_proto::otlp::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse};
 
 use super::zipkin;
@@ -21,6 +22,8 @@ use crate::store::Store;
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// A request is at most so big, also unpacked.
 const LARGEST: usize = 16 << 20;
+/// Before a message of gRPC: whether it is packed, and its length.
+const FRAME: usize = 5;
 
 /// The routes.
 pub fn routes(store: Store) -> Router {
@@ -90,19 +93,13 @@ fn unpack(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Box<Response>> {
     let answer = |status, why: String| Box::new(refused(status, why));
     match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
         None | Some(b"identity") => Ok(body),
-        Some(b"gzip") => {
-            let mut out = Vec::new();
-            // A byte more than is taken tells whether it would be too much.
-            let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX) + 1;
-            let read = flate2::read::GzDecoder::new(&*body).take(limit).read_to_end(&mut out);
-            match read {
-                Err(e) => Err(answer(StatusCode::BAD_REQUEST, format!("the body is no gzip: {e}"))),
-                Ok(_) if out.len() > LARGEST => {
-                    Err(answer(StatusCode::PAYLOAD_TOO_LARGE, format!("unpacked it is more than {LARGEST} bytes")))
-                }
-                Ok(_) => Ok(out.into()),
+        Some(b"gzip") => match gunzip(&body) {
+            Ok(out) => Ok(out.into()),
+            Err(Packed::Broken(e)) => Err(answer(StatusCode::BAD_REQUEST, format!("the body is no gzip: {e}"))),
+            Err(Packed::TooLong) => {
+                Err(answer(StatusCode::PAYLOAD_TOO_LARGE, format!("unpacked it is more than {LARGEST} bytes")))
             }
-        }
+        },
         Some(other) => {
             let other = String::from_utf8_lossy(other);
             Err(answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Content-Encoding {other} is not taken; gzip is")))
@@ -110,11 +107,51 @@ fn unpack(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Box<Response>> {
     }
 }
 
+/// What cannot be unpacked.
+enum Packed {
+    Broken(std::io::Error),
+    TooLong,
+}
+
+fn gunzip(packed: &[u8]) -> Result<Vec<u8>, Packed> {
+    let mut out = Vec::new();
+    // A byte more than is taken tells whether it would be too much.
+    let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX) + 1;
+    flate2::read::GzDecoder::new(packed).take(limit).read_to_end(&mut out).map_err(Packed::Broken)?;
+    if out.len() > LARGEST { Err(Packed::TooLong) } else { Ok(out) }
+}
+
+/// The request with its message as it was before it was packed, as OpenTelemetry's collectors pack it; tonic is built without that.
+async fn unpack_message(request: Request) -> Result<Request, Status> {
+    const ENCODING: &str = "grpc-encoding";
+    let is_packed = request.headers().get(ENCODING).is_some_and(|encoding| encoding == "gzip");
+    if !is_packed {
+        return Ok(request);
+    }
+    let (mut head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, LARGEST + FRAME).await;
+    let body = body.map_err(|e| Status::resource_exhausted(format!("{LARGEST} bytes are taken at most: {e}")))?;
+    head.headers.remove(ENCODING);
+    let body = match body.split_first_chunk::<FRAME>() {
+        Some(([1, length @ ..], packed)) if usize::try_from(u32::from_be_bytes(*length)) == Ok(packed.len()) => {
+            let message = gunzip(packed).map_err(|problem| match problem {
+                Packed::Broken(e) => Status::internal(format!("the message is no gzip: {e}")),
+                Packed::TooLong => Status::resource_exhausted(format!("unpacked it is more than {LARGEST} bytes")),
+            })?;
+            let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+            [&[0], &length.to_be_bytes()[..], &message].concat().into()
+        }
+        // A message may be left as it is.
+        _ => body,
+    };
+    Ok(Request::from_parts(head, Body::from(body)))
+}
+
 struct Export(Store);
 
 impl tonic::server::UnaryService<ExportTraceServiceRequest> for Export {
     type Response = ExportTraceServiceResponse;
-    type Future = Ready<Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status>>;
+    type Future = Ready<Result<tonic::Response<ExportTraceServiceResponse>, Status>>;
 
     fn call(&mut self, request: tonic::Request<ExportTraceServiceRequest>) -> Self::Future {
         ready(Ok(tonic::Response::new(take(&self.0, request.into_inner()))))
@@ -122,6 +159,10 @@ impl tonic::server::UnaryService<ExportTraceServiceRequest> for Export {
 }
 
 async fn grpc(State(store): State<Store>, request: Request) -> Result<Response, Infallible> {
+    let request = match unpack_message(request).await {
+        Ok(request) => request,
+        Err(status) => return Ok(status.into_http()),
+    };
     let codec = tonic_prost::ProstCodec::<ExportTraceServiceResponse, ExportTraceServiceRequest>::default();
     let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(LARGEST);
     Ok(grpc.unary(Export(store), request).await.map(Body::new))

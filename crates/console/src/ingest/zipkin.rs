@@ -1,7 +1,9 @@
 //! Zipkin's spans of version 2 (JSON), as OTLP's.
 
 use serde::Deserialize;
-use varka_proto::otlp::{AnyValue, Event, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status, Value};
+use varka_proto::otlp::{
+    AnyValue, Event, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status, Value,
+};
 
 /// More spans than these are not taken in one request.
 const MAX_SPANS: usize = 10_000;
@@ -64,25 +66,41 @@ pub fn read(body: &[u8]) -> Result<Vec<ResourceSpans>, String> {
     Ok(spans.into_iter().map(translate).collect())
 }
 
-fn translate(span: ZipkinSpan) -> ResourceSpans {
+fn translate(mut span: ZipkinSpan) -> ResourceSpans {
     let service = span.local_endpoint.as_ref().and_then(|endpoint| endpoint.service_name.clone());
-    let failed = span.tags.contains_key("error");
-    let mut attributes: Vec<KeyValue> = span.tags.into_iter().map(|(key, value)| tag(key, value)).collect();
+    // OpenTelemetry's exporters write so what Zipkin has no place for.
+    let mut said = |key: &str| Some(span.tags.remove(key)?.as_str()?.to_owned());
+    let (code, description) = (said("otel.status_code"), said("otel.status_description"));
+    let (library, library_version) = (said("otel.library.name"), said("otel.library.version"));
+    let (name, version) = (said("otel.scope.name").or(library), said("otel.scope.version").or(library_version));
+    let scope = (name.is_some() || version.is_some()).then(|| InstrumentationScope {
+        name: name.unwrap_or_default(),
+        version: version.unwrap_or_default(),
+        ..InstrumentationScope::default()
+    });
+    let status = match code.as_deref() {
+        Some("ERROR") => 2,
+        _ if span.tags.contains_key("error") => 2,
+        Some("OK") => 1,
+        _ => 0,
+    };
+    // What it says of an error beside that there was one.
+    let told = |(key, value): &(String, serde_json::Value)| key != "error" || value != "true";
+    let tags = std::mem::take(&mut span.tags);
+    let mut attributes: Vec<KeyValue> = tags.into_iter().filter(told).map(|(key, value)| tag(key, value)).collect();
+    if let Some(local) = &span.local_endpoint {
+        place(local, ["net.host.ip", "net.host.port"], &mut attributes);
+    }
     if let Some(remote) = &span.remote_endpoint {
-        let address = remote.ipv4.as_ref().or(remote.ipv6.as_ref());
-        let said = [("peer.service", remote.service_name.as_ref()), ("net.peer.ip", address)];
-        attributes.extend(said.into_iter().filter_map(|(key, value)| Some(KeyValue::text(key, value?.as_str()))));
-        if let Some(port) = remote.port.filter(|port| *port != 0) {
-            let value = Some(AnyValue { value: Some(Value::IntValue(port.into())) });
-            attributes.push(KeyValue { key: "net.peer.port".to_owned(), value });
-        }
+        attributes.extend(remote.service_name.as_ref().map(|name| KeyValue::text("peer.service", name.as_str())));
+        place(remote, ["net.peer.ip", "net.peer.port"], &mut attributes);
     }
     let kind = match span.kind.as_deref() {
         Some("SERVER") => 2,
         Some("CLIENT") => 3,
         Some("PRODUCER") => 4,
         Some("CONSUMER") => 5,
-        _ => 1,
+        _ => 0,
     };
     let start = span.timestamp.saturating_mul(1000);
     let out = Span {
@@ -99,12 +117,22 @@ fn translate(span: ZipkinSpan) -> ResourceSpans {
             .into_iter()
             .map(|a| Event { time_unix_nano: a.timestamp.saturating_mul(1000), name: a.value, attributes: Vec::new() })
             .collect(),
-        status: failed.then(|| Status { code: 2, ..Status::default() }),
+        status: (status != 0).then(|| Status { code: status, message: description.unwrap_or_default() }),
         ..Span::default()
     };
     let resource =
         Resource { attributes: service.map(|name| KeyValue::text("service.name", name)).into_iter().collect() };
-    ResourceSpans { resource: Some(resource), scope_spans: vec![ScopeSpans { scope: None, spans: vec![out] }] }
+    ResourceSpans { resource: Some(resource), scope_spans: vec![ScopeSpans { scope, spans: vec![out] }] }
+}
+
+/// Where an end of a call is, as attributes of these names.
+fn place(endpoint: &Endpoint, [ip, port]: [&str; 2], attributes: &mut Vec<KeyValue>) {
+    let address = endpoint.ipv4.as_ref().or(endpoint.ipv6.as_ref());
+    attributes.extend(address.map(|address| KeyValue::text(ip, address.as_str())));
+    if let Some(number) = endpoint.port.filter(|port| *port != 0) {
+        let value = Some(AnyValue { value: Some(Value::IntValue(number.into())) });
+        attributes.push(KeyValue { key: port.to_owned(), value });
+    }
 }
 
 fn tag(key: String, value: serde_json::Value) -> KeyValue {

@@ -17,7 +17,7 @@ use varka_proto::otlp::{ExportTraceServiceRequest as TracesData, ResourceSpans};
 use super::model;
 use crate::client::{Question, Url, encode};
 use crate::store::Error;
-use crate::store::spans::{Found, Operation, Search};
+use crate::store::spans::{Found, Operation, Search, sort, tell_apart};
 
 /// An answer takes at most so long,
 const WITHIN: Duration = Duration::from_secs(30);
@@ -99,6 +99,12 @@ struct Searched {
     traces: Vec<Hit>,
 }
 
+/// What is found in the interface before version 3.
+#[derive(Deserialize)]
+struct Hits {
+    data: Option<Vec<Hit>>,
+}
+
 #[derive(Deserialize)]
 struct Hit {
     #[serde(rename = "traceID")]
@@ -135,6 +141,10 @@ impl Elsewhere {
 
     async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
         let Some(body) = self.ask(path, JSON).await? else { return Ok(None) };
+        if body.trim_ascii_start().starts_with(b"<") {
+            let why = format!("it answers {path} with a page: is its interface at that URL, or below another path?");
+            return Err(self.error(why));
+        }
         let read = serde_json::from_slice(&body);
         read.map(Some).map_err(|e| self.error(format!("its answer to {path} cannot be read: {e}")))
     }
@@ -164,7 +174,7 @@ impl Elsewhere {
                 found.operations.into_iter().map(one).collect()
             }
             Kind::Tempo => {
-                let query = format!("{{resource.service.name={service:?}}}");
+                let query = format!("{{resource.service.name={}}}", quoted(service));
                 let path = format!("/api/v2/search/tag/name/values?{}", encode([("q", query.as_str())]));
                 let found: TagValues<TagValue> = self.known(&path).await?;
                 found.tag_values.into_iter().map(|of| Operation { name: of.value, kind: 0 }).collect()
@@ -187,7 +197,11 @@ impl Elsewhere {
                 None => None,
             },
         };
-        Ok(sorted(data.unwrap_or_default().resource_spans))
+        let mut spans = sorted(data.unwrap_or_default().resource_spans);
+        if self.kind == Kind::Tempo {
+            tell_apart(&mut spans);
+        }
+        Ok(spans)
     }
 
     /// Which traces are meant by a search, the newest first.
@@ -195,7 +209,7 @@ impl Elsewhere {
         match self.kind {
             Kind::Jaeger => {
                 let traces = self.found_by_jaeger(search).await?;
-                Ok(traces.iter().filter_map(|spans| id(&spans.first()?.span.trace_id)).collect())
+                Ok(traces.iter().filter_map(|spans| trace_of(spans)).collect())
             }
             Kind::Tempo => self.found_by_tempo(search).await,
         }
@@ -218,22 +232,41 @@ impl Elsewhere {
 
     async fn found_by_tempo(&self, search: &Search) -> Result<Vec<u128>, Error> {
         let found: Searched = self.known(&format!("/api/search?{}", in_tempos_words(search))).await?;
-        let id = |hit: &Hit| {
-            u128::from_str_radix(&hit.id, 16).map_err(|_| self.error(format!("{:?} is no trace id", hit.id)))
-        };
-        found.traces.iter().take(search.limit).map(id).collect()
+        found.traces.iter().take(search.limit).map(|hit| self.id_of(hit)).collect()
     }
 
+    fn id_of(&self, hit: &Hit) -> Result<u128, Error> {
+        u128::from_str_radix(&hit.id, 16).map_err(|_| self.error(format!("{:?} is no trace id", hit.id)))
+    }
+
+    /// Versions before 2.19 look for tags in the interface before version 3 alone, and those after 2.20 have it no more.
     async fn found_by_jaeger(&self, search: &Search) -> Result<Vec<Vec<Found>>, Error> {
+        let mut traces = self.found_in_version_3(search).await?;
+        let meant = |found: &Found| found.service() == search.service && search.takes(found);
+        if search.tags.is_empty() || traces.iter().all(|spans| spans.iter().any(meant)) {
+            return Ok(traces);
+        }
+        let path = format!("/api/traces?{}", in_jaegers_former_words(search));
+        let Some(found) = self.json::<Hits>(&path).await? else { return Ok(traces) };
+        let wanted = found.data.unwrap_or_default();
+        let wanted: Vec<u128> = wanted.iter().map(|hit| self.id_of(hit)).collect::<Result<_, _>>()?;
+        traces.retain(|spans| trace_of(spans).is_some_and(|id| wanted.contains(&id)));
+        for id in wanted {
+            if !traces.iter().any(|spans| trace_of(spans) == Some(id)) {
+                traces.push(self.trace(id).await?);
+            }
+        }
+        traces.retain(|spans| !spans.is_empty());
+        Ok(newest(traces, search.limit))
+    }
+
+    async fn found_in_version_3(&self, search: &Search) -> Result<Vec<Vec<Found>>, Error> {
         let found: Option<Wrapped> = self.json(&format!("/api/v3/traces?{}", in_jaegers_words(search))).await?;
         let mut by_trace: BTreeMap<Vec<u8>, Vec<Found>> = BTreeMap::new();
         for span in sorted(found.map(|of| of.result).unwrap_or_default().resource_spans) {
             by_trace.entry(span.span.trace_id.clone()).or_default().push(span);
         }
-        let mut traces: Vec<Vec<Found>> = by_trace.into_values().collect();
-        traces.sort_by_key(|spans| std::cmp::Reverse(spans.first().map(|found| found.span.start_time_unix_nano)));
-        traces.truncate(search.limit);
-        Ok(traces)
+        Ok(newest(by_trace.into_values().collect(), search.limit))
     }
 
     /// Who called whom how often; `None`: it does not count that.
@@ -244,12 +277,21 @@ impl Elsewhere {
         let (end, back) = ((end / 1000).to_string(), (end.saturating_sub(start) / 1000).to_string());
         let path = format!("/api/dependencies?{}", encode([("endTs", end.as_str()), ("lookback", &back)]));
         let found: Dependencies = self.known(&path).await?;
-        Ok(Some(found.data.into_iter().map(|of| ((of.parent, of.child), of.call_count)).collect()))
+        // Some of its stores count what a service does within itself as calls.
+        let between = found.data.into_iter().filter(|of| of.parent != of.child);
+        Ok(Some(between.map(|of| ((of.parent, of.child), of.call_count)).collect()))
     }
 }
 
-fn id(bytes: &[u8]) -> Option<u128> {
-    bytes.try_into().ok().map(u128::from_be_bytes)
+fn trace_of(spans: &[Found]) -> Option<u128> {
+    spans.first()?.span.trace_id.as_slice().try_into().ok().map(u128::from_be_bytes)
+}
+
+/// So many traces, the newest first.
+fn newest(mut traces: Vec<Vec<Found>>, limit: usize) -> Vec<Vec<Found>> {
+    traces.sort_by_key(|spans| std::cmp::Reverse(spans.first().map(|found| found.span.start_time_unix_nano)));
+    traces.truncate(limit);
+    traces
 }
 
 /// Spans with where they come from, by their start. What has no ids is none.
@@ -263,10 +305,7 @@ fn sorted(from: Vec<ResourceSpans>) -> Vec<Found> {
         }
     }
     all.retain(|found| found.span.trace_id.len() == 16 && found.span.span_id.len() == 8);
-    all.sort_by(|a, b| {
-        let key = |f: &Found| (f.span.start_time_unix_nano, f.span.kind, f.span.span_id.clone());
-        key(a).cmp(&key(b))
-    });
+    sort(&mut all);
     all
 }
 
@@ -278,11 +317,7 @@ fn in_jaegers_words(search: &Search) -> String {
     let depth = search.limit.to_string();
     // The end is not within.
     let (start, end) = (time(search.start), time(search.end.saturating_add(1)));
-    let tags: serde_json::Map<String, serde_json::Value> =
-        search.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    let tags = if tags.is_empty() { String::new() } else { serde_json::Value::Object(tags).to_string() };
-    let micros = |of: Option<u64>| of.map(|micros| format!("{micros}us")).unwrap_or_default();
-    let (shortest, longest) = (micros(search.duration_min), micros(search.duration_max));
+    let (tags, shortest, longest) = (tags(search), micros(search.duration_min), micros(search.duration_max));
     let all = [
         ("query.service_name", search.service.as_str()),
         ("query.operation_name", &search.operation),
@@ -298,20 +333,56 @@ fn in_jaegers_words(search: &Search) -> String {
     encode(all.into_iter().filter(|(_, value)| !value.is_empty()))
 }
 
+fn in_jaegers_former_words(search: &Search) -> String {
+    // Microseconds; Go's times are nanoseconds in 63 bits.
+    const LAST: u64 = (i64::MAX / 1000).cast_unsigned();
+    let (start, end) = (search.start.min(LAST).to_string(), search.end.min(LAST).to_string());
+    let (tags, shortest, longest) = (tags(search), micros(search.duration_min), micros(search.duration_max));
+    let limit = search.limit.to_string();
+    let all = [
+        ("service", search.service.as_str()),
+        ("operation", &search.operation),
+        ("tags", &tags),
+        ("start", &start),
+        ("end", &end),
+        ("minDuration", &shortest),
+        ("maxDuration", &longest),
+        ("limit", &limit),
+    ];
+    encode(all.into_iter().filter(|(_, value)| !value.is_empty()))
+}
+
+/// As an object of JSON; empty: none is looked for.
+fn tags(search: &Search) -> String {
+    if search.tags.is_empty() {
+        return String::new();
+    }
+    let one = |(key, value): &(String, String)| (key.clone(), value.as_str().into());
+    serde_json::Value::Object(search.tags.iter().map(one).collect()).to_string()
+}
+
+/// As Go writes a duration; empty: none is said.
+fn micros(of: Option<u64>) -> String {
+    of.map(|micros| format!("{micros}us")).unwrap_or_default()
+}
+
+/// In logfmt and in TraceQL a text may be quoted as in JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// Tempo's durations are of traces, not of spans.
 fn in_tempos_words(search: &Search) -> String {
     let mut tags = Vec::new();
     let named = [("service.name", &search.service), ("name", &search.operation)];
     for (key, value) in named.into_iter().chain(search.tags.iter().map(|(key, value)| (key.as_str(), value))) {
         if !value.is_empty() {
-            // Logfmt, in which a text may be quoted as here.
-            tags.push(format!("{key}={value:?}"));
+            tags.push(format!("{key}={}", quoted(value)));
         }
     }
     let tags = tags.join(" ");
     // In whole seconds; the end is not within.
     let (start, end) = ((search.start / 1_000_000).to_string(), (search.end / 1_000_000 + 1).to_string());
-    let micros = |of: Option<u64>| of.map(|micros| format!("{micros}us")).unwrap_or_default();
     let (shortest, longest, limit) =
         (micros(search.duration_min), micros(search.duration_max), search.limit.to_string());
     let all = [

@@ -4,27 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 use varka_proto::jaeger::api_v2::{KeyValue as Tag, Log, Process, Span, SpanRef, SpanRefType, ValueType};
-use varka_proto::otlp::{AnyValue, ArrayValue, KeyValue, KeyValueList, Link, Value as Otlp};
+use varka_proto::otlp::{KeyValue, Link, Value as Otlp};
 use varka_proto::protobuf::{Duration, Timestamp};
 
 use crate::store::spans::Found;
+pub(super) use crate::store::spans::told::kind;
+use crate::store::spans::told::{self, plain};
 
-const ERROR: i32 = 2;
 const PARENT_BY_LINK: &str = "opentracing.ref_type";
 /// What is stored was sampled.
 const SAMPLED: u32 = 1;
-
-/// Of OTLP's numbers; empty: none.
-pub(super) fn kind(number: i32) -> &'static str {
-    match number {
-        1 => "internal",
-        2 => "server",
-        3 => "client",
-        4 => "producer",
-        5 => "consumer",
-        _ => "",
-    }
-}
 
 /// OTLP's number of a kind; 0: none.
 pub(super) fn kind_of(name: &str) -> i32 {
@@ -100,6 +89,8 @@ fn json_tag(tag: &Tag) -> Value {
     let (kind, value) = match tag.v_type() {
         ValueType::String => ("string", Value::from(tag.v_str.as_str())),
         ValueType::Bool => ("bool", tag.v_bool.into()),
+        // JavaScript has no larger numbers that are exact; Jaeger writes those as texts.
+        ValueType::Int64 if tag.v_int64.unsigned_abs() >= 1 << 53 => ("int64", tag.v_int64.to_string().into()),
         ValueType::Int64 => ("int64", tag.v_int64.into()),
         ValueType::Float64 => ("float64", tag.v_float64.into()),
         ValueType::Binary => ("binary", {
@@ -129,7 +120,8 @@ pub(super) fn span(found: &Found) -> Span {
             .events
             .iter()
             .map(|event| {
-                let name = (!event.name.is_empty()).then(|| Tag::text("event", event.name.as_str()));
+                let said = event.attributes.iter().any(|attribute| attribute.key == "event");
+                let name = (!event.name.is_empty() && !said).then(|| Tag::text("event", event.name.as_str()));
                 let fields = name.into_iter().chain(event.attributes.iter().map(tag)).collect();
                 Log { timestamp: Some(moment(event.time_unix_nano)), fields }
             })
@@ -170,29 +162,19 @@ fn references(found: &Found) -> Vec<SpanRef> {
     parent.into_iter().chain(links).collect()
 }
 
-/// What a span says of itself, and what OTLP says beside its attributes.
+/// What a span says of itself, and what OTLP says beside its attributes, in Jaeger's order.
 fn tags(found: &Found) -> Vec<Tag> {
-    let span = &found.span;
-    let mut tags: Vec<Tag> = span.attributes.iter().map(tag).collect();
-    let mut text = |key: &str, value: &str| {
-        if !value.is_empty() {
-            tags.push(Tag::text(key, value));
-        }
-    };
-    if let Some(scope) = &found.scope {
-        text("otel.scope.name", &scope.name);
-        text("otel.scope.version", &scope.version);
-    }
-    text("span.kind", kind(span.kind));
-    text("w3c.tracestate", &span.trace_state);
-    if let Some(status) = &span.status {
-        text("otel.status_description", &status.message);
-        let said = span.attributes.iter().any(|attribute| attribute.key == "error");
-        if status.code == ERROR && !said {
-            tags.push(Tag { key: "error".to_owned(), v_type: ValueType::Bool.into(), v_bool: true, ..Tag::default() });
-        }
-    }
-    tags
+    let text = |(key, value): (&str, &str)| (!value.is_empty()).then(|| Tag::text(key, value));
+    let [kind, code, description, state] = told::of_span(found).map(text);
+    let error = told::failed(found).then(|| Tag {
+        key: "error".to_owned(),
+        v_type: ValueType::Bool.into(),
+        v_bool: true,
+        ..Tag::default()
+    });
+    let scope = told::of_scope(found).map(text).into_iter().flatten();
+    let rest = [kind, code, error, description, state].into_iter().flatten();
+    scope.chain(found.span.attributes.iter().map(tag)).chain(rest).collect()
 }
 
 fn tag(attribute: &KeyValue) -> Tag {
@@ -206,23 +188,6 @@ fn tag(attribute: &KeyValue) -> Tag {
         Some(Otlp::BytesValue(bytes)) => Tag { v_binary: bytes.clone(), ..of(ValueType::Binary) },
         Some(several @ (Otlp::ArrayValue(_) | Otlp::KvlistValue(_))) => {
             Tag { v_str: plain(several).to_string(), ..of(ValueType::String) }
-        }
-    }
-}
-
-/// A value as JSON, without OTLP's types.
-fn plain(value: &Otlp) -> Value {
-    let any = |value: &AnyValue| value.value.as_ref().map_or(Value::Null, plain);
-    match value {
-        Otlp::StringValue(text) => text.as_str().into(),
-        Otlp::BoolValue(truth) => (*truth).into(),
-        Otlp::IntValue(number) => (*number).into(),
-        Otlp::DoubleValue(number) => (*number).into(),
-        Otlp::BytesValue(bytes) => bytes.as_slice().into(),
-        Otlp::ArrayValue(ArrayValue { values }) => values.iter().map(any).collect(),
-        Otlp::KvlistValue(KeyValueList { values }) => {
-            let one = |pair: &KeyValue| (pair.key.clone(), pair.value.as_ref().map_or(Value::Null, any));
-            Value::Object(values.iter().map(one).collect())
         }
     }
 }

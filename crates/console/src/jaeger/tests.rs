@@ -136,6 +136,7 @@ async fn a_trace_is_shown_as_its_clients_know_it() {
                     {"key": "http.status_code", "type": "int64", "value": 503},
                     {"key": "list", "type": "string", "value": "[\"x\",2]"},
                     {"key": "span.kind", "type": "string", "value": "client"},
+                    {"key": "otel.status_code", "type": "string", "value": "ERROR"},
                     {"key": "error", "type": "bool", "value": true},
                 ],
                 "logs": [{"timestamp": 1_764_000_000_100_000_u64, "fields": [
@@ -211,6 +212,8 @@ async fn version_three_answers_in_otlp() {
     assert_eq!(spans[0]["scopeSpans"][0]["spans"][0]["startTimeUnixNano"], "1764000000000000000");
     let (status, _) = get(&store, &format!("/api/v3/traces?query.serviceName=nobody&{times}")).await;
     assert_eq!(status, 404);
+    let none = json!({"error": {"httpCode": 404, "message": "trace not found"}});
+    assert_eq!(get(&store, "/api/v3/traces/cd").await, (404, none));
     let (_, answer) = get(&store, &format!("/api/v3/trace-summaries?query.service_name=was.blog-system&{times}")).await;
     let summary = &answer["summaries"][0];
     assert_eq!(

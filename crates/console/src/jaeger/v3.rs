@@ -1,6 +1,7 @@
 //! Version 3 of the interface: the same questions, answered in OTLP.
 
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -23,12 +24,28 @@ pub(super) fn routes() -> Router<Traces> {
         .route("/api/v3/trace-summaries", get(summaries))
 }
 
-async fn services(State(traces): State<Traces>) -> Result<Json<Value>, Refused> {
+/// An answer that is none, in the form of this version.
+struct Problem(Refused);
+
+impl<E: Into<Refused>> From<E> for Problem {
+    fn from(problem: E) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, message) = self.0.told();
+        (status, Json(json!({"error": {"httpCode": status.as_u16(), "message": message}}))).into_response()
+    }
+}
+
+async fn services(State(traces): State<Traces>) -> Result<Json<Value>, Problem> {
     let names: Vec<String> = traces.services().await?.iter().map(|name| name.to_string()).collect();
     Ok(Json(json!({"services": names})))
 }
 
-async fn operations(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn operations(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Problem> {
     let pairs = pairs.into_iter().map(|(name, value)| (camel(&name), value)).collect();
     let (service, kind) = query::operations(&pairs)?;
     let found = traces.operations(service).await?;
@@ -37,17 +54,17 @@ async fn operations(State(traces): State<Traces>, Query(pairs): Query<Pairs>) ->
     Ok(Json(json!({"operations": wanted.map(one).collect::<Vec<_>>()})))
 }
 
-async fn search(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn search(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Problem> {
     let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
     answer(found.iter().flatten(), || Refused::NoTrace(String::new()))
 }
 
-async fn trace(State(traces): State<Traces>, Path(text): Path<String>) -> Result<Json<Value>, Refused> {
+async fn trace(State(traces): State<Traces>, Path(text): Path<String>) -> Result<Json<Value>, Problem> {
     let spans = traces.trace(query::trace_id(&text)?).await?;
     answer(spans.iter(), || Refused::NoTrace(text))
 }
 
-async fn summaries(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Refused> {
+async fn summaries(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> Result<Json<Value>, Problem> {
     let found = traces.find(Wanted::Search(wanted(&pairs)?)).await?;
     Ok(Json(json!({"summaries": found.iter().map(|spans| summary_json(&summary(spans))).collect::<Vec<_>>()})))
 }
@@ -55,10 +72,10 @@ async fn summaries(State(traces): State<Traces>, Query(pairs): Query<Pairs>) -> 
 fn answer<'f>(
     spans: impl Iterator<Item = &'f Found>,
     nothing: impl FnOnce() -> Refused,
-) -> Result<Json<Value>, Refused> {
+) -> Result<Json<Value>, Problem> {
     let all: Vec<ResourceSpans> = spans.map(resource_spans).collect();
     if all.is_empty() {
-        return Err(nothing());
+        return Err(nothing().into());
     }
     Ok(Json(json!({"result": {"resourceSpans": all}})))
 }

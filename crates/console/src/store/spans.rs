@@ -4,6 +4,8 @@
 //! its spans that has everything that is asked for, newest first.
 
 mod search;
+mod shared;
+pub(crate) mod told;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +18,7 @@ use varka_proto::otlp::{InstrumentationScope, Resource, ResourceSpans, ScopeSpan
 use super::disk::{self, BY_SERVICE, BY_TIME, Disk, OPERATIONS, SERVICES, SPANS};
 use super::{Error, Millis};
 pub use search::Search;
+pub(crate) use shared::tell_apart;
 
 /// So many spans wait to be written; more are dropped.
 const QUEUE: usize = 65_536;
@@ -198,10 +201,8 @@ impl Spans {
             found.insert(key, decode(&bytes)?);
         }
         let mut all: Vec<_> = found.into_values().collect();
-        all.sort_by(|a, b| {
-            let key = |f: &Found| (f.span.start_time_unix_nano, f.span.kind, f.span.span_id.clone());
-            key(a).cmp(&key(b))
-        });
+        tell_apart(&mut all);
+        sort(&mut all);
         Ok(all)
     }
 
@@ -379,6 +380,14 @@ impl Found {
     pub fn service(&self) -> String {
         service_name(&self.resource)
     }
+}
+
+/// By their start.
+pub(crate) fn sort(all: &mut [Found]) {
+    all.sort_by(|a, b| {
+        let key = |f: &Found| (f.span.start_time_unix_nano, f.span.kind, f.span.span_id.clone());
+        key(a).cmp(&key(b))
+    });
 }
 
 fn service_name(resource: &Resource) -> String {

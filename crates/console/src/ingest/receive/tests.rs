@@ -36,6 +36,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
+/// A message of gRPC.
+fn frame(packed: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[packed], &length[..], message].concat()
+}
+
 #[tokio::test]
 async fn every_form_of_otlp_is_taken_and_what_was_not_is_told() {
     let directory = tempfile::tempdir().unwrap();
@@ -61,19 +67,26 @@ async fn every_form_of_otlp_is_taken_and_what_was_not_is_told() {
     assert_eq!(send(&store, "/v1/traces", &json, b"{".to_vec()).await.status(), 400);
     assert_eq!(send(&store, "/v1/traces", &[], vec![]).await.status(), 415);
 
-    let mut framed = vec![0];
-    let message = spans(4).encode_to_vec();
-    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    framed.extend(message);
-    let answer = send(&store, EXPORT, &[(header::CONTENT_TYPE, "application/grpc")], framed).await;
+    let grpc = (header::CONTENT_TYPE, "application/grpc");
+    let answer = send(&store, EXPORT, std::slice::from_ref(&grpc), frame(0, &spans(4).encode_to_vec())).await;
     let collected = answer.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(told(ExportTraceServiceResponse::decode(&collected.to_bytes()[5..]).unwrap()), 1);
 
+    // As OpenTelemetry's collectors send it where nobody says otherwise.
+    let packed = [grpc, (header::HeaderName::from_static("grpc-encoding"), "gzip")];
+    for (trace, body) in [(6, frame(1, &gzip(&spans(6).encode_to_vec()))), (7, frame(0, &spans(7).encode_to_vec()))] {
+        let collected = send(&store, EXPORT, &packed, body).await.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["grpc-status"], "0", "{trace}");
+    }
+    for (body, code) in [(frame(1, &[1, 2, 3]), "13"), (frame(1, &gzip(&vec![0; super::LARGEST + 1])), "8")] {
+        assert_eq!(send(&store, EXPORT, &packed, body).await.headers()["grpc-status"], code);
+    }
+
     let zipkin = json!([{"traceId": "5", "id": "1", "localEndpoint": {"serviceName": "z"}}]).to_string();
     assert_eq!(send(&store, "/api/v2/spans", &json, zipkin.into_bytes()).await.status(), 202);
 
-    for trace in 1..=5 {
+    for trace in 1..=7 {
         assert_eq!(store.spans().trace(trace).unwrap().len(), 1, "{trace}");
     }
 }

@@ -8,7 +8,7 @@ fn spans_become_otlps() {
         {"traceId": "ab", "id": "a1", "parentId": "a0", "name": "get", "kind": "CLIENT", "timestamp": 5, "duration": 7,
          "localEndpoint": {"serviceName": "web", "ipv4": "10.0.0.1"}, "remoteEndpoint": {"serviceName": "was", "ipv4": "10.0.0.2", "port": 8080},
          "annotations": [{"timestamp": 6, "value": "sent"}], "tags": {"error": "true", "code": 503}},
-        {"traceId": "xyz", "id": "1"},
+        {"traceId": "xyz", "id": "1", "tags": {"otel.status_code": "OK", "otel.library.name": "lib", "otel.scope.version": "2"}},
     ]);
     let spans = read(body.to_string().as_bytes()).unwrap();
     assert_eq!(spans[0].resource.as_ref().unwrap().attributes[0].value.as_ref().unwrap().as_text(), Some("web"));
@@ -21,7 +21,11 @@ fn spans_become_otlps() {
     assert_eq!(span.events[0].name, "sent");
     assert_eq!(span.status.as_ref().unwrap().code, 2);
     let keys: Vec<_> = span.attributes.iter().map(|a| a.key.as_str()).collect();
-    assert_eq!(keys, ["error", "code", "peer.service", "net.peer.ip", "net.peer.port"]);
+    assert_eq!(keys, ["code", "net.host.ip", "peer.service", "net.peer.ip", "net.peer.port"]);
     assert!(spans[1].scope_spans[0].spans[0].trace_id.is_empty(), "which the store drops and counts");
+    let scope = spans[1].scope_spans[0].scope.as_ref().unwrap();
+    assert_eq!((scope.name.as_str(), scope.version.as_str()), ("lib", "2"));
+    let other = &spans[1].scope_spans[0].spans[0];
+    assert_eq!((other.status.as_ref().unwrap().code, other.kind, other.attributes.len()), (1, 0, 0));
     assert!(read(b"{}").is_err());
 }

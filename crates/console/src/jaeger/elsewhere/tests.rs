@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use varka_proto::otlp::ExportTraceServiceRequest as TracesData;
 
-use super::{Elsewhere, Kind, in_jaegers_words, in_tempos_words};
+mod recorded;
+
+use super::{Elsewhere, Kind, in_jaegers_former_words, in_jaegers_words, in_tempos_words, quoted};
 use crate::jaeger::tests::filled;
 use crate::jaeger::v3::resource_spans;
 use crate::jaeger::{Traces, routes};
@@ -110,6 +112,7 @@ async fn what_is_wrong_there_is_said_here() {
         match path.as_str() {
             "services" => (StatusCode::SERVICE_UNAVAILABLE, "no storage").into_response(),
             "operations" => "<html>".into_response(),
+            "traces" => "nonsense".into_response(),
             _ => StatusCode::NOT_FOUND.into_response(),
         }
     }
@@ -117,7 +120,8 @@ async fn what_is_wrong_there_is_said_here() {
     let elsewhere = routes(Traces::Elsewhere(Elsewhere::new(url, Kind::Jaeger)));
     for (path, why) in [
         ("/api/services", "it answers 503 Service Unavailable: no storage"),
-        ("/api/operations?service=a", "cannot be read"),
+        ("/api/operations?service=a", "with a page: is its interface at that URL"),
+        ("/api/traces?service=a", "cannot be read"),
         ("/api/dependencies", "is it of another version?"),
     ] {
         let (status, answer) = get_from(&elsewhere, path).await;
@@ -157,4 +161,9 @@ fn searches_are_written_in_the_words_of_whoever_is_asked() {
             && tempo.ends_with("&minDuration=1500us&limit=20"),
         "{tempo}"
     );
+    // Neither Go nor logfmt knows Rust's escapes.
+    assert_eq!(quoted("a\u{7}\"\\돛"), r#""a\u0007\"\\돛""#);
+    let former = in_jaegers_former_words(&search);
+    let words = "service=was.blog-system&operation=GET%20%22x%22&tags=%7B%22error%22%3A%22true%22%7D&start=1764000000000000&end=9223372036854775&minDuration=1500us&limit=20";
+    assert_eq!(former, words);
 }

@@ -153,6 +153,10 @@ async fn version_3_answers_in_otlp() {
         client.told("api_v3.QueryService/FindTraces", find(query("was.blog-system"))).await.unwrap();
     assert_eq!(json!({"result": chunks[0]}), json);
 
+    let none = api_v3::GetTraceRequest { trace_id: "cd".to_owned(), ..Default::default() };
+    let chunks: Vec<TracesData> = client.told("api_v3.QueryService/GetTrace", none).await.unwrap();
+    assert!(chunks.is_empty(), "a trace that there is not is one of no spans, in this version");
+
     let all: Vec<api_v3::FindTraceSummariesResponse> =
         client.told("api_v3.QueryService/FindTraceSummaries", find(query("was.blog-system"))).await.unwrap();
     let of = &all[0].summaries[0];

@@ -1,8 +1,8 @@
 //! Version 3: OTLP.
 
 use axum::Router;
-use futures_util::StreamExt as _;
-use tonic::Status;
+use futures_util::{StreamExt as _, stream};
+use tonic::{Code, Status};
 use varka_proto::jaeger::api_v3::{
     DependenciesResponse, Dependency, FindTraceSummariesResponse, FindTracesRequest, GetDependenciesRequest,
     GetOperationsRequest, GetOperationsResponse, GetServicesRequest, GetServicesResponse, GetTraceRequest,
@@ -44,7 +44,11 @@ fn wanted(asked: FindTracesRequest) -> Result<Search, Status> {
 fn trace(traces: Traces, asked: GetTraceRequest) -> Answer<Chunks<TracesData>> {
     Box::pin(async move {
         let id = query::trace_id(&asked.trace_id).map_err(|why| invalid(&why))?;
-        one(traces, id, chunk).await
+        match one(traces, id, chunk).await {
+            // In this version a trace that there is not is one of no spans.
+            Err(status) if status.code() == Code::NotFound => Ok(Chunks(stream::empty().boxed())),
+            told => told,
+        }
     })
 }
 
@@ -55,7 +59,7 @@ fn find(traces: Traces, asked: FindTracesRequest) -> Answer<Chunks<TracesData>> 
 fn summaries(traces: Traces, asked: FindTracesRequest) -> Answer<Chunks<FindTraceSummariesResponse>> {
     Box::pin(async move {
         let ids = traces.search(wanted(asked)?).await.map_err(|e| failed(&e))?;
-        let told = futures_util::stream::iter(ids).then(move |id| {
+        let told = stream::iter(ids).then(move |id| {
             let traces = traces.clone();
             async move {
                 let spans = traces.trace(id).await.map_err(|e| failed(&e))?;

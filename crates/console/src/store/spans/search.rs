@@ -6,7 +6,7 @@ use redb::ReadTransaction;
 use varka_proto::otlp::{AnyValue, KeyValue, Value};
 
 use super::super::disk::{BY_SERVICE, SPANS};
-use super::{Error, Found, Spans, Waiting, decode};
+use super::{Error, Found, Spans, Waiting, decode, told};
 
 /// A search looks at so many spans at most.
 const LOOKED_AT: usize = 200_000;
@@ -18,7 +18,8 @@ pub struct Search {
     pub service: String,
     /// Its name; empty: any.
     pub operation: String,
-    /// It has all of these, as attributes of itself, of its events or of where it comes from. `error=true` is also its status.
+    /// It has all of these, as attributes of itself, of its events or of where it comes from, or as Jaeger tells them beside
+    /// attributes.
     pub tags: Vec<(String, String)>,
     /// It began no earlier,
     pub start: u64,
@@ -108,24 +109,28 @@ impl Search {
         (self.start..=self.end).contains(&waiting.start) && self.takes_duration(waiting.duration)
     }
 
-    fn takes(&self, found: &Found) -> bool {
+    /// Whether a span has the name and the tags.
+    pub(crate) fn takes(&self, found: &Found) -> bool {
         let named = self.operation.is_empty() || self.operation == found.span.name;
         named && self.tags.iter().all(|(key, value)| has(found, key, value))
     }
 }
 
 fn has(found: &Found, key: &str, value: &str) -> bool {
-    const ERROR: i32 = 2;
     let of = |attributes: &[KeyValue]| {
         attributes.iter().any(|a| a.key == key && a.value.as_ref().is_some_and(|v| reads(v, value)))
     };
-    let failed = || key == "error" && value == "true" && found.span.status.as_ref().is_some_and(|s| s.code == ERROR);
+    let beside = || {
+        let told = told::of_scope(found).into_iter().chain(told::of_span(found));
+        !value.is_empty() && told.into_iter().any(|pair| pair == (key, value))
+    };
     of(&found.span.attributes)
         || of(&found.resource.attributes)
-        || found.span.events.iter().any(|event| of(&event.attributes))
+        || found.span.events.iter().any(|event| of(&event.attributes) || key == "event" && event.name == value)
         || found.scope.as_ref().is_some_and(|scope| of(&scope.attributes))
         || found.span.links.iter().any(|link| of(&link.attributes))
-        || failed()
+        || key == "error" && value == "true" && told::failed(found)
+        || beside()
 }
 
 /// Whether the value is written so.
@@ -135,6 +140,7 @@ fn reads(value: &AnyValue, text: &str) -> bool {
         Some(Value::BoolValue(found)) => text.parse() == Ok(*found),
         Some(Value::IntValue(found)) => text.parse() == Ok(*found),
         Some(Value::DoubleValue(found)) => text.parse::<f64>().is_ok_and(|number| number == *found),
-        Some(Value::ArrayValue(_) | Value::KvlistValue(_) | Value::BytesValue(_)) | None => false,
+        Some(several @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => told::plain(several).to_string() == text,
+        Some(Value::BytesValue(_)) | None => false,
     }
 }

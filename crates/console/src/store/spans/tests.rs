@@ -98,3 +98,22 @@ fn what_is_no_span_is_dropped_and_counted() {
     let counts = store.counts().spans;
     assert_eq!((counts.taken, counts.dropped), (1, 3));
 }
+
+#[test]
+fn sides_that_share_an_id_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), forever()).unwrap();
+    let client = Span { kind: 3, ..span(1, 7, "call", 100, 50, vec![]) };
+    let server = span(1, 7, "call", 110, 30, vec![]);
+    let below = Span { kind: 0, parent_span_id: client.span_id.clone(), ..span(1, 8, "work", 120, 10, vec![]) };
+    // Somebody has the first id that would be free.
+    let other = Span { kind: 0, parent_span_id: below.span_id.clone(), ..span(1, 1, "more", 121, 1, vec![]) };
+    assert_eq!(store.spans().append(of("web", vec![client])), 0);
+    assert_eq!(store.spans().append(of("was", vec![server, below, other])), 0);
+    let ids = |found: &super::Found| {
+        let last = |id: &[u8]| id.last().copied().unwrap_or(0);
+        (last(&found.span.span_id), last(&found.span.parent_span_id))
+    };
+    let trace: Vec<_> = store.spans().trace(1).unwrap().iter().map(ids).collect();
+    assert_eq!(trace, [(7, 0), (2, 7), (8, 2), (1, 8)]);
+}
