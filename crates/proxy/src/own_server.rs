@@ -4,12 +4,13 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::Error;
 use crate::http::h1::{Limits, ServerConn};
@@ -33,8 +34,33 @@ pub(crate) struct OwnRequest {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: SocketAddr,
-    /// Lives as long as the connection that it came on.
-    pub connection: Weak<()>,
+    /// That it came on.
+    pub connection: Connection,
+}
+
+/// Knows whether a connection is still open.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection(watch::Receiver<()>);
+
+impl Connection {
+    /// An open one; it is closed when the sender goes.
+    pub(crate) fn open() -> (watch::Sender<()>, Self) {
+        let (open, here) = watch::channel(());
+        (open, Self(here))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.has_changed().is_ok()
+    }
+
+    /// Resolves when it is closed.
+    pub(crate) async fn closed(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
 }
 
 /// An answer of one of the proxy's own servers.
@@ -96,11 +122,11 @@ where
     let _ = stream.set_nodelay(true);
     let mut server = ServerConn::new(Io::Plain(Socket::new(stream)));
     let limits = Limits { http10: true, ..Limits::default() };
-    let here = Arc::new(());
+    let (_open, here) = Connection::open();
     loop {
         let Ok(Ok((head, _))) = tokio::time::timeout(LIMIT, server.read_head(&limits)).await else { return };
         let Ok(Some(body)) = tokio::time::timeout(LIMIT, read_body(&mut server)).await else { return };
-        let answer = handle(OwnRequest { head, body, peer, connection: Arc::downgrade(&here) }).await;
+        let answer = handle(OwnRequest { head, body, peer, connection: here.clone() }).await;
         let last = answer.last;
         if !matches!(tokio::time::timeout(LIMIT, send(&mut server, answer)).await, Ok(true)) {
             return;
