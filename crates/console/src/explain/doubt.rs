@@ -74,11 +74,15 @@ pub(super) fn of_rules(walk: &mut Walk<'_>, rules: &Rbac, subject: &Subject<'_>)
 type Known = Option<bool>;
 
 fn all(of: impl IntoIterator<Item = Known>) -> Known {
-    of.into_iter().fold(Some(true), |all, one| match (all, one) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), one) => one,
-        (None, _) => None,
-    })
+    let mut all = Some(true);
+    for one in of {
+        all = match (all, one) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), one) => one,
+            (None, _) => None,
+        };
+    }
+    all
 }
 
 fn any(of: impl IntoIterator<Item = Known>) -> Known {

@@ -33,13 +33,16 @@ pub struct Mesh {
 /// Whose proxy: namespace and name of the pod.
 type Whose = (String, String);
 
+/// What was made of each; `None`: there is nothing to be made of it.
+type Kept<K, T> = RefCell<HashMap<K, Option<T>>>;
+
 /// What was made of the objects already. They do not change, so that it holds for as long as the mesh does.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    resources: RefCell<HashMap<(Whose, ResourceName), Option<Resource>>>,
-    indexes: RefCell<HashMap<(Whose, String), Option<Arc<RouteIndex>>>>,
-    gateways: RefCell<HashMap<(Whose, u16), Option<Arc<Listener>>>>,
-    places: RefCell<HashMap<(String, String), Option<By>>>,
+    resources: Kept<(Whose, ResourceName), Resource>,
+    indexes: Kept<(Whose, String), Arc<RouteIndex>>,
+    gateways: Kept<(Whose, u16), Arc<Listener>>,
+    places: Kept<(String, String), By>,
 }
 
 /// What is kept under a key, made where it is asked for first. (`make` may ask for other things.)

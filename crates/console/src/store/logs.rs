@@ -86,6 +86,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A line: whose it is, when it was written, and what it says.
+type Found = ((u32, Key), String);
+
 impl Logs {
     pub(super) fn open(disk: Arc<Disk>) -> Result<Self, Error> {
         let sources = disk.read(|read| {
@@ -179,12 +182,7 @@ impl Logs {
 
     /// What is wanted, by time: the newest `limit` and, of what is not written yet, all. Then how many more there are; so many of them
     /// are counted at most.
-    fn find(
-        &self,
-        wanted: &HashMap<u32, Wanted>,
-        limit: usize,
-        counted: usize,
-    ) -> Result<(Vec<((u32, Key), String)>, usize), Error> {
+    fn find(&self, wanted: &HashMap<u32, Wanted>, limit: usize, counted: usize) -> Result<(Vec<Found>, usize), Error> {
         let mut found: HashMap<(u32, Key), String> = HashMap::new();
         let unwritten: Vec<Waiting> = {
             let waiting = lock(&self.waiting).clone();

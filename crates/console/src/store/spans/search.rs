@@ -140,7 +140,9 @@ fn reads(value: &AnyValue, text: &str) -> bool {
         Some(Value::BoolValue(found)) => text.parse() == Ok(*found),
         Some(Value::IntValue(found)) => text.parse() == Ok(*found),
         Some(Value::DoubleValue(found)) => text.parse::<f64>().is_ok_and(|number| number == *found),
-        Some(several @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => told::plain(several).to_string() == text,
+        Some(several @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => {
+            told::plain(several).to_string().as_str() == text
+        }
         Some(Value::BytesValue(_)) | None => false,
     }
 }
