@@ -174,7 +174,11 @@ impl Kubelet {
             cluster,
             base,
         });
-        node::register(&node).await.map_err(|error| Error::Register(Box::new(error)))?;
+        let registered = async {
+            node::register(&node).await?;
+            pods::none_is_ready(&node).await
+        };
+        registered.await.map_err(|error| Error::Register(Box::new(error)))?;
         let pods = Arc::new(Pods::default());
         let tasks = [
             tokio::spawn(dns::run(Arc::clone(&node), sockets)).abort_handle(),

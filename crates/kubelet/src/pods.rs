@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -142,6 +144,40 @@ impl Pods {
     }
 }
 
+/// What an earlier run said of its pods holds no more: none of them runs, until it is started anew.
+pub(crate) async fn none_is_ready(node: &Arc<Node>) -> Result<(), kube::Error> {
+    let own = ListParams::default().fields(&format!("spec.nodeName={}", node.config.node_name));
+    for pod in Api::<Pod>::all(node.client.clone()).list(&own).await? {
+        let Some(conditions) = not_ready(&pod) else { continue };
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        // The UID makes sure that a later pod of the same name is not meant.
+        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
+        let api: Api<Pod> = Api::namespaced(node.client.clone(), &namespace);
+        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A pod's conditions without its readiness; `None`: it is not ready.
+fn not_ready(pod: &Pod) -> Option<Vec<PodCondition>> {
+    let mut conditions = pod.status.as_ref()?.conditions.clone()?;
+    let is_of_readiness =
+        |c: &&mut PodCondition| matches!(c.type_.as_str(), "Ready" | "ContainersReady") && c.status == "True";
+    let mut was_ready = false;
+    for condition in conditions.iter_mut().filter(is_of_readiness) {
+        was_ready = true;
+        condition.status = "False".to_owned();
+        condition.reason = Some("NodeRestarted".to_owned());
+        condition.message = Some("its containers ended with the node's last run".to_owned());
+        condition.last_transition_time = Some(Time(Timestamp::now()));
+    }
+    was_ready.then_some(conditions)
+}
+
 fn start(node: &Arc<Node>, pod: Arc<Pod>) -> Entry {
     let (namespace, name) =
         (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default());
@@ -188,5 +224,31 @@ fn remove_strangers(node: &Node, known: &[String]) {
         {
             tracing::warn!(path = %entry.path().display(), %error, "what is left of an old pod is not removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(conditions: &[(&str, &str)]) -> Pod {
+        let conditions: Vec<_> =
+            conditions.iter().map(|(kind, status)| json!({"type": kind, "status": status})).collect();
+        serde_json::from_value(json!({"metadata": {"name": "a"}, "status": {"conditions": conditions}})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_of_an_earlier_run_is_not_ready() {
+        let before =
+            [("PodScheduled", "True"), ("Ready", "True"), ("ContainersReady", "True"), ("example.org/gate", "True")];
+        let now = not_ready(&pod(&before)).unwrap();
+        let now: Vec<_> = now.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
+        let expected =
+            [("PodScheduled", "True"), ("Ready", "False"), ("ContainersReady", "False"), ("example.org/gate", "True")];
+        assert_eq!(now, expected);
+        assert_eq!(not_ready(&pod(&[("PodScheduled", "True"), ("Ready", "False")])), None);
+        assert_eq!(not_ready(&Pod::default()), None);
     }
 }
