@@ -24,8 +24,8 @@ pub fn decide(tracing: &Tracing, headers: &mut HeaderMap, random: u64, room: imp
     if let Some(b'9' | b'a' | b'b') = id.filter(|id| id.len() == 36).and_then(|id| id.get(DIGIT)) {
         return true;
     }
-    let number = id.and_then(request_id::stable_number).unwrap_or(random);
-    let within = |share: u32| number % WHOLE < u64::from(share);
+    let number = || id.and_then(request_id::stable_number).unwrap_or(random);
+    let within = |share: u32| u64::from(share) >= WHOLE || number() % WHOLE < u64::from(share);
     if !within(tracing.overall_sampling) {
         return false;
     }

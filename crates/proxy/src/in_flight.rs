@@ -57,7 +57,7 @@ pub(crate) struct Only {
 
 impl InFlight {
     /// A request begins.
-    pub(crate) fn begin(state: &Arc<State>, context: &Context) -> Guard {
+    pub(crate) fn begin(state: &Arc<State>, context: Option<&Context>) -> Guard {
         let number = state.in_flight.enter(context);
         Guard { state: Arc::clone(state), of: Of::Request(number) }
     }
@@ -68,18 +68,19 @@ impl InFlight {
         Guard { state: Arc::clone(state), of: Of::Probe }
     }
 
-    fn enter(&self, context: &Context) -> u64 {
+    /// `context`: its place in a trace; without one it is recorded nowhere.
+    fn enter(&self, context: Option<&Context>) -> u64 {
         self.begun.fetch_add(1, SeqCst);
         let mut number = 0;
         if self.count.fetch_add(1, SeqCst) == 0 {
             number = self.numbers.fetch_add(1, SeqCst) + 1;
             #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
-            let halves = [(context.trace.0 >> 64) as u64, context.trace.0 as u64];
+            let halves = context.map_or([0; 2], |c| [(c.trace.0 >> 64) as u64, c.trace.0 as u64]);
             for (to, half) in self.trace.iter().zip(halves) {
                 to.store(half, SeqCst);
             }
-            self.span.store(context.span.0, SeqCst);
-            self.sampled.store(u64::from(context.sampled == Some(true)), SeqCst);
+            self.span.store(context.map_or(0, |c| c.span.0), SeqCst);
+            self.sampled.store(context.is_some_and(|c| c.sampled == Some(true)).into(), SeqCst);
             self.first.store(number, SeqCst);
         }
         self.done.fetch_add(1, SeqCst);
@@ -147,19 +148,19 @@ mod tests {
     fn the_only_request_is_known_as_long_as_it_is_in_flight() {
         let requests = InFlight::default();
         assert_eq!(requests.only(), None);
-        let first = requests.enter(&context(1 << 100 | 5, true));
+        let first = requests.enter(Some(&context(1 << 100 | 5, true)));
         let only = requests.only().unwrap();
         assert_eq!((only.trace, only.span, only.sampled), (1 << 100 | 5, 7, true));
-        let second = requests.enter(&context(9, false));
+        let second = requests.enter(Some(&context(9, false)));
         assert!(requests.only().is_none() && requests.still(&only), "what it has asked stays its own");
         requests.leave(second);
         assert_eq!(requests.only(), Some(only), "the one that came has gone");
-        let third = requests.enter(&context(10, false));
+        let third = requests.enter(Some(&context(10, false)));
         requests.leave(first);
         assert!(!requests.still(&only));
         assert_eq!(requests.only(), None, "of those that stay none was ever alone");
         requests.leave(third);
-        requests.enter(&context(11, false));
+        requests.enter(Some(&context(11, false)));
         assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((11, false)));
         requests.probes.fetch_add(1, SeqCst);
         assert_eq!(requests.only(), None, "a probe may ask as well");

@@ -44,8 +44,8 @@ const MAX_TEXT: usize = 1024;
 /// A request's place in a trace.
 #[derive(Debug)]
 pub(crate) struct Traced {
-    /// Our span's.
-    context: Context,
+    /// Our span's; `None`: the request goes on in the trace that it came in, which nobody records.
+    context: Option<Context>,
     /// Name that the other side gave the span.
     name: Option<HeaderValue>,
     /// Name that the route gives it.
@@ -65,7 +65,12 @@ pub(crate) fn begin(
         TracingProvider::OpenTelemetry { .. } => Forms { w3c: true, b3_single: false, b3_multi: false },
         TracingProvider::Zipkin { w3c, .. } => Forms { w3c: *w3c, b3_single: false, b3_multi: true },
     };
+    let server = direction != TrafficDirection::Outbound;
     let said = Said::of(headers);
+    if said.is_left_out() && !forms.b3_single && !forms.b3_multi {
+        headers.remove(DECORATOR);
+        return Traced { context: None, name: None, operation: None, server };
+    }
     let caller = said.context();
     let decided = caller.map_or_else(|| said.decision(), |c| c.sampled);
     let sampled = decided.unwrap_or_else(|| sampling::decide(tracing, headers, rand::random(), room));
@@ -77,16 +82,17 @@ pub(crate) fn begin(
             Context::root(trace, rand::random(), sampled, forms)
         }
     };
-    let server = direction != TrafficDirection::Outbound;
     // The client's sidecar says how it calls the request; no application is to see it.
     let name = headers.remove(DECORATOR).filter(|_| server);
-    Traced { context, name, operation: None, server }
+    Traced { context: Some(context), name, operation: None, server }
 }
 
 impl Traced {
     /// Writes the place into a request on its way to an endpoint. How a request is called matters to nobody where it leaves no span.
     pub(crate) fn tell_endpoint(&self, headers: &mut HeaderMap) {
-        self.context.inject(headers);
+        if let Some(context) = &self.context {
+            context.inject(headers);
+        }
         let operation = self.operation.as_ref().filter(|_| !self.server && self.is_sampled());
         if let Some(value) = operation.and_then(|o| HeaderValue::from_str(o).ok()) {
             headers.insert(DECORATOR, value);
@@ -109,14 +115,18 @@ impl Traced {
         }
     }
 
-    /// Its place.
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
+    /// Its place, if it may leave a span there.
+    pub(crate) fn context(&self) -> Option<&Context> {
+        self.context.as_ref()
     }
 
-    /// Whether it leaves a span.
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.context.sampled == Some(true)
+    /// The place of the span that it leaves, if it leaves one.
+    pub(crate) fn recorded(&self) -> Option<Context> {
+        self.context.filter(|context| context.sampled == Some(true))
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.recorded().is_some()
     }
 }
 
@@ -140,8 +150,14 @@ pub(crate) struct Ended<'a> {
     pub bytes: [u64; 2],
 }
 
-/// The span of a request. `tags`: room for its tags, empty.
-pub(crate) fn span<'a>(traced: &'a Traced, tracing: &Tracing, ended: &Ended<'a>, mut tags: Tags) -> Span<'a> {
+/// The span that a request leaves at its place. `tags`: room for them, empty.
+pub(crate) fn span<'a>(
+    context: Context,
+    traced: &'a Traced,
+    tracing: &Tracing,
+    ended: &Ended<'a>,
+    mut tags: Tags,
+) -> Span<'a> {
     let status = ended.outcome.status;
     let grpc_failed = matches!(ended.grpc, Some(Some(code)) if code != 0);
     write_tags(tracing, ended, &mut tags);
@@ -164,7 +180,7 @@ pub(crate) fn span<'a>(traced: &'a Traced, tracing: &Tracing, ended: &Ended<'a>,
         }
     }
     Span {
-        context: traced.context,
+        context,
         trace_state: header(&ended.head.headers, TRACESTATE).unwrap_or_default().into(),
         kind: if traced.server { SpanKind::Server } else { SpanKind::Client },
         name: name(traced, ended.head.authority.as_str()),

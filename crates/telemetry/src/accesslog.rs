@@ -61,10 +61,11 @@ enum Shape {
     Json(Vec<(String, Vec<Part>)>),
 }
 
+/// Some text, and a value behind it with the most letters that are shown of it.
 #[derive(Debug, Clone, PartialEq)]
-enum Part {
-    Literal(String),
-    Value(Value, Option<usize>),
+struct Part {
+    text: String,
+    value: Option<(Value, Option<usize>)>,
 }
 
 /// A header or pseudo-header.
@@ -135,24 +136,23 @@ impl Format {
 }
 
 fn write_text(part: &Part, record: &Record<'_>, out: &mut String) {
-    match part {
-        Part::Literal(text) => out.push_str(text),
-        Part::Value(value, longest) => {
-            let start = out.len();
-            if !record.write(value, out) {
-                out.push('-');
-            } else if let Some(longest) = longest
-                && let Some((end, _)) = out.get(start..).and_then(|text| text.char_indices().nth(*longest))
-            {
-                out.truncate(start + end);
-            }
-        }
+    out.push_str(&part.text);
+    let Some((value, longest)) = &part.value else { return };
+    let start = out.len();
+    if !record.write(value, out) {
+        out.push('-');
+    } else if let Some(longest) = longest
+        && let Some((end, _)) = out.get(start..).and_then(|text| text.char_indices().nth(*longest))
+    {
+        out.truncate(start + end);
     }
 }
 
 fn write_json(parts: &[Part], record: &Record<'_>, buffer: &mut String, out: &mut String) {
     buffer.clear();
-    if let [Part::Value(value, None)] = parts {
+    if let [Part { text, value: Some((value, None)) }] = parts
+        && text.is_empty()
+    {
         if !record.write(value, buffer) {
             out.push_str("null");
             return;
@@ -168,12 +168,20 @@ fn write_json(parts: &[Part], record: &Record<'_>, buffer: &mut String, out: &mu
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, Error> {
-    segments(text)
-        .map(|segment| match segment? {
-            Segment::Literal(text) => Ok(Part::Literal(text.to_owned())),
-            Segment::Operator(operator) => Ok(Part::Value(value(&operator)?, operator.max_length)),
-        })
-        .collect()
+    let (mut parts, mut before) = (Vec::new(), String::new());
+    for segment in segments(text) {
+        match segment? {
+            Segment::Literal(text) => before.push_str(text),
+            Segment::Operator(operator) => {
+                let value = Some((value(&operator)?, operator.max_length));
+                parts.push(Part { text: std::mem::take(&mut before), value });
+            }
+        }
+    }
+    if !before.is_empty() {
+        parts.push(Part { text: before, value: None });
+    }
+    Ok(parts)
 }
 
 fn value(operator: &Operator<'_>) -> Result<Value, Error> {

@@ -195,6 +195,13 @@ impl<'h> Said<'h> {
         })
     }
 
+    /// Whether the request is in a trace that nobody records, said in W3C's form and in no other. It may go on as it came: where no span is
+    /// left, there is none to stand below.
+    pub fn is_left_out(&self) -> bool {
+        let others = self.b3.or(self.trace).or(self.sampled).or(self.flags);
+        others.is_none() && self.traceparent.is_some_and(|value| is_unsampled(value.as_bytes()))
+    }
+
     /// What the caller decided without saying which trace it is (`b3: 0`, `x-b3-sampled: 1`); `None`: nothing.
     pub fn decision(&self) -> Option<bool> {
         match (text(self.b3), text(self.flags), text(self.sampled)) {
@@ -231,6 +238,21 @@ fn parse_traceparent(text: &str) -> Option<Parts> {
     unhex(version.as_bytes())?;
     let sampled = unhex(flags.as_bytes())? & 1 == 1;
     Some(Parts { trace: trace_id(trace)?, span: span_id(span)?, parent: None, sampled: Some(sampled) })
+}
+
+/// Whether it is a valid `traceparent` of version 00 without the flag `sampled`.
+fn is_unsampled(text: &[u8]) -> bool {
+    let form = |(at, letter): (usize, &u8)| match at {
+        2 | 35 | 52 => *letter == b'-',
+        _ => matches!(letter, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    let given = |at: std::ops::Range<usize>| text.get(at).is_some_and(|id| id.iter().any(|digit| *digit != b'0'));
+    text.len() == TRACEPARENT_LENGTH
+        && text.starts_with(b"00-")
+        && text.iter().enumerate().all(form)
+        && given(3..35)
+        && given(36..52)
+        && text.last().is_some_and(|digit| char::from(*digit).to_digit(16).is_some_and(|flags| flags & 1 == 0))
 }
 
 /// `TRACE-SPAN[-SAMPLED[-PARENT]]`. A lone decision (`0`, `1`, `d`) names no trace and counts as absent.

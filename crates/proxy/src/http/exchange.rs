@@ -264,7 +264,8 @@ impl Exchange<'_> {
 
     /// Queues the request's span, if it is to have one.
     fn leave_span(&self, outcome: &Outcome, duration: Duration) {
-        let Some(traced) = self.traced.as_ref().filter(|t| t.is_sampled()) else { return };
+        let Some(traced) = &self.traced else { return };
+        let Some(context) = traced.recorded() else { return };
         let Some(tracing) = &self.manager().tracing else { return };
         let ended = spans::Ended {
             conn: self.conn,
@@ -277,7 +278,7 @@ impl Exchange<'_> {
             bytes: [self.bytes_received, self.bytes_sent],
         };
         let worker = self.worker();
-        let span = spans::span(traced, tracing, &ended, worker.spans.blank());
+        let span = spans::span(context, traced, tracing, &ended, worker.spans.blank());
         worker.spans.push(worker, &tracing.provider, span);
     }
 

@@ -51,13 +51,13 @@ fn a_trace_begins_in_the_provider_s_form_and_goes_on_in_the_caller_s_too() {
     let b3 = ["x-b3-sampled", "x-b3-spanid", "x-b3-traceid"];
     let traced = begun(&tracing(zipkin(false, false), all), &mut HeaderMap::new());
     assert_eq!(sent(&traced), b3);
-    assert!(traced.context.trace.0 <= u128::from(u64::MAX));
+    assert!(traced.context.unwrap().trace.0 <= u128::from(u64::MAX));
     let mut caller: HeaderMap = HeaderMap::new();
     caller.insert("b3", HeaderValue::from_static("a3ce929d0e0e4736-00f067aa0ba902b7-1"));
     let traced = begun(&tracing(otel(), 0), &mut caller);
     assert!(traced.is_sampled(), "the caller has decided");
     assert_eq!(sent(&traced), ["b3", "traceparent"]);
-    assert_eq!(traced.context.parent.unwrap().0, 0x00f0_67aa_0ba9_02b7);
+    assert_eq!(traced.context.unwrap().parent.unwrap().0, 0x00f0_67aa_0ba9_02b7);
     let mut never: HeaderMap = HeaderMap::new();
     never.insert("b3", HeaderValue::from_static("0"));
     assert!(!begun(&tracing(zipkin(true, true), all), &mut never).is_sampled());
@@ -66,6 +66,29 @@ fn a_trace_begins_in_the_provider_s_form_and_goes_on_in_the_caller_s_too() {
     let mut headers = HeaderMap::new();
     traced.tell_endpoint(&mut headers);
     assert!(headers["traceparent"].to_str().unwrap().ends_with("-00"));
+}
+
+#[test]
+fn a_request_that_nobody_records_goes_on_as_it_came() {
+    let all = 1_000_000;
+    let lines = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
+        ("x-envoy-decorator-operation", "web:80/*"),
+    ];
+    let came = || -> HeaderMap {
+        lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    };
+    let mut headers = came();
+    let traced = begin(&tracing(otel(), all), TrafficDirection::Inbound, &mut headers, || true);
+    traced.tell_endpoint(&mut headers);
+    assert_eq!((traced.recorded(), headers.len()), (None, 1), "the decorator is not for the application");
+    assert_eq!(headers["traceparent"], lines[0].1);
+    // Whoever reports in another form says it in that, too.
+    let mut headers = came();
+    let traced = begin(&tracing(zipkin(true, true), all), TrafficDirection::Inbound, &mut headers, || true);
+    traced.tell_endpoint(&mut headers);
+    assert_eq!(headers["x-b3-sampled"], "0");
+    assert_eq!(traced.recorded(), None);
 }
 
 #[test]
@@ -91,6 +114,6 @@ fn both_sides_call_a_request_alike() {
     assert_eq!(name(&client, "h"), "egress h");
     client.hear_endpoint(&mut answer);
     assert_eq!((&*name(&client, "h"), answer.len()), ("was:8080/*", 0));
-    assert_eq!(server.context.trace, server.context.trace);
+    assert_eq!(server.context.unwrap().forms, client.context.unwrap().forms);
     assert_eq!(cut("äöü", 3), "ä");
 }

@@ -20,7 +20,7 @@ use varka_xds::codec::{self, Reader};
 use varka_xds::server::{self, Names, Peer, Session, Source, Versioned};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, outbound};
-use crate::support::{App, Client, LIMIT, bootstrap, log_of, until};
+use crate::support::{App, Client, LIMIT, Nobody, bootstrap, log_of, until};
 
 const TOKEN: &str = "token-of-the-pod";
 
@@ -232,12 +232,12 @@ impl Following {
         b.root_cert_path = dir.path().join("root.pem");
         b.ports = Ports { admin: 0, status: 0, readiness: 0, metrics: 0 };
         let get = |path: &str| HttpGet { path: path.to_owned(), port: app.address.port(), ..HttpGet::default() };
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let closed = Nobody::new();
         let tcp = |port| Prober { tcp_socket: Some(TcpSocketProbe { port }), ..Prober::default() };
         let probers = [
             ("/app-health/was/readyz", Prober { http_get: Some(get("/actuator/health")), ..Prober::default() }),
             ("/app-health/was/livez", tcp(app.address.port())),
-            ("/app-health/was/startupz", tcp(closed)),
+            ("/app-health/was/startupz", tcp(closed.address().port())),
             (
                 "/app-health/rpc/livez",
                 Prober {

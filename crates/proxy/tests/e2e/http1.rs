@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use varka_engine::ir::{HeaderAppend, HeaderMutation, RetryOn};
 
 use crate::config::{self, Mode, WAS, cluster, endpoints, inbound, outbound, retry};
-use crate::support::{App, Client, Running, until};
+use crate::support::{App, Client, Nobody, Running, until};
 
 /// A client's sidecar in front of an application without one.
 fn to(app: &App, edit: impl FnOnce(&mut varka_engine::ir::RouteAction)) -> Running {
@@ -151,8 +151,9 @@ fn no_endpoint_and_none_that_answers() {
     assert_eq!(response.names(), ["content-length", "content-type", "date", "server"]);
     assert!(empty.log(1)[0].contains("503 UH no_healthy_upstream"));
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let broken = Running::start(&outbound(cluster(WAS, endpoints(&[nobody], None)), |_| {}), Some(app.address));
+    let nobody = Nobody::new();
+    let broken =
+        Running::start(&outbound(cluster(WAS, endpoints(&[nobody.address()], None)), |_| {}), Some(app.address));
     let response =
         Client::connect(broken.address("virtualOutbound")).ask("GET / HTTP/1.1\r\nHost: was-service\r\n\r\n");
     let body = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure";

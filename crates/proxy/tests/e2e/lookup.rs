@@ -9,7 +9,7 @@ use varka_engine::ir::{Cluster, Discovery, Stats, Workload};
 
 use crate::config::{Mode, WAS, cluster, endpoints, inbound, inbound_tcp, original_dst, outbound, outbound_tcp};
 use crate::control::{ControlPlane, Following};
-use crate::support::{App, Client, LIMIT, Metric, until};
+use crate::support::{App, Client, LIMIT, Metric, Nobody, until};
 
 fn whose(name: &str, address: IpAddr) -> Arc<Workload> {
     Arc::new(Workload {
@@ -213,8 +213,8 @@ fn what_is_said_of_an_endpoint_is_enough() {
 #[test]
 fn nobody_is_looked_up_with_whom_there_was_no_connection() {
     let app = App::start();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let plane = ControlPlane::start(outbound(service(closed, None), |_| {}));
+    let closed = Nobody::new();
+    let plane = ControlPlane::start(outbound(service(closed.address(), None), |_| {}));
     let sidecar = Following::pushed(&plane, &app);
     let response = Client::connect(sidecar.address("virtualOutbound")).ask(GET);
     assert_eq!(response.line, "HTTP/1.1 503 Service Unavailable");

@@ -22,7 +22,7 @@ use varka_proto::envoy::{core, types};
 use varka_proto::rpc;
 
 use crate::config::{Mode, action, cluster, endpoints, inbound, route};
-use crate::support::{App, Client, Running, Seen, read_message, until};
+use crate::support::{App, Client, Nobody, Running, Seen, read_message, until};
 
 const ISSUER: &str = "https://issuer.example";
 const SERVICE: &str = "outbound|9000||authz.default.svc.cluster.local";
@@ -292,9 +292,9 @@ fn a_service_that_denies_over_http_answers_the_client() {
 #[test]
 fn without_an_answer_the_request_is_refused_unless_it_fails_open() {
     let app = App::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Nobody::new();
     let (broken, _) = service("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n");
-    for address in [Some(nobody), Some(broken), None] {
+    for address in [Some(nobody.address()), Some(broken), None] {
         let run = |edit: fn(&mut ExtAuthz)| {
             let filters = custom(over_http(), edit);
             let config = with(&filters, |c| {

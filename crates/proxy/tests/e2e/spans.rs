@@ -13,7 +13,7 @@ use varka_proto::otlp::{ExportTraceServiceRequest, Span};
 use crate::config::{Mode, WAS, auto_mtls, cluster, endpoints, inbound, outbound};
 use crate::http2::block_on;
 use crate::mtls::Mesh;
-use crate::support::{App, Client, Running, until};
+use crate::support::{App, Client, Nobody, Running, until};
 
 fn tracing(provider: TracingProvider, random: u32) -> Tracing {
     let tag = |name: &str, value| CustomTag { name: name.into(), value };
@@ -248,9 +248,9 @@ fn a_caller_s_b3_goes_on_to_zipkin_as_json() {
 #[test]
 fn a_collector_that_is_gone_costs_spans_and_no_request() {
     let app = App::start();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Nobody::new();
     let was = cluster(WAS, endpoints(&[app.address], None));
-    let config = traced(outbound(was, |_| {}), &tracing(zipkin(), 1_000_000), nobody, "x");
+    let config = traced(outbound(was, |_| {}), &tracing(zipkin(), 1_000_000), nobody.address(), "x");
     let client = Running::start(&config, None);
     let mut connection = Client::connect(client.address("virtualOutbound"));
     for _ in 0..20 {

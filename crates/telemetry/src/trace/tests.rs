@@ -102,6 +102,22 @@ fn zipkin_gets_its_json() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), want);
 }
 
+#[test]
+fn what_is_not_recorded_goes_on_as_it_came() {
+    let left_out = |lines: &[(&'static str, &str)]| Said::of(&headers(lines)).is_left_out();
+    let with = |flags: &str| format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+    assert!(left_out(&[("traceparent", &with("00"))]));
+    assert!(left_out(&[("traceparent", &with("02"))]));
+    for other in [with("01"), with("0g"), with("03"), with("00-"), with("00").to_uppercase(), with("0"), String::new()]
+    {
+        assert!(!left_out(&[("traceparent", &other)]), "{other}");
+    }
+    assert!(!left_out(&[("traceparent", &format!("00-{:032x}-00f067aa0ba902b7-00", 0))]));
+    assert!(!left_out(&[("traceparent", &format!("00-{TRACE}-{:016x}-00", 0))]));
+    assert!(!left_out(&[("traceparent", &with("00")), ("b3", "1")]), "another form says otherwise");
+    assert!(!left_out(&[("b3", "0")]));
+}
+
 proptest! {
     #[test]
     fn a_context_survives_a_hop(trace: u128, span: u64, next: u64, sampled: bool, form in 0usize..3) {
@@ -116,6 +132,7 @@ proptest! {
         let read = Context::extract(&map).unwrap();
         let want = Context { parent: if forms.w3c { None } else { context.parent }, ..context };
         prop_assert_eq!(read, want);
+        prop_assert_eq!(Said::of(&map).is_left_out(), forms.w3c && !sampled);
     }
 
     #[test]
