@@ -1,6 +1,14 @@
 #!/usr/bin/env python3
-"""What telemetry costs a pair of sidecars: processor time of each request and memory, without it, with metrics and access log, and with a
-span of every request as well. Each round measures all three one after the other; ratios are of one round, and medians are told.
+"""What telemetry costs a pair of sidecars: processor time of each request and memory.
+
+    none   no metrics, no access log, no traces
+    log    metrics and access log
+    up     as `varka up` sets it: metrics, access log, and a span of each request on either side as long as no more than a hundred
+           traces begin in a second
+    all    a span of every request on either side
+
+Each round measures all of them one after the other; ratios are of one round, and medians are told. The sidecars have one processor,
+the client and the server another.
 
     scripts/telemetry-cost.py VARKA BENCH_PAIR [ROUNDS [SECONDS]]
 
@@ -18,7 +26,9 @@ import time
 import urllib.error
 import urllib.request
 
-MODES = ["none", "usual", "all"]
+# How it is called here, what bench-pair calls it, and the environment that the sidecars have.
+MODES = {"none": ("none", {}), "log": ("usual", {}), "up": ("all", {"TRACES_PER_SECOND": "100"}), "all": ("all", {})}
+SIDECARS, OTHERS = "1", "0"
 BACKEND = "127.0.0.1:19000"
 OUTBOUND = "http://127.0.0.1:18100/"
 HZ = os.sysconf("SC_CLK_TCK")
@@ -52,7 +62,7 @@ def backend(place):
         "events { worker_connections 4096; }\n"
         "http { access_log off; keepalive_requests 1000000000;\n"
         f"  server {{ listen {BACKEND}; location / {{ return 200 '{body}'; }} }} }}\n")
-    return subprocess.Popen(["nginx", "-p", place, "-c", place / "nginx.conf"], stderr=subprocess.DEVNULL)
+    return subprocess.Popen(["taskset", "-c", OTHERS, "nginx", "-p", place, "-c", place / "nginx.conf"], stderr=subprocess.DEVNULL)
 
 
 def processor_seconds(pid):
@@ -73,17 +83,18 @@ def answers():
         return False
 
 
-def measure(varka, place, seconds):
+def measure(varka, place, environment, seconds):
     """Microseconds of a request in both sidecars together, and their anonymous memory in KiB."""
-    pair = [subprocess.Popen([varka, "proxy", "--free-ports", "--concurrency", "1", "--config", place / f"{side}.json"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for side in ["out", "in"]]
+    pair = [subprocess.Popen(["taskset", "-c", SIDECARS, varka, "proxy", "--free-ports", "--concurrency", "1", "--config", place / f"{side}.json"],
+                             env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for side in ["out", "in"]]
     try:
         deadline = time.monotonic() + 20
         while not answers():
             if time.monotonic() > deadline:
                 sys.exit(f"the pair of {place} does not answer")
             time.sleep(0.01)
-        load = ["wrk", "-t1", "-c32", OUTBOUND]
+        load = ["taskset", "-c", OTHERS, "wrk", "-t1", "-c32", OUTBOUND]
         subprocess.run([*load, "-d1"], check=True, stdout=subprocess.DEVNULL)
         before = sum(processor_seconds(side.pid) for side in pair)
         told = subprocess.run([*load, f"-d{seconds}"], check=True, capture_output=True, text=True).stdout
@@ -109,12 +120,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="telemetry-cost-") as place:
         place = pathlib.Path(place)
         certificates(place)
-        for mode in MODES:
+        for mode, (kind, _) in MODES.items():
             (place / mode).mkdir()
-            subprocess.run([make, place, BACKEND, place / mode, mode], check=True)
+            subprocess.run([make, place, BACKEND, place / mode, kind], check=True)
         server = backend(place)
         try:
-            found = [{mode: measure(varka, place / mode, seconds) for mode in MODES} for _ in range(rounds)]
+            found = [{mode: measure(varka, place / mode, environment, seconds) for mode, (_, environment) in MODES.items()} for _ in range(rounds)]
         finally:
             server.terminate()
             server.wait()

@@ -45,6 +45,7 @@ fn changes_are_made_with_the_rights_of_who_asks() -> Result<()> {
          kubectl create rolebinding editor -n blog-system --role=editor --serviceaccount=blog-system:editor",
     )?;
     with_a_token(&system).context("with a token")?;
+    taken_away(&system).context("taken away")?;
     as_oneself(&system).context("as oneself")
 }
 
@@ -88,6 +89,50 @@ fn with_a_token(system: &System) -> Result<()> {
     };
     ensure!(line("editor", "dry_run=false force=false result=created") && line("reader", "result=403"), "{log}");
     ensure!(!log.contains("eyJ"), "a token is in the log");
+    Ok(())
+}
+
+/// Deletes a VirtualService; status and answer.
+fn delete(system: &System, account: &str, name: &str, dry_run: bool) -> Result<(u16, Value)> {
+    let of = json!({"group": "networking.istio.io", "version": "v1", "kind": "VirtualService", "namespace": "blog-system", "name": name});
+    let body = json!({"ref": of, "dryRun": dry_run, "resourceVersion": null}).to_string();
+    let line = format!(
+        "{FORWARD}curl -sS -w '\\n%{{http_code}}' -H \"authorization: Bearer $(kubectl create token {account} -n blog-system)\" \
+         -H 'content-type: application/json' -H 'x-requested-with: varka-console' --data-binary '{body}' localhost:20111/console/api/delete"
+    );
+    let text = system.sh(&line)?;
+    let (answer, status) = text.trim_end().rsplit_once('\n').with_context(|| text.clone())?;
+    Ok((status.parse()?, serde_json::from_str(answer).with_context(|| text.clone())?))
+}
+
+/// What `with_a_token` made is taken away, and kept in the history.
+fn taken_away(system: &System) -> Result<()> {
+    let stored = "kubectl get virtualservice tried -n blog-system -o name";
+    let (status, answer) = delete(system, "editor", "tried", true)?;
+    let said = "system:serviceaccount:blog-system:editor may not delete virtualservices.networking.istio.io in namespace blog-system";
+    ensure!(status == 403 && answer["message"].as_str().is_some_and(|m| m.starts_with(said)), "{answer}");
+    system.sh(
+        "kubectl create role remover -n blog-system --verb=get,delete --resource=virtualservices.networking.istio.io && \
+         kubectl create rolebinding remover -n blog-system --role=remover --serviceaccount=blog-system:editor",
+    )?;
+    let (status, answer) = delete(system, "editor", "tried", true)?;
+    ensure!(
+        status == 200
+            && answer["deleted"] == false
+            && answer["yaml"].as_str().is_some_and(|y| y.contains("tried.internal")),
+        "{answer}"
+    );
+    ensure!(system.shell(stored)?.status.success(), "a dry run deleted it");
+    let (status, answer) = delete(system, "editor", "tried", false)?;
+    ensure!(status == 200 && answer["deleted"] == true, "{answer}");
+    ensure!(!system.shell(stored)?.status.success(), "it is still there");
+    let path = format!("{FORWARD}curl -sSf localhost:20111/console/api/config/blog-system/VirtualService/tried");
+    system.until(&path, LIMIT, |text| {
+        let object: Value = serde_json::from_str(text).unwrap_or_default();
+        object["deleted"].is_i64()
+            && object["history"][0]["verb"] == "deleted"
+            && object["yaml"].as_str().is_some_and(|y| y.contains("timeout: 1s"))
+    })?;
     Ok(())
 }
 

@@ -268,7 +268,8 @@ pub(crate) enum Engine {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(
     after_help = "A sidecar asks the control plane for what its traffic needs, when it needs it. With ON_DEMAND=false in its \
-environment (proxyMetadata: {ON_DEMAND: \"false\"}) everything that its workload may reach is pushed to it instead."
+environment (proxyMetadata: {ON_DEMAND: \"false\"}) everything that its workload may reach is pushed to it instead. With \
+TRACES_PER_SECOND=N, likewise, no more than N traces begin in it each second (ten seconds' worth at once); without, sampling alone decides."
 )]
 pub(crate) struct Proxy {
     /// Role.

@@ -1,10 +1,11 @@
 //! What the pages of the console ask (`/console/api/*`); `ui/API.md` is the contract.
 //!
-//! Everything but [`apply`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
+//! Everything but [`apply`] and [`delete`] reads. Numbers are those of the store, names those of the cluster, both as they were at the time that is asked for.
 
 mod affects;
 pub mod apply;
 mod config;
+pub mod delete;
 mod difference;
 mod drawings;
 pub(crate) mod effect;
@@ -29,19 +30,20 @@ use axum::{Extension, Json, Router};
 use serde_json::json;
 
 pub use drawings::Drawings;
-pub use health::Health;
+pub use stream::Common;
 
+use crate::access::Refusal;
 use crate::graph::Source;
 use crate::store::{Error, Millis};
 
 /// The routes.
 pub fn routes(source: Source) -> Router {
-    let health = Health::new(source.clone());
-    routes_with(source, health)
+    let common = Common::new(source.clone());
+    routes_with(source, common)
 }
 
-/// The routes over what somebody sees of a source; how things do is looked at once for everybody.
-pub fn routes_with(source: Source, health: Arc<Health>) -> Router {
+/// The routes over what somebody sees of a source, with what is there once for everybody.
+pub fn routes_with(source: Source, common: Common) -> Router {
     Router::new()
         .route("/console/api/info", get(info::info))
         .route("/console/api/graph", get(graph::graph))
@@ -57,7 +59,8 @@ pub fn routes_with(source: Source, health: Arc<Health>) -> Router {
         .route("/console/api/explain", post(explain::explain))
         .route("/console/api/effect", post(effect::effect))
         .route("/console/api/mesh", get(mesh::mesh))
-        .layer(Extension(health))
+        .layer(Extension(Arc::clone(&common.health)))
+        .layer(Extension(common))
         .with_state(Arc::new(source))
 }
 
@@ -79,6 +82,12 @@ impl Refused {
 
     fn not_found(message: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, code: "notFound", message: message.into() }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(Refused { status, code, message }: Refused) -> Self {
+        Self::new(status, code, message, "")
     }
 }
 

@@ -31,6 +31,7 @@ use tokio::net::TcpListener;
 use crate::access::sight::Sight;
 use crate::access::{Refusal, cookie};
 use crate::api::apply::{self, Changer};
+use crate::api::delete;
 pub use tunnel::Connect;
 use tunnel::Tunnels;
 
@@ -97,7 +98,8 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
         .route("/console/api/logout", any(nobody))
         .fallback(pass)
         .with_state(Arc::clone(&shared))
-        .merge(apply::routes(who, shared.person.read_only, foretell(&shared)))
+        .merge(apply::routes(Arc::clone(&who), shared.person.read_only, foretell(&shared)))
+        .merge(delete::routes(who, shared.person.read_only, foretell(&shared)))
         .layer(from_fn_with_state(Arc::clone(&shared), is_the_browser));
     let open = Router::new().route("/open/{key}", get(open)).with_state(Arc::clone(&shared));
     (open.merge(mine).layer(from_fn_with_state(shared, is_this_machine)), path)

@@ -77,6 +77,8 @@ pub fn routes(source: Source) -> Router {
         .route("/kiali/api/namespaces/{namespace}/services/{service}/graph", get(of_service))
         .route("/kiali/api/namespaces/{namespace}/applications/{app}/graph", get(of_app))
         .route("/kiali/api/namespaces/{namespace}/applications/{app}/versions/{version}/graph", get(of_version))
+        .route("/kiali/api/namespaces/{namespace}/aggregates/{label}/{value}/graph", get(of_class))
+        .route("/kiali/api/namespaces/{namespace}/aggregates/{label}/{value}/{service}/graph", get(of_class_at))
         .with_state(Arc::new(source))
 }
 
@@ -112,6 +114,26 @@ async fn of_version(
     query: Query<Pairs>,
 ) -> Response {
     in_kialis_form(state, query, Node { namespace: &namespace, app: &app, version: &version, ..Node::default() }).await
+}
+
+/// Requests that were classified alike: of a label's value,
+async fn of_class(
+    state: Shared,
+    Path((namespace, label, value)): Path<(String, String, String)>,
+    query: Query<Pairs>,
+) -> Response {
+    let node = Node { namespace: &namespace, aggregate: Some((&label, &value)), ..Node::default() };
+    in_kialis_form(state, query, node).await
+}
+
+/// and of one service.
+async fn of_class_at(
+    state: Shared,
+    Path((namespace, label, value, service)): Path<(String, String, String, String)>,
+    query: Query<Pairs>,
+) -> Response {
+    let node = Node { namespace: &namespace, service: &service, aggregate: Some((&label, &value)), ..Node::default() };
+    in_kialis_form(state, query, node).await
 }
 
 async fn in_kialis_form(State(source): Shared, Query(pairs): Query<Pairs>, node: Node<'_>) -> Response {

@@ -5,20 +5,22 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, get};
+use axum::serve::ListenerExt as _;
 use futures_util::FutureExt as _;
 use kube::Client;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::access::sight::Sight;
 use crate::access::{Access, Refusal, Rules, gate, login};
-use crate::api::Health;
 use crate::api::apply::{self, Changer};
-use crate::api::effect;
+use crate::api::{delete, effect};
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -28,6 +30,9 @@ use crate::prometheus::elsewhere::Prometheus;
 use crate::store::{self, Limits, Store};
 use crate::world::World;
 use crate::{api, graph, jaeger, pages, prometheus};
+
+/// What was sent and is not taken for so long ends its connection.
+const GONE: Duration = Duration::from_secs(60);
 
 /// What the process is told.
 #[derive(Debug, Clone)]
@@ -112,16 +117,18 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         drawings: api::Drawings::default(),
     };
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
-    let health = Health::new(source.clone());
+    let common = api::Common::new(source.clone());
+    let foretell = effect::foretell(source.clone());
     let console = Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/kiali/healthz", get(|| async { StatusCode::OK }))
         .merge(gate::guard(Arc::clone(&access), source.clone(), {
             let traces = traces.clone();
-            Arc::new(move |source| asked(source, traces.clone(), Arc::clone(&health)))
+            Arc::new(move |source| asked(source, traces.clone(), common.clone()))
         }))
         .merge(login::routes(Arc::clone(&access)))
-        .merge(apply::routes(of_token(&access), config.rules.read_only, effect::foretell(source.clone())))
+        .merge(apply::routes(of_token(&access), config.rules.read_only, Arc::clone(&foretell)))
+        .merge(delete::routes(of_token(&access), config.rules.read_only, foretell))
         .merge(pages::routes());
     let of_traces = |routes: fn(Traces, Sight) -> Router| {
         let traces = traces.clone();
@@ -144,7 +151,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         let address = SocketAddr::new(config.address, port);
         let listener = TcpListener::bind(address).await.map_err(|e| Error::Listen(address, e))?;
         servers.spawn(async move {
-            let ended = axum::serve(listener, router).await;
+            let ended = listen(listener, router).await;
             Error::Serve(address, ended.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
         });
     }
@@ -156,6 +163,16 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         () = logs::run(client.clone(), world, store.clone()) => Ok(()),
         () = measure(client, store.clone(), elsewhere) => Ok(()),
     }
+}
+
+/// Serves routes, which learn who asks. Who neither takes an answer nor is heard of is not waited for.
+async fn listen(listener: TcpListener, routes: Router) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        if let Err(problem) = SockRef::from(&*connection).set_tcp_user_timeout(Some(GONE)) {
+            tracing::debug!(%problem, "a client that is gone is noticed late");
+        }
+    });
+    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// Fetches metrics, or what is to be known of those that lie elsewhere.
@@ -170,7 +187,7 @@ async fn measure(client: Client, store: Store, elsewhere: Option<Arc<Prometheus>
 }
 
 /// Everything that is asked, over what somebody may see.
-fn asked(source: Source, traces: Traces, health: Arc<Health>) -> Router {
+fn asked(source: Source, traces: Traces, common: api::Common) -> Router {
     let sight = source.world.sight().clone();
     let metrics = match &source.prometheus {
         None => prometheus::routes(source.store.clone(), sight),
@@ -178,7 +195,7 @@ fn asked(source: Source, traces: Traces, health: Arc<Health>) -> Router {
         Some(_) => Router::new().route("/api/v1/{*path}", any(|| async { hidden() })),
     };
     let traces = jaeger::routes_seen(traces, source.world.sight().clone());
-    api::routes_with(source.clone(), health).merge(graph::routes(source)).merge(traces).merge(metrics)
+    api::routes_with(source.clone(), common).merge(graph::routes(source)).merge(traces).merge(metrics)
 }
 
 /// Of a Prometheus that knows nothing of who may see what, nothing is passed on to who may not see everything.
@@ -203,3 +220,6 @@ fn of_token(access: &Arc<Access>) -> apply::Who {
         .boxed()
     })
 }
+
+#[cfg(test)]
+mod tests;

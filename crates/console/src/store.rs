@@ -54,6 +54,7 @@ pub struct Store {
     parts: Arc<Parts>,
     _keeper: Arc<Keeper>,
     limits: Limits,
+    identity: u64,
 }
 
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Store {
     /// The directory or the file cannot be used, or another process uses it.
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, Error> {
         let disk = Arc::new(Disk::open(&directory.join("telemetry.redb"))?);
+        let identity = disk.identity;
         let parts = Arc::new(Parts {
             metrics: Metrics::open(Arc::clone(&disk))?,
             spans: Spans::open(Arc::clone(&disk))?,
@@ -78,7 +80,12 @@ impl Store {
             revisions: Revisions::open(Arc::clone(&disk))?,
         });
         let keeper = Arc::new(Keeper::start(disk, Arc::clone(&parts), limits));
-        Ok(Self { parts, _keeper: keeper, limits })
+        Ok(Self { parts, _keeper: keeper, limits, identity })
+    }
+
+    /// What no other store has: the same after a restart, another one where the file is new.
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Samples.

@@ -11,7 +11,7 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::sight::Sight;
@@ -91,8 +91,6 @@ const RECORDED: [&str; 5] = [
     "gateway.networking.k8s.io",
     "networking.k8s.io",
 ];
-/// Who listens may be so many changes behind.
-const BEHIND: usize = 256;
 
 /// The objects as they are now; cheap to clone.
 #[derive(Debug, Clone)]
@@ -101,14 +99,12 @@ pub struct World {
     version: watch::Sender<u64>,
     /// Where changes are written down.
     history: Option<Store>,
-    news: broadcast::Sender<Arc<Revision>>,
     sight: Sight,
 }
 
 impl Default for World {
     fn default() -> Self {
-        let news = broadcast::Sender::new(BEHIND);
-        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, news, sight: Sight::All }
+        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, sight: Sight::All }
     }
 }
 
@@ -172,11 +168,6 @@ impl World {
         Self { objects: Arc::new(RwLock::new(objects)), sight: self.sight.clone(), ..Self::default() }
     }
 
-    /// Tells of what is written down.
-    pub fn news(&self) -> broadcast::Receiver<Arc<Revision>> {
-        self.news.subscribe()
-    }
-
     /// The objects of a kind, by namespace and name.
     pub fn of(&self, group: &str, kind: &str) -> Vec<Arc<serde_json::Value>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
@@ -216,13 +207,11 @@ impl World {
             verb,
             of,
             version: version.to_owned(),
-            by: author(object),
+            // Its fields say who wrote them, not who took it away.
+            by: if verb == Verb::Deleted { String::new() } else { author(object) },
             object: Arc::new(bare(object)),
         };
-        if let Some(revision) = history.revisions().append(revision) {
-            // Nobody may listen.
-            let _ = self.news.send(revision);
-        }
+        history.revisions().append(revision);
     }
 
     /// Takes an object away.

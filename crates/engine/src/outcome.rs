@@ -215,19 +215,27 @@ impl ResponseFlags {
     }
 }
 
-impl fmt::Display for ResponseFlags {
-    /// `URX,UF`; the empty set is `-`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ResponseFlags {
+    /// Appends `URX,UF`; the empty set is `-`.
+    pub fn append_to(self, out: &mut String) {
         if self.is_empty() {
-            return f.write_str("-");
+            out.push('-');
         }
         for (i, flag) in self.iter().enumerate() {
             if i > 0 {
-                f.write_str(",")?;
+                out.push(',');
             }
-            f.write_str(flag.short())?;
+            out.push_str(flag.short());
         }
-        Ok(())
+    }
+}
+
+impl fmt::Display for ResponseFlags {
+    /// As [`ResponseFlags::append_to`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.append_to(&mut text);
+        f.write_str(&text)
     }
 }
 

@@ -17,24 +17,25 @@ const DIGIT: usize = 14;
 /// All of it.
 const WHOLE: u64 = 1_000_000;
 
-/// Decides, and writes the decision into the request's identifier. `random` stands in for an identifier that is no UUID.
-pub fn decide(tracing: &Tracing, headers: &mut HeaderMap, random: u64) -> bool {
+/// Decides, and writes the decision into the request's identifier. `random` stands in for an identifier that is no UUID. `room` is asked for
+/// each request that would be traced for no other reason than chance: whether one more may.
+pub fn decide(tracing: &Tracing, headers: &mut HeaderMap, random: u64, room: impl FnOnce() -> bool) -> bool {
     let id = headers.get(request_id::NAME).map(HeaderValue::as_bytes);
     if let Some(b'9' | b'a' | b'b') = id.filter(|id| id.len() == 36).and_then(|id| id.get(DIGIT)) {
         return true;
     }
     let number = id.and_then(request_id::stable_number).unwrap_or(random);
     let within = |share: u32| number % WHOLE < u64::from(share);
+    if !within(tracing.overall_sampling) {
+        return false;
+    }
     let digit = if headers.contains_key(CLIENT_TRACE_ID) && within(tracing.client_sampling) {
         b'b'
-    } else if within(tracing.random_sampling) {
+    } else if within(tracing.random_sampling) && room() {
         b'9'
     } else {
         return false;
     };
-    if !within(tracing.overall_sampling) {
-        return false;
-    }
     let id = headers.get(request_id::NAME).filter(|id| request_id::stable_number(id.as_bytes()).is_some());
     if let Some(id) = id {
         let mut text = id.as_bytes().to_vec();

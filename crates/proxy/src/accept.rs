@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use varka_engine::ir::{Listener, NetworkFilter, PolicyAction, Rbac, Str, Terminal, TrafficDirection};
@@ -99,7 +99,7 @@ fn original_dst(
 /// No chain takes the connection: reset, with a line in the listener's log.
 fn refuse(worker: &Worker, listener: &Listener, seen: &Seen, socket: &Socket, outcome: &Outcome) {
     let (upstream, connection) = (UpstreamRecord::default(), seen.facts());
-    let record = upstream.record(&connection, outcome, &worker.state);
+    let record = upstream.record(SystemTime::now(), &connection, outcome, &worker.state);
     worker.state.logs.write(worker.state.config().logs(listener), &record);
     if let Some(left_out) = worker.refusals.take(Instant::now()) {
         let what = if seen.hello.is_some() { "TLS" } else { "plain text" };

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -27,7 +28,11 @@ const MAX_WAITING: usize = 4 << 20;
 /// Lines are gathered for so long before they are written,
 const GATHER: Duration = Duration::from_millis(20);
 /// or until there are so many bytes.
-const ENOUGH: usize = 128 << 10;
+const ENOUGH: usize = 32 << 10;
+/// Room for them, and for those that come until they are taken.
+const ROOM: usize = ENOUGH + (8 << 10);
+/// So long after the last line the room is given back.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Where a request was sent.
 #[derive(Debug, Clone, Default)]
@@ -51,15 +56,16 @@ pub(crate) struct UpstreamRecord {
 }
 
 impl UpstreamRecord {
-    /// A record that says this and nothing of a request: begun just now, by the connection's peer.
+    /// A record that says this and nothing of a request: begun then, by the connection's peer.
     pub(crate) fn record<'a>(
         &'a self,
+        start: SystemTime,
         connection: &'a Connection<'a>,
         outcome: &'a Outcome,
         state: &'a State,
     ) -> Record<'a> {
         Record {
-            start: SystemTime::now(),
+            start,
             duration: Duration::ZERO,
             request_duration: None,
             response_duration: None,
@@ -136,12 +142,20 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    stdout: Vec<u8>,
-    files: HashMap<PathBuf, Vec<u8>>,
+    /// A few at most: those that are configured, and were.
+    outputs: Vec<Output>,
     bytes: usize,
     dropped: u64,
     writing: bool,
     started: bool,
+}
+
+/// Lines that wait for one place.
+#[derive(Debug)]
+struct Output {
+    /// `None`: standard output.
+    path: Option<PathBuf>,
+    text: Vec<u8>,
 }
 
 impl AccessLogs {
@@ -174,11 +188,12 @@ impl AccessLogs {
         if before == 0 || before < ENOUGH && waiting.bytes >= ENOUGH {
             self.shared.more.notify_one();
         }
-        match (&self.all_to, sink) {
-            (Some(path), _) => waiting.file(path).extend_from_slice(line.as_bytes()),
-            (None, AccessLogSink::File(path)) => waiting.file(Path::new(&**path)).extend_from_slice(line.as_bytes()),
-            (None, AccessLogSink::Stdout) => waiting.stdout.extend_from_slice(line.as_bytes()),
-        }
+        let path = match (&self.all_to, sink) {
+            (Some(path), _) => Some(path.as_os_str()),
+            (None, AccessLogSink::File(path)) => Some(OsStr::new(&**path)),
+            (None, AccessLogSink::Stdout) => None,
+        };
+        waiting.output(path).extend_from_slice(line.as_bytes());
         if !waiting.started {
             waiting.started = true;
             let shared = Arc::clone(&self.shared);
@@ -204,8 +219,29 @@ impl AccessLogs {
 }
 
 impl Waiting {
-    fn file(&mut self, path: &Path) -> &mut Vec<u8> {
-        self.files.entry(path.to_owned()).or_default()
+    fn output(&mut self, path: Option<&OsStr>) -> &mut Vec<u8> {
+        // As they are written: taking paths apart costs more than the line.
+        let known = self.outputs.iter().position(|output| output.path.as_ref().map(|p| p.as_os_str()) == path);
+        let at = known.unwrap_or_else(|| {
+            let text = Vec::with_capacity(ROOM);
+            self.outputs.push(Output { path: path.map(PathBuf::from), text });
+            self.outputs.len() - 1
+        });
+        &mut self.outputs[at].text
+    }
+
+    /// Takes what waits for each place, and leaves it the room that its last text was in. Places that nothing came for are forgotten.
+    fn take(&mut self, taken: &mut Vec<Output>) {
+        taken.iter_mut().for_each(|output| output.text.clear());
+        self.outputs.retain(|output| !output.text.is_empty());
+        for output in &mut self.outputs {
+            match taken.iter_mut().find(|taken| taken.path == output.path) {
+                Some(taken) => std::mem::swap(&mut taken.text, &mut output.text),
+                None => taken.push(Output { path: output.path.clone(), text: std::mem::take(&mut output.text) }),
+            }
+        }
+        taken.retain(|taken| !taken.text.is_empty());
+        self.bytes = 0;
     }
 }
 
@@ -213,43 +249,55 @@ impl Shared {
     /// The writing thread.
     fn write_all(&self) {
         let mut files: HashMap<PathBuf, File> = HashMap::new();
+        let mut taken = Vec::new();
         loop {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            while waiting.bytes == 0 {
-                waiting.writing = false;
-                waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            }
-            waiting.writing = true;
-            let gathered = self.more.wait_timeout_while(waiting, GATHER, |waiting| waiting.bytes < ENOUGH);
-            let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-            waiting.bytes = 0;
-            let (stdout, dropped) = (std::mem::take(&mut waiting.stdout), std::mem::take(&mut waiting.dropped));
-            let to_files: Vec<_> = waiting.files.drain().collect();
-            drop(waiting);
+            let dropped = self.gather(&mut taken);
             if dropped > 0 {
                 tracing::warn!("{dropped} access log lines dropped: the log is read or written too slowly");
             }
-            if !stdout.is_empty()
-                && let Err(e) = std::io::stdout().write_all(&stdout)
-            {
-                tracing::warn!("access log lines lost: standard output: {e}");
-            }
-            for (path, text) in to_files {
-                write_file(&mut files, path, &text);
+            for Output { path, text } in &taken {
+                match path {
+                    Some(path) => write_file(&mut files, path, text),
+                    None => {
+                        if let Err(e) = std::io::stdout().write_all(text) {
+                            tracing::warn!("access log lines lost: standard output: {e}");
+                        }
+                    }
+                }
             }
         }
     }
+
+    /// Waits for lines and takes them; how many were dropped.
+    fn gather(&self, taken: &mut Vec<Output>) -> u64 {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiting.bytes == 0 {
+            waiting.writing = false;
+            let (held, idle) = self.more.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            waiting = held;
+            if idle.timed_out() && waiting.bytes == 0 {
+                // Nobody has room for lines that do not come.
+                *taken = Vec::new();
+                waiting.outputs = Vec::new();
+                waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        waiting.writing = true;
+        let gathered = self.more.wait_timeout_while(waiting, GATHER, |waiting| waiting.bytes < ENOUGH);
+        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        waiting.take(taken);
+        std::mem::take(&mut waiting.dropped)
+    }
 }
 
-fn write_file(files: &mut HashMap<PathBuf, File>, path: PathBuf, text: &[u8]) {
-    let file = match files.entry(path.clone()) {
-        std::collections::hash_map::Entry::Occupied(e) => Ok(e.into_mut()),
-        std::collections::hash_map::Entry::Vacant(e) => {
-            OpenOptions::new().create(true).append(true).open(&path).map(|f| e.insert(f))
-        }
+fn write_file(files: &mut HashMap<PathBuf, File>, path: &Path, text: &[u8]) {
+    let open = || OpenOptions::new().create(true).append(true).open(path);
+    let written = match files.get_mut(path) {
+        Some(file) => file.write_all(text),
+        None => open().and_then(|file| files.entry(path.to_owned()).or_insert(file).write_all(text)),
     };
-    if let Err(e) = file.and_then(|f| f.write_all(text)) {
-        files.remove(&path);
+    if let Err(e) = written {
+        files.remove(path);
         tracing::warn!("access log lines lost: {}: {e}", path.display());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ const MARK: u32 = 1337;
 
 /// Tells the proxy (environment) and by it the control plane (node metadata) whether outbound configuration is asked for.
 const ON_DEMAND: &str = "ON_DEMAND";
+/// How many traces the proxy may begin in a second, where sampling alone would begin more.
+const TRACES_PER_SECOND: &str = "TRACES_PER_SECOND";
 
 /// The pod's labels, mounted by injection.
 const LABELS_FILE: &str = "/etc/istio/pod/labels";
@@ -217,6 +220,8 @@ pub struct Bootstrap {
     pub exit_on_zero: bool,
     /// `MINIMUM_DRAIN_DURATION`.
     pub minimum_drain: Duration,
+    /// Traces that it may begin in a second (`TRACES_PER_SECOND`); `None`: as many as are sampled.
+    pub traces_per_second: Option<u32>,
     /// Where connections were meant to go.
     pub original_dst: OriginalDst,
 }
@@ -288,6 +293,9 @@ impl Bootstrap {
             Some(text) => duration("MINIMUM_DRAIN_DURATION", &text)?,
             None => Duration::from_secs(5),
         };
+        let traces_per_second = var(TRACES_PER_SECOND)
+            .map(|n| parse::<NonZeroU32>(TRACES_PER_SECOND, &n, "a number above 0"))
+            .transpose()?;
         let mut metadata = metadata(all, var, &namespace)?;
         let on_demand = asks(&args, var, &metadata)?;
         metadata.insert(ON_DEMAND.to_owned(), on_demand.to_string().into());
@@ -317,6 +325,7 @@ impl Bootstrap {
             drain,
             exit_on_zero: var("EXIT_ON_ZERO_ACTIVE_CONNECTIONS").is_some_and(|v| v == "true"),
             minimum_drain,
+            traces_per_second: traces_per_second.map(NonZeroU32::get),
             original_dst: OriginalDst::Netfilter,
         })
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use varka_engine::cel::Expression;
 use varka_engine::host::{Answer, Answers, RouteIndex};
 use varka_engine::ir::{
@@ -46,11 +47,14 @@ pub struct Config {
     /// Counts the changes since the start.
     pub version: u64,
     listeners: ListenerIndex,
-    routes: HashMap<Str, Arc<RouteIndex>>,
-    prepared: HashMap<Str, Arc<PreparedListener>>,
-    clusters: HashMap<Str, Arc<ClusterState>>,
+    routes: ByName<Arc<RouteIndex>>,
+    prepared: ByName<Arc<PreparedListener>>,
+    clusters: ByName<Arc<ClusterState>>,
     uses: Uses,
 }
+
+/// What is looked up by its name for every request.
+pub(crate) type ByName<T> = HashMap<Str, T, RandomState>;
 
 /// When names were used last that were asked for, and of which there can be any number: those that do not exist, and virtual
 /// hosts by authority.

@@ -116,7 +116,7 @@ impl Attributes for Asked<'_> {
             ("downstream_peer", [field]) => peer(who.client.map(|c| &**c)?, field),
             ("xds", ["cluster_name"]) => some(who.upstream.cluster.as_deref()?),
             ("xds", ["route_name"]) => some(who.route?),
-            ("node", ["id"]) => owned(who.conn.worker.state.bootstrap.node_id()),
+            ("node", ["id"]) => owned(who.conn.worker.state.own.node_id().to_owned()),
             ("node", ["metadata", path @ ..]) => {
                 let mut value = who.conn.worker.state.bootstrap.metadata.get(*path.first()?)?;
                 for step in path.get(1..)? {

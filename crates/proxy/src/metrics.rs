@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use varka_engine::ir::Str;
 use varka_engine::outcome::{Outcome, ResponseFlags};
 use varka_telemetry::metrics::istio::{
@@ -70,8 +71,8 @@ type ByHost<T> = HashMap<Box<str>, Arc<T>>;
 /// The series that a worker has used.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
-    http: RefCell<HashMap<Short, ByHost<HttpSeries>>>,
-    tcp: RefCell<HashMap<Short, Arc<TcpSeries>>>,
+    http: RefCell<HashMap<Short, ByHost<HttpSeries>, RandomState>>,
+    tcp: RefCell<HashMap<Short, Arc<TcpSeries>, RandomState>>,
 }
 
 /// One finished request.

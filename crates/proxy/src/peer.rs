@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64_BARE;
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
 use varka_engine::ir::Str;
@@ -64,6 +65,7 @@ pub(crate) struct Secured {
 pub(crate) struct Own {
     /// The workload that it stands for.
     pub workload: Peer,
+    node_id: String,
     id: Option<HeaderValue>,
     metadata: Option<HeaderValue>,
     prelude: Bytes,
@@ -81,7 +83,13 @@ impl Own {
             metadata: HeaderValue::from_str(&BASE64.encode(metadata.encode_to_vec())).ok(),
             prelude: prelude::encode(metadata, &id),
             workload: Arc::new(workload),
+            node_id: id,
         }
+    }
+
+    /// `sidecar~10.0.0.1~web-1.blog-system~blog-system.svc.cluster.local`.
+    pub(crate) fn node_id(&self) -> &str {
+        &self.node_id
     }
 
     /// Says it in headers.
@@ -107,7 +115,7 @@ pub(crate) fn take(headers: &mut HeaderMap) -> Option<HeaderValue> {
 
 /// Peers whose metadata a worker has decoded, by what they sent.
 #[derive(Debug, Default)]
-pub(crate) struct Known(RefCell<HashMap<HeaderValue, Option<Peer>>>);
+pub(crate) struct Known(RefCell<HashMap<HeaderValue, Option<Peer>, RandomState>>);
 
 impl Known {
     /// The peer that sent this. What cannot be read counts as nothing said.

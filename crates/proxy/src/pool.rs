@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use foldhash::quality::RandomState;
 use varka_engine::ir::Str;
 use varka_engine::outcome::ResetReason;
 use varka_engine::transport;
 
 use crate::cluster::{ClusterState, RequestPermit};
+use crate::config::ByName;
 use crate::conn::Seen;
 use crate::connect::{self, ConnectError, Dial, Dialled};
 use crate::http::{RequestHead, ResponseHead};
@@ -37,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// All pools of a worker, by cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    clusters: RefCell<HashMap<Str, Rc<ClusterPool>>>,
+    clusters: RefCell<ByName<Rc<ClusterPool>>>,
 }
 
 impl Pools {
@@ -121,7 +123,7 @@ pub(crate) enum NoConnection {
 pub(crate) struct ClusterPool {
     cluster: Arc<ClusterState>,
     state: Arc<State>,
-    hosts: RefCell<HashMap<Key, Rc<Host>>>,
+    hosts: RefCell<HashMap<Key, Rc<Host>, RandomState>>,
     transports: RefCell<Vec<Transport>>,
     retired: Cell<bool>,
 }

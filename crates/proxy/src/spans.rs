@@ -6,28 +6,36 @@
 
 mod export;
 mod otlp;
+mod reservoir;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use http::header::{AsHeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use varka_engine::headers::protocol_name;
 use varka_engine::ir::{CustomTagValue, Str, Tracing, TracingProvider, TrafficDirection};
 use varka_engine::outcome::Outcome;
-use varka_engine::sampling;
-use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
+use varka_engine::{request_id, sampling};
+use varka_telemetry::text;
+use varka_telemetry::trace::{Context, Forms, Span, SpanKind, Tags};
 
 use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::Bootstrap;
 use crate::conn::Conn;
 use crate::http::RequestHead;
+use crate::state::State;
 
 pub(crate) use export::Exporter;
+pub(crate) use reservoir::Reservoir;
 
 /// Tells the other side of a call how its span is called.
 const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const DOWNSTREAM_CLUSTER: HeaderName = HeaderName::from_static("x-envoy-downstream-service-cluster");
 /// Longest path in `http.url`.
 const MAX_PATH: usize = 256;
 /// Longest name or tag that a peer decides.
@@ -45,15 +53,21 @@ pub(crate) struct Traced {
     server: bool,
 }
 
-/// The place of a request that has just come; with it the headers of the exchange of names are dealt with.
-pub(crate) fn begin(tracing: &Tracing, direction: TrafficDirection, headers: &mut HeaderMap) -> Traced {
+/// The place of a request that has just come; with it the headers of the exchange of names are dealt with. `room`: whether one more trace may
+/// begin.
+pub(crate) fn begin(
+    tracing: &Tracing,
+    direction: TrafficDirection,
+    headers: &mut HeaderMap,
+    room: impl FnOnce() -> bool,
+) -> Traced {
     let forms = match &tracing.provider {
         TracingProvider::OpenTelemetry { .. } => Forms { w3c: true, b3_single: false, b3_multi: false },
         TracingProvider::Zipkin { w3c, .. } => Forms { w3c: *w3c, b3_single: false, b3_multi: true },
     };
     let caller = Context::extract(headers);
     let decided = caller.map_or_else(|| Context::decision(headers), |c| c.sampled);
-    let sampled = decided.unwrap_or_else(|| sampling::decide(tracing, headers, rand::random()));
+    let sampled = decided.unwrap_or_else(|| sampling::decide(tracing, headers, rand::random(), room));
     let context = match caller {
         Some(caller) => caller.child(rand::random(), sampled).also_in(forms),
         None => {
@@ -69,10 +83,10 @@ pub(crate) fn begin(tracing: &Tracing, direction: TrafficDirection, headers: &mu
 }
 
 impl Traced {
-    /// Writes the place into a request on its way to an endpoint.
+    /// Writes the place into a request on its way to an endpoint. How a request is called matters to nobody where it leaves no span.
     pub(crate) fn tell_endpoint(&self, headers: &mut HeaderMap) {
         self.context.inject(headers);
-        let operation = self.operation.as_ref().filter(|_| !self.server);
+        let operation = self.operation.as_ref().filter(|_| !self.server && self.is_sampled());
         if let Some(value) = operation.and_then(|o| HeaderValue::from_str(o).ok()) {
             headers.insert(DECORATOR, value);
         }
@@ -88,7 +102,7 @@ impl Traced {
 
     /// Tells the client how we call its request, unless it has said itself.
     pub(crate) fn tell_client(&self, headers: &mut HeaderMap) {
-        let operation = self.operation.as_ref().filter(|_| self.server && self.name.is_none());
+        let operation = self.operation.as_ref().filter(|_| self.server && self.name.is_none() && self.is_sampled());
         if let Some(value) = operation.and_then(|o| HeaderValue::from_str(o).ok()) {
             headers.insert(DECORATOR, value);
         }
@@ -125,27 +139,32 @@ pub(crate) struct Ended<'a> {
     pub bytes: [u64; 2],
 }
 
-/// The span of a request.
-pub(crate) fn span(traced: &Traced, tracing: &Tracing, ended: &Ended<'_>) -> Span {
+/// The span of a request. `tags`: room for its tags, empty.
+pub(crate) fn span<'a>(traced: &'a Traced, tracing: &Tracing, ended: &Ended<'a>, mut tags: Tags) -> Span<'a> {
     let status = ended.outcome.status;
     let grpc_failed = matches!(ended.grpc, Some(Some(code)) if code != 0);
-    let mut tags = tags(tracing, ended);
+    write_tags(tracing, ended, &mut tags);
     // 0: there was no answer at all.
     let error = status == 0 || status >= 500 || grpc_failed;
     if error {
-        tags.push(("error".into(), "true".to_owned()));
+        tags.add("error", "true");
     }
-    tags.extend(tracing.custom_tags.iter().filter_map(|tag| {
-        let value = match &tag.value {
-            CustomTagValue::Literal(value) => Some(value.to_string()),
-            CustomTagValue::Environment { name, default } => or(std::env::var(&**name).ok(), default),
-            CustomTagValue::Header { name, default } => or(header(&ended.head.headers, name), default),
+    for tag in &tracing.custom_tags {
+        let (value, default) = match &tag.value {
+            CustomTagValue::Literal(value) => (Some(Cow::Borrowed(&**value)), ""),
+            CustomTagValue::Environment { name, default } => (std::env::var(&**name).ok().map(Cow::Owned), &**default),
+            CustomTagValue::Header { name, default } => {
+                (header(&ended.head.headers, &**name).map(Cow::Borrowed), &**default)
+            }
         };
-        Some((Cow::Owned(tag.name.to_string()), value?))
-    }));
+        let value = value.or_else(|| (!default.is_empty()).then_some(Cow::Borrowed(default)));
+        if let Some(value) = value {
+            tags.add(&tag.name, &value);
+        }
+    }
     Span {
         context: traced.context,
-        trace_state: header(&ended.head.headers, TRACESTATE.as_str()).unwrap_or_default(),
+        trace_state: header(&ended.head.headers, TRACESTATE).unwrap_or_default().into(),
         kind: if traced.server { SpanKind::Server } else { SpanKind::Client },
         name: name(traced, ended.head.authority.as_str()),
         start: ended.start,
@@ -155,22 +174,18 @@ pub(crate) fn span(traced: &Traced, tracing: &Tracing, ended: &Ended<'_>) -> Spa
     }
 }
 
-fn or(value: Option<String>, default: &str) -> Option<String> {
-    value.or_else(|| (!default.is_empty()).then(|| default.to_owned()))
-}
-
 /// The other side's name for it, else the route's, else the direction and host.
-fn name(traced: &Traced, host: &str) -> String {
+fn name<'a>(traced: &'a Traced, host: &str) -> Cow<'a, str> {
     let said = traced.name.as_ref().and_then(|n| n.to_str().ok()).filter(|n| !n.is_empty());
     match (said.or(traced.operation.as_deref()), traced.server) {
-        (Some(name), _) => cut(name, MAX_TEXT).to_owned(),
-        (None, true) => "ingress".to_owned(),
-        (None, false) => format!("egress {}", cut(host, MAX_TEXT)),
+        (Some(name), _) => cut(name, MAX_TEXT).into(),
+        (None, true) => "ingress".into(),
+        (None, false) => format!("egress {}", cut(host, MAX_TEXT)).into(),
     }
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|v| v.to_str().ok()).map(|v| cut(v, MAX_TEXT).to_owned())
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|v| v.to_str().ok()).map(|v| cut(v, MAX_TEXT))
 }
 
 /// At most so many bytes, whole characters.
@@ -183,41 +198,46 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 /// Envoy's tags.
-fn tags(tracing: &Tracing, e: &Ended<'_>) -> Vec<(Cow<'static, str>, String)> {
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+fn write_tags(tracing: &Tracing, e: &Ended<'_>, tags: &mut Tags) {
     let h = &e.head.headers;
+    let or_none = |name| header(h, name).unwrap_or("-");
     let most = tracing.max_path_tag_length.and_then(|n| usize::try_from(n).ok()).unwrap_or(MAX_PATH);
-    let original = h.get("x-envoy-original-path").and_then(|v| v.to_str().ok());
+    let original = h.get(ORIGINAL_PATH).and_then(|v| v.to_str().ok());
     let path = cut(original.unwrap_or(e.head.path.as_str()), most);
     let authority = cut(e.head.authority.as_str(), MAX_TEXT);
-    let bootstrap = &e.conn.worker.state.bootstrap;
-    let mut tags: Vec<(Cow<'static, str>, String)> = vec![
-        ("node_id".into(), bootstrap.node_id()),
-        ("component".into(), "proxy".to_owned()),
-        ("guid:x-request-id".into(), or_none(header(h, "x-request-id"))),
-        ("http.url".into(), format!("{}://{authority}{path}", e.head.scheme())),
-        ("http.method".into(), e.head.method.as_str().to_owned()),
-        ("downstream_cluster".into(), or_none(header(h, "x-envoy-downstream-service-cluster"))),
-        ("user_agent".into(), or_none(header(h, "user-agent"))),
-        ("http.protocol".into(), format!("{:?}", e.head.version)),
-        ("peer.address".into(), e.conn.seen.peer.ip().to_string()),
-        ("request_size".into(), e.bytes[0].to_string()),
-        ("response_size".into(), e.bytes[1].to_string()),
-        ("http.status_code".into(), e.outcome.status.to_string()),
-        ("response_flags".into(), e.outcome.flags.to_string()),
-    ];
+    tags.add("node_id", e.conn.worker.state.own.node_id());
+    tags.add("component", "proxy");
+    tags.add("guid:x-request-id", or_none(request_id::NAME));
+    tags.write("http.url", |out| out.extend([e.head.scheme(), "://", authority, path]));
+    tags.add("http.method", e.head.method.as_str());
+    tags.add("downstream_cluster", or_none(DOWNSTREAM_CLUSTER));
+    tags.add("user_agent", or_none(USER_AGENT));
+    tags.add("http.protocol", protocol_name(e.head.version));
+    tags.write("peer.address", |out| text::ip(e.conn.seen.peer.ip(), out));
+    tags.write("request_size", |out| text::number(e.bytes[0], out));
+    tags.write("response_size", |out| text::number(e.bytes[1], out));
+    tags.write("http.status_code", |out| text::number(e.outcome.status, out));
+    tags.write("response_flags", |out| e.outcome.flags.append_to(out));
     if let Some(cluster) = &e.upstream.cluster {
-        tags.push(("upstream_cluster".into(), cluster.to_string()));
-        tags.push(("upstream_cluster.name".into(), cluster.to_string()));
+        tags.add("upstream_cluster", cluster);
+        tags.add("upstream_cluster.name", cluster);
     }
     if let Some(status) = e.grpc {
-        tags.push(("grpc.path".into(), cut(e.head.path.as_str(), most).to_owned()));
-        tags.push(("grpc.authority".into(), authority.to_owned()));
+        tags.add("grpc.path", cut(e.head.path.as_str(), most));
+        tags.add("grpc.authority", authority);
         if let Some(status) = status {
-            tags.push(("grpc.status_code".into(), status.to_string()));
+            tags.write("grpc.status_code", |out| text::number(status, out));
         }
     }
-    tags
+}
+
+/// Whether one more trace may begin here; counted where it may not.
+pub(crate) fn room(state: &State, provider: &TracingProvider) -> bool {
+    let room = state.reservoir.take(Instant::now());
+    if !room {
+        export::counters(state, provider).traces_left_out.inc();
+    }
+    room
 }
 
 /// Whose spans they are: `was.blog-system`, as Istio calls the node's cluster.

@@ -18,6 +18,7 @@ use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::in_flight::InFlight;
 use crate::readers::Readers;
+use crate::spans::Reservoir;
 use crate::tls::SecretStore;
 use crate::workloads::Workloads;
 use crate::{overload, peer};
@@ -64,6 +65,8 @@ pub struct State {
     pub(crate) workloads: Workloads,
     /// Requests that the application is serving.
     pub(crate) in_flight: InFlight,
+    /// Traces that may still begin.
+    pub(crate) reservoir: Reservoir,
     /// Who reads what is counted.
     pub(crate) readers: Readers,
     config: ArcSwap<Config>,
@@ -129,6 +132,7 @@ impl State {
             clusters: Clusters::default(),
             own: peer::Own::new(&bootstrap),
             in_flight: InFlight::default(),
+            reservoir: Reservoir::new(bootstrap.traces_per_second, Instant::now()),
             readers: Readers::default(),
             workloads: Workloads::new(bootstrap.network()),
             config: ArcSwap::from_pointee(Config::default()),

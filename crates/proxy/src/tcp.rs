@@ -431,8 +431,7 @@ impl Drop for Ending<'_> {
         let outcome = Outcome { status: 0, flags: self.flags, details, blame };
         let connection = self.conn.facts();
         let worker = &self.conn.worker;
-        let mut record = self.upstream.record(&connection, &outcome, &worker.state);
-        record.start = self.start;
+        let mut record = self.upstream.record(self.start, &connection, &outcome, &worker.state);
         record.duration = self.started.elapsed();
         record.bytes_received = self.received;
         record.bytes_sent = self.sent;

@@ -159,7 +159,6 @@ impl Near {
             state.workloads.table.note_use(slot);
             return Some(Arc::clone(slot));
         }
-        slots.remove(&address);
         if !ask {
             return None;
         }

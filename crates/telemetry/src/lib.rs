@@ -8,5 +8,6 @@
 pub mod accesslog;
 pub mod graph;
 pub mod metrics;
+pub mod text;
 pub mod trace;
 pub mod wire;

@@ -12,9 +12,13 @@ mod span;
 #[cfg(test)]
 mod tests;
 
-pub use span::{Span, SpanKind, zipkin_json};
+pub use span::{Span, SpanKind, Tags, zipkin_json};
+
+use crate::text::{hex, unhex};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Of version 00.
+const TRACEPARENT_LENGTH: usize = 55;
 const B3: HeaderName = HeaderName::from_static("b3");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
 const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
@@ -91,7 +95,8 @@ impl Context {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let w3c = text(&TRACEPARENT).and_then(parse_traceparent);
         let single = text(&B3).and_then(parse_b3);
-        let multi = parse_multi(text(&TRACE_ID), text(&SPAN_ID), text(&PARENT_ID), text(&SAMPLED), text(&FLAGS));
+        let rest = |trace| parse_multi(trace, text(&SPAN_ID), text(&PARENT_ID), text(&SAMPLED), text(&FLAGS));
+        let multi = text(&TRACE_ID).and_then(rest);
         let forms = Forms { w3c: w3c.is_some(), b3_single: single.is_some(), b3_multi: multi.is_some() };
         w3c.or(single).or(multi).map(|parts| Self {
             trace: parts.trace,
@@ -137,7 +142,14 @@ impl Context {
             }
         };
         if self.forms.w3c {
-            set(TRACEPARENT, format!("00-{}-{}-0{digit}", self.trace, self.span));
+            let mut text = String::with_capacity(TRACEPARENT_LENGTH);
+            text.push_str("00-");
+            hex(&self.trace.0.to_be_bytes(), &mut text);
+            text.push('-');
+            hex(&self.span.0.to_be_bytes(), &mut text);
+            text.push_str("-0");
+            text.push(digit);
+            set(TRACEPARENT, text);
         }
         if self.forms.b3_single {
             let parent = self.parent.map(|parent| format!("-{parent}")).unwrap_or_default();
@@ -197,7 +209,7 @@ fn parse_b3(text: &str) -> Option<Parts> {
 }
 
 fn parse_multi(
-    trace: Option<&str>,
+    trace: &str,
     span: Option<&str>,
     parent: Option<&str>,
     sampled: Option<&str>,
@@ -208,17 +220,24 @@ fn parse_multi(
         (_, Some("0" | "false")) => Some(false),
         _ => None,
     };
-    Some(Parts { trace: trace_id(trace?)?, span: span_id(span?)?, parent: parent.and_then(span_id), sampled })
+    Some(Parts { trace: trace_id(trace)?, span: span_id(span?)?, parent: parent.and_then(span_id), sampled })
 }
 
 /// 16 or 32 hex digits, not all zero.
 fn trace_id(text: &str) -> Option<TraceId> {
-    let valid = matches!(text.len(), 16 | 32) && text.bytes().all(|c| c.is_ascii_hexdigit());
-    valid.then(|| u128::from_str_radix(text, 16).ok()).flatten().filter(|id| *id != 0).map(TraceId)
+    let (high, low) = match text.len() {
+        16 => (0, unhex(text.as_bytes())?),
+        32 => {
+            let (high, low) = text.as_bytes().split_at(16);
+            (unhex(high)?, unhex(low)?)
+        }
+        _ => return None,
+    };
+    Some(u128::from(high) << 64 | u128::from(low)).filter(|id| *id != 0).map(TraceId)
 }
 
 /// 16 hex digits, not all zero.
 fn span_id(text: &str) -> Option<SpanId> {
-    let valid = text.len() == 16 && text.bytes().all(|c| c.is_ascii_hexdigit());
-    valid.then(|| u64::from_str_radix(text, 16).ok()).flatten().filter(|id| *id != 0).map(SpanId)
+    let id = if text.len() == 16 { unhex(text.as_bytes())? } else { return None };
+    Some(id).filter(|id| *id != 0).map(SpanId)
 }

@@ -3,10 +3,11 @@
 //! Who may see some namespaces is answered by the same handlers as everybody, over a source that holds nothing else, so that none of them
 //! can forget to leave something out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -16,12 +17,14 @@ use super::callers::{Caller, may};
 use super::sight::Sight;
 use super::{Access, Refusal, Told};
 use crate::api::stream::Lasts;
+use crate::api::stream::count::Client;
 use crate::graph::Source;
 
 /// Seconds after which who listens has to show anew that they may.
-const STREAM: u64 = 300;
+const LASTS: u64 = 300;
 const INFO: &str = "/console/api/info";
-const LOGS: [&str; 2] = ["/console/api/logs", "/console/api/stream"];
+const STREAM: &str = "/console/api/stream";
+const LOGS: [&str; 2] = ["/console/api/logs", STREAM];
 
 /// Routes over a source.
 pub type Routes = Arc<dyn Fn(Source) -> Router + Send + Sync>;
@@ -40,17 +43,21 @@ pub fn guard(access: Arc<Access>, source: Source, routes: Routes) -> Router {
 }
 
 async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let is_info = request.uri().path() == INFO;
+    let path = request.uri().path();
+    let (is_info, is_stream) = (path == INFO, path == STREAM);
     let headers = request.headers().clone();
-    let known = if gate.access.is_closed() || is_info { gate.access.caller(&headers).await } else { Ok(None) };
+    let is_asked = gate.access.is_closed() || is_info || is_stream;
+    let known = if is_asked { gate.access.caller(&headers).await } else { Ok(None) };
     let caller = match known {
         Ok(caller) => caller,
         // The page asks for this to know how to sign in.
         Err(refusal) if is_info && refusal.status == StatusCode::UNAUTHORIZED => None,
+        // Everybody may listen; who it is is asked to count their streams.
+        Err(_) if is_stream && !gate.access.is_closed() => None,
         Err(refusal) => return refusal.into_response(),
     };
     let told = Told(gate.access.told(caller.as_deref()));
-    let lasts = gate.access.is_closed().then_some(Lasts(STREAM));
+    let lasts = gate.access.is_closed().then_some(Lasts(LASTS));
     let sight = match (gate.access.is_closed(), &caller) {
         (false, _) => Sight::All,
         (true, None) if is_info => Sight::nothing(),
@@ -62,12 +69,15 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
             caller.sight.clone()
         }
     };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| Client::at(peer.0));
+    let client = caller.as_ref().map(|caller| Client::User(caller.user.clone())).or(peer);
     if !sight.is_all() {
         // What the router found in the path would be found twice.
         *request.extensions_mut() = Extensions::new();
     }
     request.extensions_mut().insert(told);
     lasts.map(|lasts| request.extensions_mut().insert(lasts));
+    client.map(|client| request.extensions_mut().insert(client));
     if sight.is_all() {
         return next.run(request).await;
     }

@@ -4,7 +4,7 @@
 //! left out stays as it is where it is somebody else's. Everything is tried first without being written, so that of several documents none is written when one is
 //! refused.
 
-mod refused;
+pub(super) mod refused;
 
 use std::sync::Arc;
 
@@ -136,11 +136,11 @@ fn named(yaml: &str) -> String {
 }
 
 /// A document, and where it belongs.
-struct Document {
-    object: RawObject,
-    api: Api<DynamicObject>,
-    resource: ApiResource,
-    before: Option<Value>,
+pub(super) struct Document {
+    pub(super) object: RawObject,
+    pub(super) api: Api<DynamicObject>,
+    pub(super) resource: ApiResource,
+    pub(super) before: Option<Value>,
 }
 
 async fn change(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
@@ -211,7 +211,7 @@ fn read(yaml: &str) -> Result<(Vec<RawObject>, Vec<Value>), Refusal> {
 }
 
 /// What is no matter of the console's, and what nobody could be changed by.
-fn misplaced(object: &RawObject) -> Option<Value> {
+pub(super) fn misplaced(object: &RawObject) -> Option<Value> {
     let group = object.group();
     let line = |path: &str| object.position.line_of(path);
     if !(group.ends_with(".istio.io") || group == "gateway.networking.k8s.io") {
@@ -227,7 +227,7 @@ fn misplaced(object: &RawObject) -> Option<Value> {
 }
 
 /// Where an object belongs, and what is there.
-async fn locate(changer: &Changer, object: RawObject, wanted: Option<&str>) -> Result<Document, Refusal> {
+pub(super) async fn locate(changer: &Changer, object: RawObject, wanted: Option<&str>) -> Result<Document, Refusal> {
     let version = object.api_version.rsplit('/').next().unwrap_or_default().to_owned();
     let kind = GroupVersionKind::gvk(object.group(), &version, &object.kind);
     let found = pinned_kind(&changer.client, &kind).await;
@@ -261,7 +261,7 @@ async fn locate(changer: &Changer, object: RawObject, wanted: Option<&str>) -> R
     Ok(Document { object, api, resource, before })
 }
 
-fn text<'o>(object: &'o Value, path: &str) -> &'o str {
+pub(super) fn text<'o>(object: &'o Value, path: &str) -> &'o str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -350,4 +350,4 @@ fn stays(path: &str, before: &Value, sent: &Value, after: &Value, found: &mut Ve
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,7 +11,7 @@ use super::difference::summary;
 use super::{Pairs, Refused, Shared, findings, number, parameter};
 use crate::explain::Mesh;
 use crate::jaeger::blocking;
-use crate::store::revisions::{Revision, Verb};
+use crate::store::revisions::{Reference, Revision, Verb};
 use crate::world::{KINDS, Kind, World};
 
 /// Groups whose objects are Istio's configuration.
@@ -35,7 +35,7 @@ fn seconds(text: &str) -> i64 {
 }
 
 /// Who holds it to what it says, besides people.
-fn managed_by(object: &Value) -> String {
+pub(super) fn managed_by(object: &Value) -> String {
     let label = |path: &str| Some(text(object, path)).filter(|found| !found.is_empty());
     label("/metadata/annotations/argocd.argoproj.io~1tracking-id")
         .or_else(|| label("/metadata/labels/app.kubernetes.io~1managed-by"))
@@ -86,11 +86,23 @@ pub(super) async fn object(
     let found = KINDS.iter().find(|k| k.kind == kind && group.map_or_else(|| is_config(k), |group| k.group == group));
     let kind = found.ok_or_else(|| Refused::not_found(format!("{kind} is no kind that is kept here")))?;
     let world = at_time(&source.world, at).await?;
+    let of = Reference {
+        group: kind.group.to_owned(),
+        kind: kind.kind.to_owned(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    let revisions = source.store.clone();
+    let revisions = blocking(move || revisions.revisions().between(i64::MIN, i64::MAX)).await?;
+    let own: Vec<&Revision> = revisions.iter().filter(|r| r.of == of && world.sees(&of)).collect();
     let same = |o: &Arc<Value>| text(o, "/metadata/namespace") == namespace && text(o, "/metadata/name") == name;
-    let object = world.of(kind.group, kind.kind).into_iter().find(same);
-    let object = object
-        .ok_or_else(|| Refused::not_found(format!("There is no {} {namespace}/{name} at that time.", kind.kind)))?;
-    let of = crate::world::reference(*kind, &object);
+    let Some(object) = world.of(kind.group, kind.kind).into_iter().find(same) else {
+        let then = at.map_or(i64::MAX, |at| at.saturating_mul(1000).saturating_add(999));
+        let last = own.iter().rev().find(|r| r.at <= then).filter(|r| r.verb == Verb::Deleted);
+        return last
+            .map(|last| Json(gone(kind, last, &own)))
+            .ok_or_else(|| Refused::not_found(format!("There is no {} {namespace}/{name} at that time.", kind.kind)));
+    };
     let (then, cluster, domain) = (world.clone(), source.cluster.clone(), source.domain.clone());
     let (group, named) = (*kind, (namespace.clone(), name.clone()));
     let affects = blocking(move || {
@@ -98,25 +110,37 @@ pub(super) async fn object(
         Ok(super::affects::of(&mesh, &group, &named.0, &named.1))
     });
     let affects = affects.await?;
-    let revisions = blocking(move || source.store.revisions().between(i64::MIN, i64::MAX)).await?;
-    let own: Vec<&Revision> = revisions.iter().filter(|r| r.of == of).collect();
-    let mut history: Vec<Value> = Vec::new();
-    let mut before: Option<&Revision> = None;
-    for revision in own {
-        let line = describe(before, revision);
-        history.push(json!({
-            "at": revision.at.div_euclid(1000), "by": revision.by, "summary": line, "resourceVersion": revision.version,
-            "yaml": yaml(&revision.object),
-        }));
-        before = Some(revision);
-    }
-    history.reverse();
     let written = crate::world::written(&object);
     Ok(Json(json!({
         "ref": reference(kind, &object), "findings": findings::of_text(&written), "yaml": written,
         "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
-        "history": history, "affects": affects,
+        "history": history(&own), "affects": affects, "deleted": null,
     })))
+}
+
+/// An object that was deleted: what it said last, so that it can be made anew.
+fn gone(kind: &Kind, last: &Revision, own: &[&Revision]) -> Value {
+    json!({
+        "ref": reference(kind, &last.object), "findings": [], "yaml": crate::world::written(&last.object), "resourceVersion": "",
+        "managedBy": managed_by(&last.object), "history": history(own), "affects": [], "deleted": last.at.div_euclid(1000),
+    })
+}
+
+/// Newest first.
+fn history(own: &[&Revision]) -> Vec<Value> {
+    let mut history: Vec<Value> = Vec::new();
+    let mut before: Option<&Revision> = None;
+    for revision in own {
+        let line = describe(before, revision);
+        let is_gone = revision.verb == Verb::Deleted;
+        history.push(json!({
+            "at": revision.at.div_euclid(1000), "verb": revision.verb, "by": revision.by, "summary": line,
+            "resourceVersion": revision.version, "yaml": if is_gone { String::new() } else { yaml(&revision.object) },
+        }));
+        before = Some(revision);
+    }
+    history.reverse();
+    history
 }
 
 fn yaml(object: &Value) -> String {

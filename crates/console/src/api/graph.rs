@@ -94,7 +94,16 @@ impl Asked {
     /// Reads parameters: Kiali's, and `at` for the end of the window.
     pub(super) fn read(source: &Arc<Source>, pairs: &[(String, String)]) -> Result<Self, Refused> {
         let at = number(pairs, "at")?;
-        const KNOWN: [&str; 5] = ["graphType", "namespaces", "duration", "injectServiceNodes", "includeIdleEdges"];
+        const KNOWN: [&str; 8] = [
+            "graphType",
+            "namespaces",
+            "duration",
+            "injectServiceNodes",
+            "includeIdleEdges",
+            "rateHttp",
+            "rateGrpc",
+            "rateTcp",
+        ];
         let mut kept: Vec<(String, String)> =
             pairs.iter().filter(|(name, value)| KNOWN.contains(&name.as_str()) && !value.is_empty()).cloned().collect();
         if let Some((_, duration)) = kept.iter_mut().find(|(name, _)| name == "duration")

@@ -1,54 +1,82 @@
 //! What is new, as it comes: one stream of server-sent events for whatever topics a page shows.
 //!
-//! A stream begins with the whole graph and goes on with what is different; whoever comes back after a break is told everything
-//! anew. It ends with the page that reads it.
+//! A stream begins with the whole graph and goes on with what is different. Whoever comes back after a break is told the graph anew, and of
+//! changes and lines what came in the meantime, as far as it is still kept; what is left out is counted. A stream ends with the page that
+//! reads it.
+
+pub(crate) mod count;
+mod mark;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
-use axum::http::header;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::graph::{Asked, Drawn};
 use super::health::{self, Health, States};
 use super::logs::{Wanted, line};
-use super::{Pairs, Refused, Shared, config, now, parameter};
+use super::{Pairs, Shared, config, now, parameter};
+use crate::access::Refusal;
 use crate::graph::Source;
 use crate::jaeger::blocking;
 use crate::store::Error;
-use crate::store::revisions::Revision;
+use crate::store::logs::Place;
+use count::{Client, Counted, Streams};
+use mark::Mark;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Lines that are told at once at most.
+/// Lines that are told at once at most,
 const LINES: usize = 500;
+/// and changes.
+const CHANGES: usize = 500;
 
 pub(super) async fn stream(
     State(source): Shared,
     lasts: Option<Extension<Lasts>>,
-    Extension(health): Extension<Arc<Health>>,
+    client: Option<Extension<Client>>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    Extension(common): Extension<Common>,
+    headers: HeaderMap,
     Query(pairs): Pairs,
-) -> Result<Response, Refused> {
+) -> Result<Response, Refusal> {
     let topics: Vec<&str> = parameter(&pairs, "topics").unwrap_or_default().split(',').collect();
     let graph = if topics.contains(&"graph") { Some(Asked::read(&source, &pairs)?) } else { None };
-    let logs = topics.contains(&"logs").then(|| Wanted::read(&pairs));
-    let news = topics.contains(&"changes").then(|| source.world.news());
-    let health = topics.contains(&"health").then_some(health);
+    let client = client.map(|Extension(client)| client).or_else(|| peer.map(|Extension(peer)| Client::at(peer.0)));
+    let counted = client.map(|client| common.streams.count(client)).transpose()?;
+
+    let time = u64::try_from(now()).unwrap_or(0).saturating_mul(1000);
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).or(parameter(&pairs, "lastEventId"));
+    let known = last.and_then(|id| Mark::read(id, &source.store));
+    let place = match known {
+        Some(mark) => Place::after(mark.line),
+        None => source.store.logs().end(time),
+    };
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let logged = u64::try_from(now()).unwrap_or(0).saturating_mul(1000);
-    let left = lasts.map(|Extension(Lasts(seconds))| seconds);
-    let teller =
-        Teller { source, ticks, graph, drawn: None, logs, logged, news, health, states: None, left, number: 0 };
+    let teller = Teller {
+        ticks,
+        graph,
+        drawn: None,
+        logs: topics.contains(&"logs").then(|| (Wanted::read(&pairs), place)),
+        changes: topics.contains(&"changes"),
+        mark: known.unwrap_or_else(|| Mark::now(&source.store, time)),
+        health: topics.contains(&"health").then_some(common.health),
+        states: None,
+        left: lasts.map(|Extension(Lasts(seconds))| seconds),
+        has_begun: false,
+        source,
+        _counted: counted,
+    };
     let body = Body::from_stream(stream::unfold(teller, |mut teller| async {
         teller.left = match teller.left {
             Some(left) => Some(left.checked_sub(1)?),
@@ -61,6 +89,20 @@ pub(super) async fn stream(
     Ok((headers, body).into_response())
 }
 
+/// What is there once for everybody, whatever they see: how things do is looked at once, and streams are counted together.
+#[derive(Debug, Clone)]
+pub struct Common {
+    pub(super) health: Arc<Health>,
+    streams: Arc<Streams>,
+}
+
+impl Common {
+    /// Over everything that there is.
+    pub fn new(source: Source) -> Self {
+        Self { health: Health::new(source), streams: Arc::default() }
+    }
+}
+
 /// How many seconds a stream lasts; whoever still may hear it asks for another one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lasts(pub(crate) u64);
@@ -71,23 +113,27 @@ struct Teller {
     graph: Option<Asked>,
     /// What the page has.
     drawn: Option<Arc<Drawn>>,
-    logs: Option<Wanted>,
-    /// Microseconds up to which lines were told.
-    logged: u64,
-    news: Option<broadcast::Receiver<Arc<Revision>>>,
+    /// Whose lines, and how far they were told.
+    logs: Option<(Wanted, Place)>,
+    changes: bool,
+    /// What was told.
+    mark: Mark,
     health: Option<Arc<Health>>,
     /// As the page knows them.
     states: Option<Arc<States>>,
     /// Times that it tells something.
     left: Option<u64>,
-    number: u64,
+    has_begun: bool,
+    /// However the stream ends, this goes with it.
+    _counted: Option<Counted>,
 }
 
 impl Teller {
     async fn next(&mut self) -> String {
         self.ticks.tick().await;
         // A comment shows that the stream is alive.
-        let mut text = if self.number == 0 { "retry: 1000\n\n".to_owned() } else { ": alive\n\n".to_owned() };
+        let mut text = if self.has_begun { ": alive\n\n".to_owned() } else { self.beginning() };
+        self.has_begun = true;
         if let Some(asked) = self.graph.clone() {
             match asked.drawn(&self.source).await {
                 Ok(drawn) => {
@@ -102,20 +148,15 @@ impl Teller {
             tracing::warn!(%problem, "no lines for a page");
         }
         self.states(&mut text).await;
-        while let Some(news) = &mut self.news {
-            match news.try_recv() {
-                Ok(revision) if !self.source.world.sees(&revision.of) => {}
-                Ok(revision) => {
-                    let change = config::change(None, &revision);
-                    self.event(&mut text, "changes", &change);
-                }
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Closed) => self.news = None,
-            }
+        if let Err(problem) = self.revisions(&mut text).await {
+            tracing::warn!(%problem, "no changes for a page");
         }
-        self.number += 1;
         text
+    }
+
+    /// With an id, so that whoever is told nothing before a break goes on from here, too.
+    fn beginning(&self) -> String {
+        format!("retry: 1000\nid: {}\n\n", self.mark)
     }
 
     async fn states(&mut self, text: &mut String) {
@@ -132,20 +173,53 @@ impl Teller {
     }
 
     async fn lines(&mut self, text: &mut String) -> Result<(), Error> {
-        let Some(wanted) = self.logs.clone() else { return Ok(()) };
-        let (source, since) = (Arc::clone(&self.source), self.logged.saturating_add(1));
-        let found =
-            blocking(move || source.store.logs().lines(|of| wanted.takes(&source.world, of), since, u64::MAX, LINES));
-        for found in found.await? {
-            self.logged = self.logged.max(found.at);
+        let Some((wanted, place)) = &self.logs else { return Ok(()) };
+        let (source, wanted, mut place) = (Arc::clone(&self.source), wanted.clone(), place.clone());
+        let news = blocking(move || {
+            let news = source.store.logs().news(|of| wanted.takes(&source.world, of), &mut place, LINES)?;
+            Ok((news, place))
+        });
+        let (news, place) = news.await?;
+        if let Some((_, before)) = &mut self.logs {
+            *before = place;
+        }
+        self.gap(text, "logs", news.left_out);
+        for found in news.lines {
+            self.mark.line = self.mark.line.max(found.at);
             self.event(text, "logs", &line(&found));
         }
         Ok(())
     }
 
+    async fn revisions(&mut self, text: &mut String) -> Result<(), Error> {
+        let first = self.mark.revision;
+        if !self.changes || self.source.store.revisions().next() == first {
+            return Ok(());
+        }
+        let source = Arc::clone(&self.source);
+        let found = blocking(move || source.store.revisions().since(first)).await?;
+        let next = found.last().map_or(first, |(number, _)| number + 1);
+        let seen: Vec<_> = found.into_iter().filter(|(_, revision)| self.source.world.sees(&revision.of)).collect();
+        let left_out = seen.len().saturating_sub(CHANGES);
+        self.gap(text, "changes", left_out);
+        for (number, revision) in seen.into_iter().skip(left_out) {
+            self.mark.revision = number + 1;
+            self.event(text, "changes", &config::change(None, &revision));
+        }
+        self.mark.revision = next;
+        Ok(())
+    }
+
+    /// Tells that something is left out before what follows.
+    fn gap(&self, text: &mut String, topic: &str, count: usize) {
+        if count > 0 {
+            self.event(text, "gap", &json!({"topic": topic, "count": count}));
+        }
+    }
+
     fn event(&self, text: &mut String, topic: &str, data: &Value) {
         // Writing to a text does not fail.
-        let _ = write!(text, "id: {}\nevent: {topic}\ndata: {data}\n\n", self.number);
+        let _ = write!(text, "id: {}\nevent: {topic}\ndata: {data}\n\n", self.mark);
     }
 }
 

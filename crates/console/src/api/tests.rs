@@ -83,7 +83,18 @@ async fn the_past_of_an_object_is_told() {
     assert_eq!(told, [("created", "kubectl"), ("updated", "kubectl")]);
     source.world.remove(kind("VirtualService"), &("blog-system".to_owned(), "was".to_owned()));
     assert_eq!(get(&source, "/console/api/config").await.1, json!([]));
-    assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
+    let (status, gone) = get(&source, "/console/api/config/blog-system/VirtualService/was").await;
+    assert_eq!((status, gone["resourceVersion"].as_str()), (200, Some("")), "{gone}");
+    assert!(gone["deleted"].is_i64() && gone["yaml"].as_str().unwrap().contains("weight: 10"), "{gone}");
+    let verbs: Vec<_> = gone["history"].as_array().unwrap().iter().map(|r| r["verb"].as_str().unwrap()).collect();
+    assert_eq!(verbs, ["deleted", "updated", "created"]);
+    // Who deleted it is not known from what the object said.
+    assert_eq!((&gone["history"][0]["by"], &gone["history"][0]["yaml"]), (&json!(""), &json!("")));
+    let (_, object) = get(&source, "/console/api/config/blog-system/VirtualService/was?at=1").await;
+    assert_eq!(object["code"], "notFound", "it was not there yet");
+    assert_eq!(get(&source, "/console/api/config/blog-system/VirtualService/other").await.0, 404);
+    let blind = Source { world: source.world.seen_by(crate::access::sight::Sight::nothing()), ..source.clone() };
+    assert_eq!(get(&blind, "/console/api/config/blog-system/VirtualService/was").await.0, 404);
     let present = source.world.at(i64::MAX).unwrap().of("networking.istio.io", "VirtualService");
     assert!(present.is_empty());
 }
@@ -188,4 +199,81 @@ async fn an_explanation_is_asked_for_by_a_trace_or_by_a_thought() {
     source.store.spans().append(own);
     let (status, refused) = ask(json!({"traceId": "07".repeat(16)})).await;
     assert_eq!((status, &refused["code"]), (422, &json!("invalid")), "{refused}");
+}
+
+/// What a stream tells until a text was told.
+async fn told(source: &Source, query: &str, last: Option<&str>, until: &str) -> String {
+    let mut request = Request::get(format!("/console/api/stream?{query}"));
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let response = routes(source.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    let mut text = String::new();
+    while !text.contains(until) {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        text.push_str(std::str::from_utf8(&frame).unwrap());
+    }
+    text
+}
+
+/// Each event but graphs, as its topic and what it says, and the last id.
+fn events(text: &str) -> (Vec<String>, String) {
+    let field = |block: &str, name: &str| block.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+    let told = text.split("\n\n").filter_map(|block| {
+        let data: Value = serde_json::from_str(&field(block, "data: ")?).unwrap();
+        match field(block, "event: ")?.as_str() {
+            "changes" => Some(format!("change {} {}", data["name"].as_str()?, data["verb"].as_str()?)),
+            "logs" => Some(format!("line {}", data["text"].as_str()?)),
+            "gap" => Some(format!("gap {} {}", data["topic"].as_str()?, data["count"])),
+            _ => None,
+        }
+    });
+    (told.collect(), text.split("\n\n").filter_map(|block| field(block, "id: ")).last().unwrap())
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_stream_is_told_what_they_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut source = recording(&directory);
+    let of =
+        |pod: &str| Container { namespace: "blog-system".to_owned(), pod: pod.to_owned(), container: "web".to_owned() };
+    let begun = u64::try_from(super::now()).unwrap() * 1000;
+    let log = |source: &Source, pod: &str, after: u64, text: &str| {
+        assert!(source.store.logs().append(Line { at: begun + after, source: of(pod), text: text.to_owned() }));
+    };
+    let query = "topics=changes,logs&namespace=blog-system";
+    log(&source, "web-1", 0, "old");
+    source.world.put(kind("VirtualService"), virtual_service(0));
+    let (_, first) = events(&told(&source, query, None, "retry").await);
+
+    source.world.put(kind("VirtualService"), virtual_service(10));
+    log(&source, "web-1", 5_000_000, "missed");
+    log(&source, "web-2", 4_000_000, "missed too");
+    let (seen, last) = events(&told(&source, query, Some(&first), "changes").await);
+    assert_eq!(seen, ["line missed too", "line missed", "change was updated"]);
+    let (seen, again) = events(&told(&source, &format!("{query}&lastEventId={first}"), None, "changes").await);
+    assert_eq!((seen.len(), &again), (3, &last), "a page cannot send headers");
+    let (seen, _) = events(&told(&source, query, Some(&last), "alive").await);
+    assert_eq!(seen, Vec::<String>::new(), "everything was told");
+
+    // The server is started anew, and something happens before they come back.
+    source.world.put(kind("VirtualService"), virtual_service(20));
+    drop(source);
+    source = recording(&directory);
+    source.world.put(kind("VirtualService"), virtual_service(30));
+    for n in 0..700 {
+        log(&source, "web-1", 6_000_000 + n, &n.to_string());
+    }
+    let (seen, _) = events(&told(&source, query, Some(&last), "change").await);
+    let expected = ["gap logs 200".to_owned(), "line 200".to_owned()];
+    assert_eq!((&seen[..2], seen.len()), (&expected[..], 503));
+    assert_eq!(seen[501..], ["change was updated", "change was updated"]);
+
+    // What another server said is no reason to tell anything of the past.
+    for foreign in ["17", "0-0-0"] {
+        let (seen, own) = events(&told(&source, query, Some(foreign), "alive").await);
+        assert_eq!((seen.len(), own.split('-').next()), (0, last.split('-').next()), "{foreign}");
+    }
 }

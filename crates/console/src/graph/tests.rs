@@ -85,3 +85,48 @@ async fn each_request_counts_once() {
     let (status, refused) = get(&source, "/kiali/api/namespaces/graph?namespaces=blog-system&duration=soon").await;
     assert_eq!((status, refused["error"].as_str().unwrap().contains("duration")), (400, true));
 }
+
+#[tokio::test]
+async fn classified_requests_have_a_graph_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let all = source.store.metrics().select(&[("reporter", "destination")], |_| true);
+    let named: Vec<(String, String)> =
+        all[0].labels().iter().map(|label| (label.name.to_string(), label.value.to_string())).collect();
+    let mut named: Vec<(&str, &str)> = named.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    named.push(("request_operation", "/read"));
+    let series = source.store.metrics().series(&labels(&named)).unwrap();
+    for (at, value) in [(END - 100, 0.0), (END - 10, 20.0)] {
+        source.store.metrics().append(&series, Sample { at: at * 1000, value });
+    }
+    let ask = |rest: &str| {
+        format!(
+            "/kiali/api/namespaces/blog-system/aggregates/{rest}/graph?queryTime={END}&duration=50s&graphType=workload"
+        )
+    };
+    for rest in ["request_operation/%2Fread", "request_operation/%2Fread/was-service"] {
+        let (status, kiali) = get(&source, &ask(rest)).await;
+        assert_eq!(status, 200, "{kiali}");
+        let nodes = kiali["elements"]["nodes"].as_array().unwrap();
+        let of = |edge: &Value, end: &str| {
+            let node = &nodes.iter().find(|node| node["data"]["id"] == edge["data"][end]).unwrap()["data"];
+            [&node["aggregate"], &node["workload"]].map(|name| name.as_str().unwrap_or_default().to_owned()).concat()
+        };
+        let edges = kiali["elements"]["edges"].as_array().unwrap();
+        let mut told: Vec<_> = edges
+            .iter()
+            .map(|edge| {
+                let rate = edge["data"]["traffic"]["rates"]["http"].as_str().unwrap();
+                format!("{} -> {} {rate}", of(edge, "source"), of(edge, "target"))
+            })
+            .collect();
+        told.sort();
+        let class = "request_operation=/read";
+        assert_eq!(told, [format!("{class} -> was 0.40"), format!("web -> {class} 0.40")], "{kiali}");
+    }
+    for rest in ["request_operation/%2Fwrite", "request_operation/%2Fread/other"] {
+        let (status, kiali) = get(&source, &ask(rest)).await;
+        assert_eq!(status, 200, "{kiali}");
+        assert!(kiali["elements"]["edges"].as_array().is_none_or(Vec::is_empty), "{kiali}");
+    }
+}

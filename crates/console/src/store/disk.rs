@@ -30,6 +30,8 @@ pub(super) const LINES: TableDefinition<'_, (u32, u64, u32), &str> = TableDefini
 pub(super) const SOURCES: TableDefinition<'_, u32, &str> = TableDefinition::new("sources");
 /// Number of a revision, in the order in which they came, to the revision as JSON.
 pub(super) const REVISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("revisions");
+/// Of the file itself: who it is (`identity`), and how often it was opened (`runs`).
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 /// Bytes that the records of a kind take, by the kind's name.
 pub(super) const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
 
@@ -40,6 +42,10 @@ const CACHE: usize = 16 << 20;
 pub(super) struct Disk {
     database: Database,
     path: String,
+    /// No other file has it.
+    pub(super) identity: u64,
+    /// How often it was opened, this time included.
+    pub(super) run: u64,
 }
 
 impl std::fmt::Debug for Disk {
@@ -50,7 +56,8 @@ impl std::fmt::Debug for Disk {
 
 impl Disk {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let make = || -> Result<Database, redb::Error> {
+        let path_text = path.display().to_string();
+        let make = || -> Result<Self, redb::Error> {
             let mut options = std::fs::OpenOptions::new();
             let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
             let backend = redb::backends::FileBackend::new(file)?;
@@ -67,14 +74,11 @@ impl Disk {
             setup.open_table(SOURCES)?;
             setup.open_table(REVISIONS)?;
             setup.open_table(SIZES)?;
+            let (identity, run) = about(&setup)?;
             setup.commit()?;
-            Ok(database)
+            Ok(Self { database, path: path_text.clone(), identity, run })
         };
-        let path_text = path.display().to_string();
-        match make() {
-            Ok(database) => Ok(Self { database, path: path_text }),
-            Err(source) => Err(Error::File { path: path_text, source: Arc::new(source) }),
-        }
+        make().map_err(|source| Error::File { path: path_text.clone(), source: Arc::new(source) })
     }
 
     /// Reads the file as it is now.
@@ -102,6 +106,16 @@ impl Disk {
     fn error(&self, source: redb::Error) -> Error {
         Error::File { path: self.path.clone(), source: Arc::new(source) }
     }
+}
+
+/// Who the file is, which is made up when it is new, and how often it was opened with this time.
+fn about(setup: &WriteTransaction) -> Result<(u64, u64), redb::Error> {
+    let mut about = setup.open_table(ABOUT)?;
+    let identity = about.get("identity")?.map_or_else(rand::random, |found| found.value());
+    about.insert("identity", identity)?;
+    let run = about.get("runs")?.map_or(0, |found| found.value()) + 1;
+    about.insert("runs", run)?;
+    Ok((identity, run))
 }
 
 /// Notes that the records of a kind take more (or less).

@@ -1,6 +1,9 @@
 //! Log lines of containers, by pod and time.
 
+mod news;
+
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,6 +11,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::disk::{self, Disk, LINES, SOURCES};
 use super::{Error, Millis};
+pub use news::{News, Place};
 
 /// So many lines wait to be written; more are dropped.
 const QUEUE: usize = 65_536;
@@ -16,6 +20,9 @@ const LONGEST: usize = 16 << 10;
 const MAX_SOURCES: usize = 20_000;
 const KIND: &str = "lines";
 const OVERHEAD: i64 = 24;
+
+/// Time of a line in microseconds, and its number among the lines of that time: grows with every line of a container.
+type Key = (u64, u32);
 
 /// A container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,11 +54,18 @@ struct Waiting {
     text: String,
 }
 
+/// A container, and which of its lines are wanted.
+#[derive(Debug)]
+struct Wanted {
+    source: Source,
+    keys: RangeInclusive<Key>,
+}
+
 #[derive(Debug, Default)]
 struct Sources {
     by_name: HashMap<Source, u32>,
-    /// Of the newest line of each: time, and number among the lines of that time.
-    last: HashMap<u32, (u64, u32)>,
+    /// Of the newest line of each.
+    last: HashMap<u32, Key>,
     new: Vec<(u32, Source)>,
     next: u32,
 }
@@ -153,35 +167,56 @@ impl Logs {
         end: u64,
         limit: usize,
     ) -> Result<Vec<Line>, Error> {
-        let wanted: HashMap<u32, Source> = {
+        let range = || (start, 0)..=(end, u32::MAX);
+        let wanted: HashMap<u32, Wanted> = {
             let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
-            sources.by_name.iter().filter(|(source, _)| wanted(source)).map(|(s, n)| (*n, s.clone())).collect()
+            let wanted = sources.by_name.iter().filter(|(source, _)| wanted(source));
+            wanted.map(|(source, number)| (*number, Wanted { source: source.clone(), keys: range() })).collect()
         };
-        let mut found: HashMap<(u32, u64, u32), String> = HashMap::new();
+        let (found, _) = self.find(&wanted, limit, 0)?;
+        Ok(newest(found, limit, &wanted).collect())
+    }
+
+    /// What is wanted, by time: the newest `limit` and, of what is not written yet, all. Then how many more there are; so many of them
+    /// are counted at most.
+    fn find(
+        &self,
+        wanted: &HashMap<u32, Wanted>,
+        limit: usize,
+        counted: usize,
+    ) -> Result<(Vec<((u32, Key), String)>, usize), Error> {
+        let mut found: HashMap<(u32, Key), String> = HashMap::new();
         let unwritten: Vec<Waiting> = {
             let waiting = lock(&self.waiting).clone();
             waiting.into_iter().chain(lock(&self.in_flight).iter().cloned()).collect()
         };
         for line in unwritten {
-            if wanted.contains_key(&line.source) && (start..=end).contains(&line.at) {
-                found.insert((line.source, line.at, line.number), line.text);
+            if wanted.get(&line.source).is_some_and(|of| of.keys.contains(&(line.at, line.number))) {
+                found.insert((line.source, (line.at, line.number)), line.text);
             }
         }
+        let mut more = 0;
         self.disk.read(|read| {
             let lines = read.open_table(LINES)?;
-            for number in wanted.keys() {
-                for row in lines.range((*number, start, 0)..=(*number, end, u32::MAX))?.rev().take(limit) {
+            for (number, of) in wanted {
+                let ((at, first), (end, last)) = (*of.keys.start(), *of.keys.end());
+                let rows = lines.range((*number, at, first)..=(*number, end, last))?.rev();
+                for (nth, row) in rows.take(limit.saturating_add(counted - more)).enumerate() {
                     let (key, text) = row?;
-                    found.insert(key.value(), text.value().to_owned());
+                    let (_, at, index) = key.value();
+                    let key = (*number, (at, index));
+                    if nth < limit {
+                        found.insert(key, text.value().to_owned());
+                    } else if !found.contains_key(&key) {
+                        more += 1;
+                    }
                 }
             }
             Ok(())
         })?;
-        let mut keys: Vec<_> = found.into_iter().collect();
-        keys.sort_by_key(|((source, at, number), _)| (*at, *source, *number));
-        let surplus = keys.len().saturating_sub(limit);
-        let lines = keys.into_iter().skip(surplus);
-        Ok(lines.filter_map(|((n, at, _), text)| Some(Line { at, source: wanted.get(&n)?.clone(), text })).collect())
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_key(|((source, (at, number)), _)| (*at, *source, *number));
+        Ok((found, more))
     }
 
     /// Writes what waits; [`settle`](Self::settle) follows.
@@ -287,6 +322,19 @@ impl Sources {
         self.by_name.insert(source, number);
         Some(number)
     }
+}
+
+/// The newest `limit` of what was found.
+fn newest(
+    mut found: Vec<((u32, Key), String)>,
+    limit: usize,
+    wanted: &HashMap<u32, Wanted>,
+) -> impl Iterator<Item = Line> {
+    let lines = found.split_off(found.len().saturating_sub(limit));
+    lines.into_iter().filter_map(|((of, (at, _)), text)| {
+        let source = wanted.get(&of)?.source.clone();
+        Some(Line { at, source, text })
+    })
 }
 
 fn length(text: &str) -> i64 {

@@ -11,6 +11,8 @@ use super::{Error, Millis};
 
 const KIND: &str = "revisions";
 const OVERHEAD: i64 = 24;
+/// Numbers of a run begin at its own multiple of this: none is given twice, though a crash may have lost the last ones.
+const RUN: u32 = 32;
 /// An object that is larger is kept without its content.
 const LARGEST: usize = 256 << 10;
 
@@ -75,10 +77,11 @@ pub struct Revisions {
 impl Revisions {
     pub(super) fn open(disk: Arc<Disk>) -> Result<Self, Error> {
         let mut state = State::default();
-        for (number, revision) in read(&disk)? {
+        for (number, revision) in read(&disk, 0)? {
             state.next = number + 1;
             state.newest.insert(revision.of.clone(), revision);
         }
+        state.next = state.next.max(disk.run << RUN);
         Ok(Self { disk, state: Mutex::new(state) })
     }
 
@@ -102,28 +105,28 @@ impl Revisions {
             .collect()
     }
 
-    /// Takes a revision, unless it says what the newest one says.
-    pub fn append(&self, mut revision: Revision) -> Option<Arc<Revision>> {
+    /// Takes a revision; `false`: it says what the newest one says.
+    pub fn append(&self, mut revision: Revision) -> bool {
         let mut state = self.lock();
         if let Some(newest) = state.newest.get(&revision.of) {
             let same =
                 newest.verb != Verb::Deleted && revision.verb != Verb::Deleted && content(newest) == content(&revision);
             let gone = newest.verb == Verb::Deleted && revision.verb == Verb::Deleted;
             if same || gone {
-                return None;
+                return false;
             }
             if newest.verb != Verb::Deleted && revision.verb == Verb::Created {
                 revision.verb = Verb::Updated;
             }
         } else if revision.verb == Verb::Deleted {
-            return None;
+            return false;
         }
         let revision = Arc::new(revision);
         state.newest.insert(revision.of.clone(), (*revision).clone());
         let number = state.next;
         state.next += 1;
-        state.waiting.push((number, Arc::clone(&revision)));
-        Some(revision)
+        state.waiting.push((number, revision));
+        true
     }
 
     /// Every revision from `start` to `end`, both inclusive, in the order in which they came.
@@ -131,12 +134,26 @@ impl Revisions {
     /// # Errors
     /// The file cannot be read.
     pub fn between(&self, start: Millis, end: Millis) -> Result<Vec<Revision>, Error> {
+        let all = self.since(0)?.into_iter().map(|(_, revision)| revision);
+        Ok(all.filter(|r| (start..=end).contains(&r.at)).collect())
+    }
+
+    /// The number that the next revision gets; it is greater than any that was given, by whichever run.
+    pub fn next(&self) -> u64 {
+        self.lock().next
+    }
+
+    /// Every revision from a number on that is still kept, with its number, in the order in which they came.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn since(&self, first: u64) -> Result<Vec<(u64, Revision)>, Error> {
         let waiting = self.lock().waiting.clone();
-        let mut found: Vec<(u64, Revision)> = read(&self.disk)?;
-        let last = found.last().map(|(number, _)| *number);
-        let newer = waiting.into_iter().filter(|(number, _)| last.is_none_or(|last| *number > last));
+        let mut found = read(&self.disk, first)?;
+        let written = found.last().map_or(first, |(number, _)| number + 1);
+        let newer = waiting.into_iter().filter(|(number, _)| *number >= written);
         found.extend(newer.map(|(number, revision)| (number, (*revision).clone())));
-        Ok(found.into_iter().map(|(_, r)| r).filter(|r| (start..=end).contains(&r.at)).collect())
+        Ok(found)
     }
 
     /// Every object as it was at a time.
@@ -198,10 +215,10 @@ impl Revisions {
     }
 }
 
-fn read(disk: &Disk) -> Result<Vec<(u64, Revision)>, Error> {
+fn read(disk: &Disk, first: u64) -> Result<Vec<(u64, Revision)>, Error> {
     disk.read(|read| {
         let mut found = Vec::new();
-        for row in read.open_table(REVISIONS)?.iter()? {
+        for row in read.open_table(REVISIONS)?.range(first..)? {
             let (number, bytes) = row?;
             found.extend(decode(bytes.value()).map(|revision| (number.value(), revision)));
         }

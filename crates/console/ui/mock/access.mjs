@@ -38,12 +38,12 @@ export function createAccess({ mode = "anonymous", mustSignIn = false, readOnly 
       response.writeHead(302, { location: to.startsWith("/console/") ? to : "/console/", "set-cookie": "console=admin; Path=/; HttpOnly; SameSite=Strict" });
       response.end();
     },
-    /** Server-side apply, as the caller. */
-    may(request, ref) {
+    /** Server-side apply and delete, as the caller. */
+    may(request, ref, verb = "patch") {
       const allowed = who(request) ?? { user: nobody.user, only: mode === "anonymous" ? null : [] };
       if (allowed.only === null || allowed.only.includes(ref.namespace)) return;
       const resource = `${ref.kind.toLowerCase().replace(/y$/, "ie")}s`;
-      throw failure(403, "forbidden", `User "${allowed.user}" cannot patch resource "${resource}" in API group "${ref.group}" in the namespace "${ref.namespace}".`, `Whoever may grant it: a Role in ${ref.namespace} with verbs get, create and patch on ${resource}.${ref.group}.`);
+      throw failure(403, "forbidden", `User "${allowed.user}" cannot ${verb} resource "${resource}" in API group "${ref.group}" in the namespace "${ref.namespace}".`, `Whoever may grant it: a Role in ${ref.namespace} with verbs ${verb === "delete" ? "get and delete" : "get, create and patch"} on ${resource}.${ref.group}.`);
     },
   };
 }

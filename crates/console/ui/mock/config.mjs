@@ -108,10 +108,11 @@ export function createConfig(world) {
   const known = new Set([...world.services.map((s) => s.name), ...world.entries.flatMap((e) => e.hosts)]);
   const validate = (yaml) => check(yaml, known);
   const listeners = new Set();
-  const at_ = (revisions, at) => revisions.filter((r) => r.at <= at).at(-1);
+  const last_ = (revisions, at) => revisions.filter((r) => r.at <= at).at(-1);
+  const at_ = (revisions, at) => { const last = last_(revisions, at); return last?.verb === "deleted" ? undefined : last; };
   const changes = (from, to) => [
     ...extra(world.start),
-    ...[...objects.values()].flatMap((revisions) => revisions.map((r, i) => ({ at: r.at, verb: i ? "updated" : "created", kind: r.ref.kind, namespace: r.ref.namespace, name: r.ref.name, by: r.by, summary: r.summary }))),
+    ...[...objects.values()].flatMap((revisions) => revisions.map((r, i) => ({ at: r.at, verb: r.verb ?? (i ? "updated" : "created"), kind: r.ref.kind, namespace: r.ref.namespace, name: r.ref.name, by: r.by, summary: r.summary }))),
   ].filter((c) => c.at >= from && c.at <= to).sort((a, b) => a.at - b.at);
   return {
     listeners, validate, changes,
@@ -123,9 +124,27 @@ export function createConfig(world) {
     },
     object(namespace, kind, name, at) {
       const revisions = objects.get(`${namespace === "-" ? "" : namespace}/${kind}/${name}`);
-      const last = revisions && at_(revisions, at);
+      const last = revisions && last_(revisions, at);
       if (!last) throw failure(404, "notFound", `There is no ${kind} ${name} in ${namespace} at this time.`, "Look at another time, or at the list.");
-      return { ref: last.ref, yaml: last.yaml, resourceVersion: last.resourceVersion, managedBy: last.by === "argo-rollouts" ? "argo-rollouts" : "", findings: validate(last.yaml), history: revisions.filter((r) => r.at <= at).reverse().map(({ ref: _, ...r }) => r), affects: [{ namespace, name: "web" }, { namespace, name: "was" }] };
+      const history = revisions.filter((r) => r.at <= at).map(({ ref: _, ...r }, i) => ({ verb: i ? "updated" : "created", ...r })).reverse();
+      if (last.verb === "deleted") return { ref: last.ref, yaml: revisions.filter((r) => r.verb !== "deleted").at(-1).yaml, resourceVersion: "", managedBy: "", findings: [], history, affects: [], deleted: last.at };
+      return { ref: last.ref, yaml: last.yaml, resourceVersion: last.resourceVersion, managedBy: last.by === "argo-rollouts" ? "argo-rollouts" : "", findings: validate(last.yaml), history, affects: [{ namespace, name: "web" }, { namespace, name: "was" }], deleted: null };
+    },
+    delete({ ref, dryRun, resourceVersion }, at, may) {
+      may(ref, "delete");
+      const revisions = objects.get(keyOf(ref));
+      const before = revisions && at_(revisions, at);
+      if (resourceVersion && before?.resourceVersion !== resourceVersion) throw failure(409, "conflict", `Somebody else ${before ? "changed" : "deleted"} ${ref.kind} ${ref.name} since this change was begun.`, "Look at it as it is now, then make the change anew.");
+      if (!before) throw failure(404, "notFound", `There is no ${ref.kind} ${ref.name}.`);
+      const keeper = before.by === "argo-rollouts" || before.by === "helm" ? before.by : "";
+      const findings = keeper ? [{ severity: "warning", code: "managed", message: `${keeper} keeps this object, and may make it anew.`, hint: "Delete it where it comes from, if it is to stay away.", field: "metadata", line: 0, column: 0 }] : [];
+      const waits = /finalizers:/.test(before.yaml);
+      if (waits) findings.push({ severity: "warning", code: "finalizer", message: "It stays, and holds, until example.com/tidy has let go of it.", hint: "", field: "metadata.finalizers", line: 0, column: 0 });
+      if (!dryRun && !waits) {
+        revisions.push({ at, verb: "deleted", by: "", summary: "", resourceVersion: before.resourceVersion, yaml: "", ref: before.ref });
+        for (const l of listeners) l({ at, verb: "deleted", kind: ref.kind, namespace: ref.namespace, name: ref.name, by: "", summary: "" });
+      }
+      return { deleted: !dryRun && !waits, ref: before.ref, yaml: before.yaml, findings, effect: dryRun ? effect([], at) : null };
     },
     apply({ yaml, dryRun, resourceVersion, force = false }, at, may) {
       const findings = validate(yaml);
@@ -142,12 +161,14 @@ export function createConfig(world) {
     const ref = { group, version, kind: /^kind:\s*(\S+)/m.exec(yaml)?.[1] ?? "", namespace: field("namespace"), name: field("name") };
     may(ref);
     const revisions = objects.get(keyOf(ref));
-    const before = revisions?.at(-1);
-    if (before && resourceVersion && before.resourceVersion !== resourceVersion) throw failure(409, "conflict", "Somebody else changed this object in the meantime.", "Look at the difference, then apply again.");
+    const newest = revisions?.at(-1);
+    const before = newest?.verb === "deleted" ? undefined : newest;
+    if (before && resourceVersion !== null && resourceVersion !== undefined && before.resourceVersion !== resourceVersion) throw failure(409, "conflict", "Somebody else changed this object in the meantime.", "Look at the difference, then apply again.");
+    if (!before && resourceVersion) throw failure(409, "conflict", "Somebody else deleted this object in the meantime.", "Look at the difference, then apply again.");
     const verb = !before ? "created" : before.yaml === yaml ? "unchanged" : "updated";
     if (verb === "updated" && !force && before.by === "argo-rollouts") throw failure(409, "managed", `"argo-rollouts" manages .spec.http of ${ref.kind} ${ref.name}.`, "Change the weight in the Rollout, or take the field over.");
     if (!dryRun && verb !== "unchanged") {
-      const made = { at, by: "console", summary: verb === "created" ? "created" : "edited in the console", resourceVersion: String(Number(before?.resourceVersion ?? 999) + 1), yaml, ref };
+      const made = { at, by: "console", summary: verb === "created" ? "created" : "edited in the console", resourceVersion: String(Number(newest?.resourceVersion ?? 999) + 1), verb, yaml, ref };
       if (revisions) revisions.push(made); else objects.set(keyOf(ref), [made]);
       for (const l of listeners) l({ at, verb, kind: ref.kind, namespace: ref.namespace, name: ref.name, by: "console", summary: made.summary });
     }

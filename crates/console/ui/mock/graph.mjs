@@ -4,8 +4,8 @@ const tally = () => ({ total: 0, noResponse: 0, redirects: 0, clientErrors: 0, s
 const traffic = () => ({ http: { incoming: tally(), outgoing: tally() }, grpc: { incoming: tally(), outgoing: tally() }, tcp: { incoming: tally(), outgoing: tally() } });
 const badges = () => ({ circuitBreaker: false, faultInjection: false, mirroring: false, requestRouting: false, requestTimeout: false, tcpTrafficShifting: false, trafficShifting: false, virtualService: null, workloadEntries: [], gateway: null, ingressWaypoint: false, gatewayApi: false });
 
-function blank(key, kind, namespace) {
-  return { key, kind, cluster: "local", namespace, workload: "", app: "", version: "", service: "", aggregate: null, traffic: traffic(), services: [], labels: {}, badges: badges(), ambient: false, dead: false, inaccessible: false, injected: false, outOfMesh: false, outside: false, root: false, waypoint: false, egress: null, idle: null, serviceEntry: null, health: null, examples: [] };
+function blank(key, kind, namespace, cluster) {
+  return { key, kind, cluster, namespace, workload: "", app: "", version: "", service: "", aggregate: null, traffic: traffic(), services: [], labels: {}, badges: badges(), ambient: false, dead: false, inaccessible: false, injected: false, outOfMesh: false, outside: false, root: false, waypoint: false, egress: null, idle: null, serviceEntry: null, health: null, examples: [] };
 }
 
 function add(to, protocol, code, rate) {
@@ -50,34 +50,36 @@ export function graphOf(world, options, traces) {
 }
 
 function make(world, options, traces = () => []) {
-  const { graphType: type, inject, idle, namespaces, duration, at } = options;
+  const { graphType: type, inject, idle, namespaces, duration, at, rates = { http: "requests", grpc: "requests", tcp: "sent" } } = options;
+  // Namespaces of another cluster.
+  const of = (ns) => world.clusters[ns] ?? "local";
   const nodes = new Map();
   const edges = new Map();
   const wl = new Map(world.workloads.map((w) => [`${w.namespace}/${w.name}`, w]));
-  const node = (key, kind, ns, fill) => { let n = nodes.get(key); if (!n) { n = blank(key, kind, ns); fill(n); nodes.set(key, n); } return n; };
+  const node = (key, kind, ns, fill) => { let n = nodes.get(key); if (!n) { n = blank(key, kind, ns, ns === "unknown" ? "unknown" : of(ns)); fill(n); nodes.set(key, n); } return n; };
   const ofWorkload = (name) => {
     if (!name) return node("local_unknown_source", "unknown", "unknown", (n) => { n.workload = n.app = n.version = "unknown"; n.root = true; });
     const w = wl.get(name);
     const fill = (n) => { n.app = w.app; n.labels = w.labels; n.outOfMesh = !w.sidecar; if (type !== "app") { n.workload = w.name; n.version = w.version; } };
-    if (type === "workload" || type === "service") return node(`wl_local_${w.namespace}_${w.name}`, "workload", w.namespace, fill);
-    if (type === "versionedApp") return node(`vapp_local_${w.namespace}_${w.name}`, "app", w.namespace, fill);
-    return node(`app_local_${w.namespace}_${w.app}`, "app", w.namespace, fill);
+    if (type === "workload" || type === "service") return node(`wl_${of(w.namespace)}_${w.namespace}_${w.name}`, "workload", w.namespace, fill);
+    if (type === "versionedApp") return node(`vapp_${of(w.namespace)}_${w.namespace}_${w.name}`, "app", w.namespace, fill);
+    return node(`app_${of(w.namespace)}_${w.namespace}_${w.app}`, "app", w.namespace, fill);
   };
   const ofService = (name) => {
     if (name.startsWith("entry:")) {
       const entry = world.entries.find((e) => `entry:${e.namespace}/${e.name}` === name);
-      return node(`svc_local_${entry.namespace}_${entry.hosts[0]}`, "service", entry.namespace, (n) => { n.service = entry.hosts[0]; n.serviceEntry = { namespace: entry.namespace, name: entry.name, hosts: entry.hosts, internal: false }; });
+      return node(`svc_${of(entry.namespace)}_${entry.namespace}_${entry.hosts[0]}`, "service", entry.namespace, (n) => { n.service = entry.hosts[0]; n.serviceEntry = { namespace: entry.namespace, name: entry.name, hosts: entry.hosts, internal: false }; });
     }
     const [ns, service] = name.split("/");
     if (ns === "*") return node(`svc_local_unknown_${service}`, "service", "unknown", (n) => { n.service = service; n.egress = service; });
-    return node(`svc_local_${ns}_${service}`, "service", ns, (n) => { n.service = service; n.injected = true; if (service === "was-service") n.badges.circuitBreaker = true; });
+    return node(`svc_${of(ns)}_${ns}_${service}`, "service", ns, (n) => { n.service = service; n.injected = true; if (service === "was-service") n.badges.circuitBreaker = true; });
   };
   const canary = world.chapter?.(at) === "canary";
   const edge = (source, target, f) => {
     if (source === target) return;
     const id = `${source.key}>${target.key}>${f.protocol}`;
     let e = edges.get(id);
-    if (!e) edges.set(id, e = { source: source.key, target: target.key, protocol: f.protocol, unit: f.protocol === "tcp" ? "bytes" : "requests", rates: tally(), responses: [], security: null, responseTimes: null, throughput: null, health: null, examples: [], unmatched: [], hidden: false, weight: 0 });
+    if (!e) edges.set(id, e = { source: source.key, target: target.key, protocol: f.protocol, unit: f.unit, rates: tally(), responses: [], security: null, responseTimes: null, throughput: null, health: null, examples: [], unmatched: [], hidden: false, weight: 0 });
     const list = f.responses.length ? f.responses : [{ code: "", flags: "", host: "", share: 1 }];
     for (const r of list) {
       const rate = f.rate * r.share;
@@ -95,7 +97,12 @@ function make(world, options, traces = () => []) {
     e.weight = w;
   };
   const wanted = (ns) => namespaces.length === 0 || namespaces.includes(ns);
-  for (const f of world.flows(at)) {
+  // A server's answers are made up to be three times what it was sent.
+  const shares = { none: 0, requests: 1, sent: 1, received: 3, total: 4 };
+  for (const flow of world.flows(at)) {
+    const counted = rates[flow.protocol];
+    if (counted === "none") continue;
+    const f = { ...flow, rate: flow.rate * shares[counted], unit: flow.protocol === "tcp" ? "bytes" : counted === "requests" ? "requests" : "messages" };
     const ns = [f.from?.split("/")[0], f.service.replace("entry:", "").split("/")[0]];
     if (!ns.some((n) => n && wanted(n))) continue;
     const source = type === "service" ? serviceOf(world, f.from) : null;

@@ -1,4 +1,4 @@
-// The mock server by hand: `npm run mock -- --port 8080 --scenario story|errors|passthrough|canary|large|wide --login token|oidc`.
+// The mock server by hand: `npm run mock -- --port 8080 --scenario story|errors|passthrough|canary|clusters|large|wide --login token|oidc`.
 import { parseArgs } from "node:util";
 import { serve } from "./server.mjs";
 

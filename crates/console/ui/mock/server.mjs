@@ -52,6 +52,7 @@ function send(response, status, body, type = "application/json") {
 export function graphOptions(query, at) {
   return {
     graphType: query.get("graphType") ?? "versionedApp", inject: query.get("injectServiceNodes") === "true", idle: query.get("includeIdleEdges") === "true",
+    rates: { http: query.get("rateHttp") || "requests", grpc: query.get("rateGrpc") || "requests", tcp: query.get("rateTcp") || "sent" },
     namespaces: (query.get("namespaces") ?? "").split(",").filter(Boolean), duration: Number(query.get("duration") ?? 600), at: Number(query.get("at") ?? at),
   };
 }
@@ -84,6 +85,7 @@ async function handle(context, streams, request, response) {
     case "config": return send(response, 200, parts[1] ? config.object(parts[1], parts[2], parts[3], at) : config.list(q, at));
     case "validate": return send(response, 200, { findings: config.validate(body.yaml) });
     case "apply": return send(response, 200, apply(context, request, body));
+    case "delete": return send(response, 200, remove(context, request, body));
     case "logs": return send(response, 200, logs(world, q, Number(q.get("to")) || context.now()));
     case "explain": return send(response, 200, explain(world, body));
     case "mesh": return send(response, 200, mesh(context, at));
@@ -94,6 +96,11 @@ async function handle(context, streams, request, response) {
 function apply(context, request, body) {
   if (context.access.of(request).readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Apply the YAML with kubectl instead.");
   return context.config.apply(body, context.now(), (ref) => context.access.may(request, ref));
+}
+
+function remove(context, request, body) {
+  if (context.access.of(request).readOnly && !body.dryRun) throw failure(403, "readOnly", "This console is read-only.", "Delete the object with kubectl instead.");
+  return context.config.delete(body, context.now(), (ref, verb) => context.access.may(request, ref, verb));
 }
 
 async function text(request) {

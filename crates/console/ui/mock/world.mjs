@@ -48,6 +48,7 @@ export function createWorld({ scenario = "story", start = Math.floor(Date.now() 
   const wave = (at, name, size) => size * (1 + 0.18 * Math.sin(at / 97 + name.length) + 0.09 * Math.sin(at / 23 + name.length * 2) + 0.06 * (noise(name, Math.floor(at / 5)) - 0.5));
   return {
     start, scenario, chapter,
+    clusters: scenario === "clusters" ? { platform: "west" } : {},
     kept: large ? new Map() : null,
     workloads: large ? large.workloads : blogWorkloads,
     byName: new Map((large ? large.workloads : blogWorkloads).map((w) => [`${w.namespace}/${w.name}`, w])),

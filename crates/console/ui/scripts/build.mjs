@@ -41,16 +41,24 @@ const output = (entry) => {
 };
 const script = output("src/main.tsx");
 const style = output("src/styles/main.css");
-// Chunks that the entry needs at once are announced, so that they are not found one after another.
-const preload = script.imports
-  .filter((i) => i.kind === "import-statement")
-  .map((i) => `<link rel="modulepreload" href="assets/${basename(i.path)}">`)
+
+// What starts it names it.
+const start = await build({ ...common, format: "esm", entryPoints: ["src/start.ts"], define: { MAIN: JSON.stringify(`./${script.file}`) }, external: ["./main-*"] });
+const startFile = basename(Object.keys(start.metafile.outputs)[0]);
+
+// What the page is first seen by stands in it.
+const first = await build({ ...common, entryPoints: ["src/styles/first.css"], write: false });
+
+// Whatever is needed next is announced, so that it is not found one after another.
+const preload = [script.file, ...script.imports.filter((i) => i.kind === "import-statement").map((i) => basename(i.path))]
+  .map((file) => `<link rel="modulepreload" href="assets/${file}">`)
   .join("");
 
 const page = await readFile(`${root}src/index.html`, "utf8");
 await writeFile(
   `${root}dist/index.html`,
-  page.replace("<!--style-->", `<link rel="stylesheet" href="assets/${style.file}">${preload}`)
-    .replace("<!--script-->", `<script type="module" src="assets/${script.file}"></script>`),
+  page.replace("<!--first-->", () => `<style>${first.outputFiles[0].text.trim()}</style>`)
+    // Behind the frame: it is shown without waiting for these. Scripts wait for the style sheet.
+    .replace("<!--rest-->", () => `<link rel="stylesheet" href="assets/${style.file}"><script type="module" src="assets/${startFile}"></script>${preload}`),
 );
 await cp(`${root}src/icon.svg`, `${root}dist/icon.svg`);

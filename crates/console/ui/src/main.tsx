@@ -1,4 +1,4 @@
-// Starts the page.
+// The page, once its frame is seen (see start.ts).
 import { render } from "preact";
 import { preferredLanguage, setLanguage } from "./i18n/index.ts";
 import { App } from "./shell/app.tsx";

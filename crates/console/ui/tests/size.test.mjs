@@ -18,6 +18,13 @@ test("first load is at most 100 kB gzip", (t) => {
   assert.ok(sum <= 100_000, `${sum} bytes`);
 });
 
+test("nothing is waited for before the frame is seen", () => {
+  const html = readFileSync(new URL("index.html", dist), "utf8");
+  const before = html.slice(0, html.indexOf('<div id="app">'));
+  assert.match(before, /<style>[^<]*\.nav\{/, "its looks stand in the page");
+  assert.doesNotMatch(before, /<script|rel="stylesheet"/);
+});
+
 /** Files that scripts import statically, and theirs. */
 function statics(scripts) {
   const found = new Set(scripts);

@@ -48,6 +48,15 @@ fn says_what_is_wrong() {
     assert!(from(&[("PROXY_CONFIG", "{")]).unwrap_err().to_string().starts_with("PROXY_CONFIG: it is not the JSON"));
 }
 
+#[test]
+fn traces_are_limited_where_somebody_says_so() {
+    let limit = |vars: &[(&str, &str)]| from(vars).map(|b| b.traces_per_second);
+    assert_eq!(limit(&[]).unwrap(), None);
+    assert_eq!(limit(&[("TRACES_PER_SECOND", "100")]).unwrap(), Some(100));
+    let message = limit(&[("TRACES_PER_SECOND", "0")]).unwrap_err().to_string();
+    assert_eq!(message, "TRACES_PER_SECOND: \"0\" is not a number above 0; the proxy does not start");
+}
+
 /// What a proxy with these arguments and this environment tells the control plane.
 fn asks(args: Args, vars: &[(&str, &str)]) -> Result<(bool, String), crate::Error> {
     let map: HashMap<String, String> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

@@ -1,15 +1,15 @@
 //! All clusters of a proxy: made from configuration, kept over changes that do not concern them, maintained.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery, Proxy, Str};
+use varka_engine::ir::{Cluster, ClusterLoadAssignment, Discovery, Proxy};
 
 use varka_telemetry::metrics::Registry;
 
 use super::ClusterState;
+use crate::config::ByName;
 use crate::state::State;
 
 /// How often ejections and ramps are looked at while there are some.
@@ -27,10 +27,10 @@ impl Clusters {
     /// The clusters of a configuration; those that did not change keep their state.
     pub(crate) fn update(
         &self,
-        old: &HashMap<Str, Arc<ClusterState>>,
+        old: &ByName<Arc<ClusterState>>,
         ir: &Proxy,
         metrics: &Registry,
-    ) -> HashMap<Str, Arc<ClusterState>> {
+    ) -> ByName<Arc<ClusterState>> {
         let clusters = ir.clusters.iter().map(|(name, config)| {
             let assignment = assignment(config, ir);
             let state = match old.get(name) {

@@ -171,9 +171,10 @@ impl<'c> Exchange<'c> {
             return;
         }
         let duration = self.started.elapsed();
-        let unknown = self.identify_peer();
+        let found = self.cluster().map(Arc::clone);
+        let unknown = self.identify_peer(found.as_ref());
         if unknown.is_none() {
-            self.count(outcome, duration);
+            self.count(found.as_ref(), outcome, duration);
         }
         self.leave_span(outcome, duration);
         self.explain(outcome);
@@ -184,7 +185,6 @@ impl<'c> Exchange<'c> {
         let cluster = self.upstream.cluster.as_deref().filter(|_| !missing);
         let record = Record {
             cluster: cluster.unwrap_or_default(),
-            start: self.started_at,
             duration,
             request_duration: self.request_duration,
             response_duration: self.response_duration,
@@ -201,7 +201,7 @@ impl<'c> Exchange<'c> {
             bytes_sent: self.bytes_sent,
             route: self.route.as_deref().unwrap_or_default(),
             chain: self.conn.chain.chain().map_or("", |c| &c.name),
-            ..self.upstream.record(&connection, outcome, state)
+            ..self.upstream.record(self.started_at, &connection, outcome, state)
         };
         state.logs.write(self.conn.chain.logs(), &record);
         if let Some(slot) = unknown {
@@ -277,7 +277,8 @@ impl Exchange<'_> {
             bytes: [self.bytes_received, self.bytes_sent],
         };
         let worker = self.worker();
-        worker.spans.push(worker, &tracing.provider, &spans::span(traced, tracing, &ended));
+        let span = spans::span(traced, tracing, &ended, worker.spans.blank());
+        worker.spans.push(worker, &tracing.provider, span);
     }
 
     /// `grpc-status`, of a gRPC request.
@@ -286,17 +287,18 @@ impl Exchange<'_> {
         self.head.is_grpc().then(status)
     }
 
+    /// Where it was sent, if there is such a cluster.
     fn cluster(&self) -> Option<&Arc<ClusterState>> {
         self.upstream.cluster.as_ref().and_then(|name| self.config.cluster(name))
     }
 
     /// Finds out whose the other side is where it did not say so. `Some`: that is still to come.
-    fn identify_peer(&mut self) -> Option<Arc<Slot>> {
+    fn identify_peer(&mut self, cluster: Option<&Arc<ClusterState>>) -> Option<Arc<Slot>> {
         let who = Who {
             conn: self.conn,
             client: self.peer.as_ref(),
             upstream: &self.upstream,
-            cluster: self.cluster(),
+            cluster,
             route: self.route.as_ref(),
         };
         let (found, inbound) = (look_up(&who), who.is_inbound());
@@ -310,9 +312,8 @@ impl Exchange<'_> {
         }
     }
 
-    fn count(&self, outcome: &Outcome, duration: Duration) {
+    fn count(&self, cluster: Option<&Arc<ClusterState>>, outcome: &Outcome, duration: Duration) {
         let worker = &self.conn.worker;
-        let cluster = self.cluster();
         worker.series.request(
             &worker.state,
             &FinishedRequest {

@@ -33,6 +33,8 @@ struct Idle {
     wear: Wear,
     since: Instant,
     secured: Option<Rc<Secured>>,
+    /// Our address on it.
+    local: Option<SocketAddr>,
     _permit: ConnectionPermit,
 }
 
@@ -102,9 +104,10 @@ pub(super) async fn acquire(host: &Rc<Host>, dialer: &Dialer<'_>) -> Result<H1Le
             let dialled = dialer.dial().await?;
             drop(pending);
             opening.succeeded();
+            let local = dialled.io.socket().tcp().local_addr().ok();
             let (connection, secured) = (Box::new(ClientConn::new(dialled.io)), dialled.secured);
             let (wear, since) = (Wear::new(), Instant::now());
-            return lease(host, dialer, Idle { connection, wear, since, secured, _permit: permit });
+            return lease(host, dialer, Idle { connection, wear, since, secured, local, _permit: permit });
         }
         let (sender, receiver) = oneshot::channel();
         host.h1.waiting.borrow_mut().push_back(sender);
@@ -189,7 +192,7 @@ impl H1Lease {
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
-        self.idle.as_ref()?.connection.io().socket().tcp().local_addr().ok()
+        self.idle.as_ref()?.local
     }
 }
 

@@ -11,7 +11,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use varka_engine::ir::{ClusterProtocol, OtlpExporter, Str, TracingProvider};
 use varka_telemetry::metrics::TracerCounters;
-use varka_telemetry::trace::{Span, zipkin_json};
+use varka_telemetry::trace::{Span, Tags, zipkin_json};
 
 use super::{otlp, service_name};
 use crate::cluster::Want;
@@ -19,12 +19,13 @@ use crate::http::RequestHead;
 use crate::on_demand;
 use crate::pool::{Target, Upstream};
 use crate::pump::{Frame, Sink as _, Source as _, flush};
+use crate::state::State;
 use crate::worker::Worker;
 
 /// Spans that wait for one collector; further ones are dropped.
 const WAITING: usize = 2048;
 /// Spans of one report.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 /// A report waits so long for more spans.
 const GATHER: Duration = Duration::from_millis(500);
 /// A report may take so long where the configuration does not say otherwise.
@@ -39,6 +40,14 @@ const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 #[derive(Debug, Default)]
 pub(crate) struct Exporter {
     queues: RefCell<Vec<Rc<Queue>>>,
+    room: RefCell<Room>,
+}
+
+/// Room that one span after the other is made in.
+#[derive(Debug, Default)]
+struct Room {
+    tags: Tags,
+    message: Vec<u8>,
 }
 
 /// Spans for one collector.
@@ -65,10 +74,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, span: &Span) {
+    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, message: &mut Vec<u8>, span: &Span<'_>) {
         self.spans += 1;
         match provider {
-            TracingProvider::OpenTelemetry { .. } => otlp::pack(&mut self.packed, span),
+            TracingProvider::OpenTelemetry { .. } => otlp::pack(&mut self.packed, message, span),
             TracingProvider::Zipkin { .. } => {
                 let state = &worker.state;
                 let service = service_name(provider, &state.bootstrap, &state.own.workload.canonical_service);
@@ -84,12 +93,19 @@ impl Batch {
 }
 
 impl Exporter {
+    /// Room for the tags of a span, empty.
+    pub(crate) fn blank(&self) -> Tags {
+        let mut tags = std::mem::take(&mut self.room.borrow_mut().tags);
+        tags.clear();
+        tags
+    }
+
     /// Queues a span.
-    pub(crate) fn push(&self, worker: &Rc<Worker>, provider: &TracingProvider, span: &Span) {
+    pub(crate) fn push(&self, worker: &Rc<Worker>, provider: &TracingProvider, span: Span<'_>) {
         let queue = self.queue(provider);
         let mut waiting = queue.waiting.borrow_mut();
         if waiting.spans >= WAITING {
-            counters(worker, provider).spans_dropped.inc();
+            counters(&worker.state, provider).spans_dropped.inc();
             return;
         }
         waiting.spans += 1;
@@ -97,7 +113,9 @@ impl Exporter {
             waiting.batches.push_back(Batch::default());
         }
         if let Some(batch) = waiting.batches.back_mut() {
-            batch.pack(worker, provider, span);
+            let mut room = self.room.borrow_mut();
+            batch.pack(worker, provider, &mut room.message, &span);
+            room.tags = span.tags;
         }
         if !std::mem::replace(&mut waiting.sending, true) {
             tokio::task::spawn_local(send_all(Rc::downgrade(worker), Rc::clone(&queue)));
@@ -123,16 +141,16 @@ impl Exporter {
         let queues: Vec<_> = self.queues.borrow().iter().map(Rc::clone).collect();
         for queue in queues {
             while let Some(batch) = queue.batch() {
-                report(worker, &queue.provider, &batch).await;
+                report(worker, &queue.provider, batch).await;
             }
         }
     }
 }
 
-fn counters<'w>(worker: &'w Worker, provider: &TracingProvider) -> &'w TracerCounters {
+pub(super) fn counters<'s>(state: &'s State, provider: &TracingProvider) -> &'s TracerCounters {
     match provider {
-        TracingProvider::OpenTelemetry { .. } => &worker.state.metrics.opentelemetry,
-        TracingProvider::Zipkin { .. } => &worker.state.metrics.zipkin,
+        TracingProvider::OpenTelemetry { .. } => &state.metrics.opentelemetry,
+        TracingProvider::Zipkin { .. } => &state.metrics.zipkin,
     }
 }
 
@@ -155,15 +173,15 @@ async fn send_all(worker: Weak<Worker>, queue: Rc<Queue>) {
             queue.waiting.borrow_mut().sending = false;
             return;
         };
-        report(&worker, &queue.provider, &batch).await;
+        report(&worker, &queue.provider, batch).await;
     }
 }
 
 /// Sends one batch, once.
-async fn report(worker: &Worker, provider: &TracingProvider, batch: &Batch) {
-    let counters = counters(worker, provider);
+async fn report(worker: &Worker, provider: &TracingProvider, batch: Batch) {
+    let counters = counters(&worker.state, provider);
     let n = u64::try_from(batch.spans).unwrap_or(u64::MAX);
-    let message = Report::new(worker, provider, batch);
+    let message = Report::new(worker, provider, batch.packed.into());
     match tokio::time::timeout(message.timeout, send(worker, provider.cluster(), message)).await {
         Ok(Ok(())) => {
             counters.reports_sent.inc();
@@ -183,25 +201,26 @@ struct Report {
     path: String,
     authority: String,
     headers: HeaderMap,
-    body: Bytes,
+    /// In pieces: spans are sent from where they were packed.
+    body: Vec<Bytes>,
     grpc: bool,
     timeout: Duration,
 }
 
 impl Report {
-    fn new(worker: &Worker, provider: &TracingProvider, batch: &Batch) -> Self {
+    fn new(worker: &Worker, provider: &TracingProvider, packed: Bytes) -> Self {
         let state = &worker.state;
         let service = service_name(provider, &state.bootstrap, &state.own.workload.canonical_service);
         match provider {
             TracingProvider::Zipkin { cluster, hostname, path, .. } => {
-                let body = [b"[", &batch.packed[..], b"]"].concat().into();
+                let body = vec![Bytes::from_static(b"["), packed, Bytes::from_static(b"]")];
                 let authority = if hostname.is_empty() { cluster } else { hostname };
                 Self::http(path.to_string(), authority.to_string(), "application/json", body, REPORT, &[])
             }
             TracingProvider::OpenTelemetry { exporter: OtlpExporter::Http(collector), .. } => {
                 let uri = collector.uri.strip_prefix("http://").unwrap_or(&collector.uri);
                 let (authority, path) = uri.split_once('/').unwrap_or((uri, ""));
-                let body = otlp::report(&batch.packed, &service).into();
+                let body = vec![otlp::report(packed.len(), &service).into(), packed];
                 let (path, kind) = (format!("/{path}"), "application/x-protobuf");
                 Self::http(path, authority.to_owned(), kind, body, collector.timeout, &collector.headers)
             }
@@ -209,18 +228,18 @@ impl Report {
                 exporter: OtlpExporter::Grpc { cluster, authority, timeout, initial_metadata },
                 ..
             } => {
-                let message = otlp::report(&batch.packed, &service);
-                let mut body = BytesMut::with_capacity(message.len() + 5);
-                body.put_u8(0);
-                body.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-                body.put_slice(&message);
+                let begin = otlp::report(packed.len(), &service);
+                let mut prefix = BytesMut::with_capacity(5);
+                prefix.put_u8(0);
+                prefix.put_u32(u32::try_from(begin.len() + packed.len()).unwrap_or(u32::MAX));
+                let body = vec![prefix.freeze(), begin.into(), packed];
                 let authority = if authority.is_empty() { cluster } else { authority };
                 let timeout = timeout.unwrap_or(REPORT);
                 let mut report = Self::http(
                     EXPORT.to_owned(),
                     authority.to_string(),
                     "application/grpc",
-                    body.freeze(),
+                    body,
                     timeout,
                     initial_metadata,
                 );
@@ -236,7 +255,7 @@ impl Report {
         path: String,
         authority: String,
         kind: &'static str,
-        body: Bytes,
+        body: Vec<Bytes>,
         timeout: Duration,
         more: &[(Str, Str)],
     ) -> Self {
@@ -247,7 +266,7 @@ impl Report {
             }
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.iter().map(Bytes::len).sum::<usize>()));
         let timeout = if timeout.is_zero() { REPORT } else { timeout };
         Self { path, authority, headers, body, grpc: false, timeout }
     }
@@ -310,9 +329,9 @@ struct Answer {
     grpc_status: Option<u32>,
 }
 
-async fn exchange(upstream: &mut Upstream, body: Bytes) -> Result<Answer, &'static str> {
+async fn exchange(upstream: &mut Upstream, body: Vec<Bytes>) -> Result<Answer, &'static str> {
     const BROKEN: &str = "the connection broke";
-    for frame in [Frame::Data(body), Frame::End] {
+    for frame in body.into_iter().map(Frame::Data).chain([Frame::End]) {
         poll_fn(|cx| upstream.poll_ready(cx)).await.map_err(|_| BROKEN)?;
         upstream.send(frame).map_err(|_| BROKEN)?;
     }

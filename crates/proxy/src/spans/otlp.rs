@@ -38,55 +38,54 @@ mod field {
     pub(super) const RESOURCE_SPANS: u32 = 1;
 }
 
-/// A report of packed spans. `service`: whose they are.
-pub(super) fn report(packed: &[u8], service: &str) -> Vec<u8> {
+/// What stands before so many bytes of packed spans in a report of them. `service`: whose they are.
+pub(super) fn report(packed: usize, service: &str) -> Vec<u8> {
     let resource = Resource { attributes: vec![KeyValue::text("service.name", service)] }.encode_to_vec();
-    let spans = delimited(resource.len()) + delimited(packed.len());
-    let mut report = Vec::with_capacity(spans + 16);
-    begin(&mut report, field::RESOURCE_SPANS, spans);
+    let mut report = Vec::with_capacity(resource.len() + 32);
+    begin(&mut report, field::RESOURCE_SPANS, delimited(resource.len()) + delimited(packed));
     bytes(&mut report, field::RESOURCE, &resource);
-    bytes(&mut report, field::SCOPE_SPANS, packed);
+    begin(&mut report, field::SCOPE_SPANS, packed);
     report
 }
 
-/// Packs a span behind others.
-pub(super) fn pack(packed: &mut Vec<u8>, span: &Span) {
-    let mut message = Vec::with_capacity(1024);
-    bytes(&mut message, field::TRACE_ID, &span.context.trace.0.to_be_bytes());
-    bytes(&mut message, field::SPAN_ID, &span.context.span.0.to_be_bytes());
+/// Packs a span behind others. `message`: room for one of them.
+pub(super) fn pack(packed: &mut Vec<u8>, message: &mut Vec<u8>, span: &Span<'_>) {
+    message.clear();
+    bytes(message, field::TRACE_ID, &span.context.trace.0.to_be_bytes());
+    bytes(message, field::SPAN_ID, &span.context.span.0.to_be_bytes());
     if !span.trace_state.is_empty() {
-        bytes(&mut message, field::TRACE_STATE, span.trace_state.as_bytes());
+        bytes(message, field::TRACE_STATE, span.trace_state.as_bytes());
     }
     if let Some(parent) = span.context.parent {
-        bytes(&mut message, field::PARENT_SPAN_ID, &parent.0.to_be_bytes());
+        bytes(message, field::PARENT_SPAN_ID, &parent.0.to_be_bytes());
     }
-    bytes(&mut message, field::NAME, span.name.as_bytes());
-    encode_key(field::KIND, WireType::Varint, &mut message);
+    bytes(message, field::NAME, span.name.as_bytes());
+    encode_key(field::KIND, WireType::Varint, message);
     encode_varint(
         match span.kind {
             SpanKind::Server => SERVER,
             SpanKind::Client => CLIENT,
         },
-        &mut message,
+        message,
     );
     let (start, end) = span.nanos();
     for (number, nanos) in [(field::START, start), (field::END, end)] {
-        encode_key(number, WireType::SixtyFourBit, &mut message);
+        encode_key(number, WireType::SixtyFourBit, message);
         message.extend_from_slice(&nanos.to_le_bytes());
     }
-    for (key, value) in &span.tags {
+    for (key, value) in span.tags.iter() {
         let any = delimited(value.len());
-        begin(&mut message, field::ATTRIBUTES, delimited(key.len()) + delimited(any));
-        bytes(&mut message, field::KEY, key.as_bytes());
-        begin(&mut message, field::VALUE, any);
-        bytes(&mut message, field::STRING_VALUE, value.as_bytes());
+        begin(message, field::ATTRIBUTES, delimited(key.len()) + delimited(any));
+        bytes(message, field::KEY, key.as_bytes());
+        begin(message, field::VALUE, any);
+        bytes(message, field::STRING_VALUE, value.as_bytes());
     }
     if span.error {
-        begin(&mut message, field::STATUS, 2);
-        encode_key(field::CODE, WireType::Varint, &mut message);
+        begin(message, field::STATUS, 2);
+        encode_key(field::CODE, WireType::Varint, message);
         message.push(ERROR);
     }
-    bytes(packed, field::SPANS, &message);
+    bytes(packed, field::SPANS, message);
 }
 
 /// Length of a field with so many bytes in it; every number here takes one byte.
@@ -110,21 +109,24 @@ mod tests {
 
     use prost::Message as _;
     use varka_proto::otlp::{ExportTraceServiceRequest, KeyValue, Span as Message, Status};
-    use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
+    use varka_telemetry::trace::{Context, Forms, Span, SpanKind, Tags};
 
     use super::{pack, report};
 
-    fn span(kind: SpanKind, value: &str, error: bool) -> Span {
+    fn span(kind: SpanKind, value: &str, error: bool) -> Span<'static> {
         let forms = Forms { w3c: true, b3_single: false, b3_multi: false };
         let context = Context::root(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331, true, forms);
+        let mut tags = Tags::default();
+        tags.add("http.url", value);
+        tags.add("empty", "");
         Span {
             context: if error { context.child(5, true) } else { context },
-            trace_state: if error { "a=b".to_owned() } else { String::new() },
+            trace_state: if error { "a=b".into() } else { "".into() },
             kind,
-            name: "was-service:8080/*".to_owned(),
+            name: "was-service:8080/*".into(),
             start: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789),
             duration: Duration::from_micros(1500),
-            tags: vec![("http.url".into(), value.to_owned()), ("empty".into(), String::new())],
+            tags,
             error,
         }
     }
@@ -133,23 +135,24 @@ mod tests {
     fn what_is_packed_is_read_as_it_was() {
         let long = "x".repeat(70_000);
         let spans = [span(SpanKind::Client, &long, false), span(SpanKind::Server, "돛", true)];
-        let mut packed = Vec::new();
-        spans.iter().for_each(|span| pack(&mut packed, span));
-        let read = ExportTraceServiceRequest::decode(&*report(&packed, "was.blog-system")).unwrap();
+        let (mut packed, mut message) = (Vec::new(), Vec::new());
+        spans.iter().for_each(|span| pack(&mut packed, &mut message, span));
+        let whole = [report(packed.len(), "was.blog-system"), packed].concat();
+        let read = ExportTraceServiceRequest::decode(&*whole).unwrap();
         let [resource_spans] = read.resource_spans.as_slice() else { panic!("{read:?}") };
         let resource = resource_spans.resource.as_ref().unwrap();
         assert_eq!(resource.attributes, [KeyValue::text("service.name", "was.blog-system")]);
         let [scope] = resource_spans.scope_spans.as_slice() else { panic!("{read:?}") };
-        let wanted = |span: &Span| Message {
+        let wanted = |span: &Span<'_>| Message {
             trace_id: span.context.trace.0.to_be_bytes().to_vec(),
             span_id: span.context.span.0.to_be_bytes().to_vec(),
             parent_span_id: span.context.parent.map(|parent| parent.0.to_be_bytes().to_vec()).unwrap_or_default(),
-            trace_state: span.trace_state.clone(),
-            name: span.name.clone(),
+            trace_state: span.trace_state.to_string(),
+            name: span.name.to_string(),
             kind: if matches!(span.kind, SpanKind::Server) { 2 } else { 3 },
             start_time_unix_nano: 1_764_000_000_123_456_789,
             end_time_unix_nano: 1_764_000_000_124_956_789,
-            attributes: span.tags.iter().map(|(key, value)| KeyValue::text(key.as_ref(), value.as_str())).collect(),
+            attributes: span.tags.iter().map(|(key, value)| KeyValue::text(key, value)).collect(),
             status: span.error.then(|| Status { code: 2, ..Status::default() }),
             ..Message::default()
         };

@@ -46,7 +46,7 @@ fn sent(traced: &Traced) -> Vec<String> {
 #[test]
 fn a_trace_begins_in_the_provider_s_form_and_goes_on_in_the_caller_s_too() {
     let all = 1_000_000;
-    let begun = |t: &Tracing, headers: &mut HeaderMap| begin(t, TrafficDirection::Outbound, headers);
+    let begun = |t: &Tracing, headers: &mut HeaderMap| begin(t, TrafficDirection::Outbound, headers, || true);
     assert_eq!(sent(&begun(&tracing(otel(), all), &mut HeaderMap::new())), ["traceparent"]);
     let b3 = ["x-b3-sampled", "x-b3-spanid", "x-b3-traceid"];
     let traced = begun(&tracing(zipkin(false, false), all), &mut HeaderMap::new());
@@ -71,11 +71,11 @@ fn a_trace_begins_in_the_provider_s_form_and_goes_on_in_the_caller_s_too() {
 #[test]
 fn both_sides_call_a_request_alike() {
     let t = tracing(otel(), 1_000_000);
-    let mut client = begin(&t, TrafficDirection::Outbound, &mut HeaderMap::new());
+    let mut client = begin(&t, TrafficDirection::Outbound, &mut HeaderMap::new(), || true);
     client.operation = Some("was-service.default.svc.cluster.local:8080/*".into());
     let mut wire = HeaderMap::new();
     client.tell_endpoint(&mut wire);
-    let mut server = begin(&t, TrafficDirection::Inbound, &mut wire);
+    let mut server = begin(&t, TrafficDirection::Inbound, &mut wire, || true);
     assert!(!wire.contains_key(DECORATOR), "no application is to see it");
     server.operation = Some("was:8080/*".into());
     assert_eq!(name(&server, "h"), "was-service.default.svc.cluster.local:8080/*");
@@ -83,14 +83,14 @@ fn both_sides_call_a_request_alike() {
     server.tell_client(&mut answer);
     assert!(answer.is_empty(), "the client has said it");
     // A client without a sidecar says nothing, and is told.
-    let mut server = begin(&t, TrafficDirection::Inbound, &mut HeaderMap::new());
+    let mut server = begin(&t, TrafficDirection::Inbound, &mut HeaderMap::new(), || true);
     assert_eq!(name(&server, "h"), "ingress");
     server.operation = Some("was:8080/*".into());
     server.tell_client(&mut answer);
-    let mut client = begin(&t, TrafficDirection::Outbound, &mut HeaderMap::new());
+    let mut client = begin(&t, TrafficDirection::Outbound, &mut HeaderMap::new(), || true);
     assert_eq!(name(&client, "h"), "egress h");
     client.hear_endpoint(&mut answer);
-    assert_eq!((name(&client, "h").as_str(), answer.len()), ("was:8080/*", 0));
+    assert_eq!((&*name(&client, "h"), answer.len()), ("was:8080/*", 0));
     assert_eq!(server.context.trace, server.context.trace);
     assert_eq!(cut("äöü", 3), "ä");
 }

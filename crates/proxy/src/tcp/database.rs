@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use varka_engine::ir::{Terminal, Tracing, TrafficDirection};
 use varka_telemetry::metrics::database::{DatabaseSeries, Key};
 use varka_telemetry::metrics::istio::Protocol;
+use varka_telemetry::text;
 use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
 use varka_telemetry::wire::{Observer, Operation, Reading, Side};
 
@@ -19,6 +20,7 @@ use super::Ending;
 use crate::config::Config;
 use crate::in_flight::Only;
 use crate::pump::{Broken, Frame, Source};
+use crate::spans;
 use crate::state::State;
 use crate::worker::Worker;
 
@@ -131,34 +133,43 @@ impl Ending<'_> {
             && let Some(tracing) = tracing(&state.config())
             && let Some(span) = self.span(&tracing, operation, only)
         {
-            self.conn.worker.spans.push(&self.conn.worker, &tracing.provider, &span);
+            self.conn.worker.spans.push(&self.conn.worker, &tracing.provider, span);
         }
     }
 
-    fn span(&self, tracing: &Tracing, operation: Operation, only: Option<Only>) -> Option<Span> {
-        let (context, inferred) = place(tracing, &operation, only)?;
+    fn span(&self, tracing: &Tracing, operation: Operation, only: Option<Only>) -> Option<Span<'static>> {
+        let (context, inferred) =
+            place(tracing, &operation, only, || spans::room(&self.conn.worker.state, &tracing.provider))?;
         let state: &State = &self.conn.worker.state;
-        let mut tags = vec![
-            ("node_id".into(), state.bootstrap.node_id()),
-            ("component".into(), "proxy".to_owned()),
-            ("db.system.name".into(), operation.system.name().to_owned()),
-            ("db.operation.name".into(), operation.name.clone()),
-        ];
-        let mut tag = |name: &'static str, value: Option<String>| tags.extend(value.map(|value| (name.into(), value)));
-        tag("db.namespace", operation.database.clone());
-        tag("db.query.text", operation.statement.map(|statement| statement.text));
-        tag("db.response.status_code", operation.error.clone());
-        tag("upstream_cluster", self.upstream.cluster.as_ref().map(ToString::to_string));
-        tag("upstream_address", self.upstream.host.map(|host| host.to_string()));
-        tag("varka.parent", inferred.then(|| "inferred".to_owned()));
-        tag("error", operation.error.is_some().then(|| "true".to_owned()));
+        let mut tags = self.conn.worker.spans.blank();
+        tags.add("node_id", state.own.node_id());
+        tags.add("component", "proxy");
+        tags.add("db.system.name", operation.system.name());
+        tags.add("db.operation.name", &operation.name);
+        let mut tag = |name, value: Option<&str>| value.into_iter().for_each(|value| tags.add(name, value));
+        tag("db.namespace", operation.database.as_deref());
+        tag("db.query.text", operation.statement.as_ref().map(|statement| &*statement.text));
+        tag("db.response.status_code", operation.error.as_deref());
+        tag("upstream_cluster", self.upstream.cluster.as_deref());
+        if let Some(host) = self.upstream.host {
+            tags.write("upstream_address", |out| text::address(host, out));
+        }
+        if inferred {
+            tags.add("varka.parent", "inferred");
+        }
+        if operation.error.is_some() {
+            tags.add("error", "true");
+        }
         let now = (Instant::now(), SystemTime::now());
         let ago = now.0.saturating_duration_since(operation.started);
         Some(Span {
             context,
-            trace_state: String::new(),
+            trace_state: "".into(),
             kind: SpanKind::Client,
-            name: operation.database.map_or_else(|| operation.name.clone(), |of| format!("{} {of}", operation.name)),
+            name: match operation.database {
+                Some(of) => format!("{} {of}", operation.name).into(),
+                None => operation.name.into(),
+            },
             start: now.1.checked_sub(ago).unwrap_or(now.1),
             duration: operation.ended.saturating_duration_since(operation.started),
             tags,
@@ -168,7 +179,12 @@ impl Ending<'_> {
 }
 
 /// Where in a trace it is, and whether that is inferred; `None`: it is not to be recorded.
-fn place(tracing: &Tracing, operation: &Operation, only: Option<Only>) -> Option<(Context, bool)> {
+fn place(
+    tracing: &Tracing,
+    operation: &Operation,
+    only: Option<Only>,
+    room: impl FnOnce() -> bool,
+) -> Option<(Context, bool)> {
     let forms = Forms { w3c: true, b3_single: false, b3_multi: false };
     let said = operation.statement.as_ref().and_then(|statement| statement.trace);
     if let Some(said) = said {
@@ -179,7 +195,7 @@ fn place(tracing: &Tracing, operation: &Operation, only: Option<Only>) -> Option
         return only.sampled.then(|| (parent.child(rand::random(), true), true));
     }
     let sampled = rand::random_range(0..WHOLE) < tracing.random_sampling.min(tracing.overall_sampling);
-    sampled.then(|| (Context::root(rand::random(), rand::random(), true, forms), false))
+    (sampled && room()).then(|| (Context::root(rand::random(), rand::random(), true, forms), false))
 }
 
 /// How the workload's requests are traced: connections of other protocols have no configuration of their own for it.

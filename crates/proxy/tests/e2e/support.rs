@@ -53,6 +53,7 @@ pub(crate) fn bootstrap(dir: &std::path::Path, dst: Option<SocketAddr>) -> Boots
         drain: Duration::from_secs(5),
         exit_on_zero: false,
         minimum_drain: Duration::ZERO,
+        traces_per_second: None,
         original_dst: OriginalDst::By(Arc::new(move |_| dst)),
     }
 }

@@ -1,15 +1,15 @@
 //! What is known of a request or connection at its end, and what the operators take from it.
 
-use std::fmt::{Display, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use varka_engine::facts::Connection;
 use varka_engine::headers::protocol_name;
 use varka_engine::outcome::Outcome;
 
 use super::{Header, Value, time};
+use crate::text::{address, ip, number};
 
 /// What is known of one request, or of one connection without HTTP, at its end. Empty text and `None` mean: not known.
 #[derive(Debug, Clone)]
@@ -166,13 +166,13 @@ impl Record<'_> {
             Header::Authority => text(self.authority, out),
             Header::Scheme => text(self.scheme, out),
             Header::Status => false,
-            Header::Name(name) => self.request.is_some_and(|headers| lines(headers.get_all(name).iter(), out)),
+            Header::Name(name) => self.request.is_some_and(|headers| lines(headers, name, out)),
         }
     }
 
     fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut String) -> bool {
         match name {
-            Header::Name(name) => headers.is_some_and(|headers| lines(headers.get_all(name).iter(), out)),
+            Header::Name(name) => headers.is_some_and(|headers| lines(headers, name, out)),
             Header::Status => self.outcome.status > 0 && put(self.outcome.status, out),
             Header::Method | Header::Path | Header::Authority | Header::Scheme => false,
         }
@@ -182,25 +182,28 @@ impl Record<'_> {
         match field {
             Field::Protocol => self.version.is_some_and(|version| text(protocol_name(version), out)),
             Field::ResponseCode => put(self.outcome.status, out),
-            Field::ResponseFlags => put(self.outcome.flags, out),
+            Field::ResponseFlags => {
+                self.outcome.flags.append_to(out);
+                true
+            }
             Field::ResponseFlagsLong => self.long_flags(out),
             Field::Details => text(&self.outcome.details, out),
             Field::Termination => text(self.termination, out),
             Field::TransportFailure => underscored(self.transport_failure, out),
             Field::BytesReceived => put(self.bytes_received, out),
             Field::BytesSent => put(self.bytes_sent, out),
-            Field::Duration => put(self.duration.as_millis(), out),
-            Field::RequestDuration => some(self.request_duration.map(|d| d.as_millis()), out),
-            Field::ResponseDuration => some(self.response_duration.map(|d| d.as_millis()), out),
+            Field::Duration => put(millis(self.duration), out),
+            Field::RequestDuration => some(self.request_duration.map(millis), put, out),
+            Field::ResponseDuration => some(self.response_duration.map(millis), put, out),
             Field::ResponseTxDuration => {
-                some(self.response_duration.map(|d| self.duration.saturating_sub(d).as_millis()), out)
+                some(self.response_duration.map(|d| millis(self.duration.saturating_sub(d))), put, out)
             }
             Field::UpstreamCluster | Field::UpstreamClusterRaw => text(self.cluster, out),
             Field::UpstreamAttempts => put(self.attempts, out),
             Field::RouteName => text(self.route, out),
             Field::FilterChainName => text(self.chain, out),
             Field::Hostname => text(self.hostname, out),
-            Field::GrpcStatusNumber => some(self.grpc_status(), out),
+            Field::GrpcStatusNumber => some(self.grpc_status(), put, out),
             Field::UpstreamHost
             | Field::UpstreamRemoteAddress
             | Field::UpstreamRemoteAddressWithoutPort
@@ -215,12 +218,12 @@ impl Record<'_> {
     fn upstream_address(&self, field: Field, out: &mut String) -> bool {
         let (host, local) = (self.upstream_host, self.upstream_local);
         match field {
-            Field::UpstreamHost | Field::UpstreamRemoteAddress => some(host, out),
-            Field::UpstreamRemoteAddressWithoutPort => some(host.map(|a| a.ip()), out),
-            Field::UpstreamRemotePort => some(host.map(|a| a.port()), out),
-            Field::UpstreamLocalAddress => some(local, out),
-            Field::UpstreamLocalAddressWithoutPort => some(local.map(|a| a.ip()), out),
-            Field::UpstreamLocalPort => some(local.map(|a| a.port()), out),
+            Field::UpstreamHost | Field::UpstreamRemoteAddress => some(host, put_address, out),
+            Field::UpstreamRemoteAddressWithoutPort => some(host.map(|a| a.ip()), put_ip, out),
+            Field::UpstreamRemotePort => some(host.map(|a| a.port()), put, out),
+            Field::UpstreamLocalAddress => some(local, put_address, out),
+            Field::UpstreamLocalAddressWithoutPort => some(local.map(|a| a.ip()), put_ip, out),
+            Field::UpstreamLocalPort => some(local.map(|a| a.port()), put, out),
             _ => false,
         }
     }
@@ -229,14 +232,14 @@ impl Record<'_> {
         let c = self.connection;
         let peer = c.peer_identity;
         match field {
-            Field::DownstreamLocalAddress => put(c.original_dst, out),
-            Field::DownstreamLocalAddressWithoutPort => put(c.original_dst.ip(), out),
+            Field::DownstreamLocalAddress => put_address(c.original_dst, out),
+            Field::DownstreamLocalAddressWithoutPort => put_ip(c.original_dst.ip(), out),
             Field::DownstreamLocalPort => put(c.original_dst.port(), out),
-            Field::DownstreamRemoteAddress => put(self.client, out),
-            Field::DownstreamRemoteAddressWithoutPort => put(self.client.ip(), out),
+            Field::DownstreamRemoteAddress => put_address(self.client, out),
+            Field::DownstreamRemoteAddressWithoutPort => put_ip(self.client.ip(), out),
             Field::DownstreamRemotePort => put(self.client.port(), out),
-            Field::DownstreamDirectRemoteAddress => put(c.peer, out),
-            Field::DownstreamDirectRemoteAddressWithoutPort => put(c.peer.ip(), out),
+            Field::DownstreamDirectRemoteAddress => put_address(c.peer, out),
+            Field::DownstreamDirectRemoteAddressWithoutPort => put_ip(c.peer.ip(), out),
             Field::DownstreamDirectRemotePort => put(c.peer.port(), out),
             Field::RequestedServerName => text(c.sni.unwrap_or_default(), out),
             Field::PeerUriSan => text(&peer.map(|p| p.uri_sans.join(",")).unwrap_or_default(), out),
@@ -259,18 +262,33 @@ impl Record<'_> {
     }
 
     pub(super) fn grpc_status(&self) -> Option<u32> {
-        let find = |headers: Option<&HeaderMap>| headers.and_then(|h| h.get("grpc-status")).cloned();
-        let status = find(self.trailers).or_else(|| find(self.response));
-        status.and_then(|value| value.to_str().ok()?.parse::<u32>().ok())
+        let of = |headers: &HeaderMap| headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+        let trailers = self.trailers.filter(|trailers| trailers.contains_key("grpc-status"));
+        trailers.or(self.response).and_then(of)
     }
 }
 
-fn put(value: impl Display, out: &mut String) -> bool {
-    write!(out, "{value}").is_ok()
+fn put(value: impl itoa::Integer, out: &mut String) -> bool {
+    number(value, out);
+    true
 }
 
-fn some(value: Option<impl Display>, out: &mut String) -> bool {
+fn put_address(value: SocketAddr, out: &mut String) -> bool {
+    address(value, out);
+    true
+}
+
+fn put_ip(value: IpAddr, out: &mut String) -> bool {
+    ip(value, out);
+    true
+}
+
+fn some<T>(value: Option<T>, put: impl FnOnce(T, &mut String) -> bool, out: &mut String) -> bool {
     value.is_some_and(|value| put(value, out))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn text(value: &str, out: &mut String) -> bool {
@@ -285,17 +303,22 @@ fn underscored(value: &str, out: &mut String) -> bool {
 }
 
 /// All lines of a header, joined by commas. Bytes that would break a log line are shown escaped.
-fn lines<'h>(values: impl Iterator<Item = &'h HeaderValue>, out: &mut String) -> bool {
-    let mut any = false;
-    for value in values {
-        if any {
+fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut String) -> bool {
+    let Some(first) = headers.get(name) else { return false };
+    line(first, out);
+    // Hardly any message has a name twice.
+    if headers.len() > headers.keys_len() {
+        for value in headers.get_all(name).iter().skip(1) {
             out.push(',');
-        }
-        any = true;
-        match value.to_str() {
-            Ok(text) => out.push_str(text),
-            Err(_) => out.push_str(&value.as_bytes().escape_ascii().to_string()),
+            line(value, out);
         }
     }
-    any
+    true
+}
+
+fn line(value: &HeaderValue, out: &mut String) {
+    match value.to_str() {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&value.as_bytes().escape_ascii().to_string()),
+    }
 }

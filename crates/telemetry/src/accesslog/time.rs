@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::text::Ascii;
+
 /// A civil date and time in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Utc {
@@ -48,9 +50,31 @@ fn civil(days: i64) -> (i64, u32, u32) {
 /// Appends `2026-11-22T17:35:03.012Z`.
 pub fn write_utc(at: SystemTime, out: &mut String) {
     let t = Utc::new(at);
-    let (date, millis) = ((t.year, t.month, t.day), t.nanos / 1_000_000);
-    let _ = write!(out, "{:04}-{:02}-{:02}T", date.0, date.1, date.2);
-    let _ = write!(out, "{:02}:{:02}:{:02}.{millis:03}Z", t.hour, t.minute, t.second);
+    let mut text = Ascii::<24>::default();
+    date(&t, &mut text);
+    text.push(b'T');
+    time(&t, &mut text);
+    text.push(b'.');
+    text.digits::<3>(t.nanos / 1_000_000);
+    text.push(b'Z');
+    text.append_to(out);
+}
+
+/// Of a year until 9999.
+fn date<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
+    text.digits::<4>(u32::try_from(t.year).unwrap_or(0));
+    text.push(b'-');
+    text.digits::<2>(t.month);
+    text.push(b'-');
+    text.digits::<2>(t.day);
+}
+
+fn time<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
+    text.digits::<2>(t.hour);
+    text.push(b':');
+    text.digits::<2>(t.minute);
+    text.push(b':');
+    text.digits::<2>(t.second);
 }
 
 /// Appends a time as a `strftime` format says, with Envoy's additions: `%f`, `%1f` to `%9f` (fraction of a second) and `%E3S`.
@@ -85,8 +109,18 @@ fn specifier<'a>(t: &Utc, text: &'a str, out: &mut String) -> &'a str {
         Some('H') => write!(out, "{:02}", t.hour),
         Some('M') => write!(out, "{:02}", t.minute),
         Some('S') => write!(out, "{:02}", t.second),
-        Some('F') => write!(out, "{:04}-{:02}-{:02}", t.year, t.month, t.day),
-        Some('T') => write!(out, "{:02}:{:02}:{:02}", t.hour, t.minute, t.second),
+        Some('F') => {
+            let mut text = Ascii::<10>::default();
+            date(t, &mut text);
+            text.append_to(out);
+            Ok(())
+        }
+        Some('T') => {
+            let mut text = Ascii::<8>::default();
+            time(t, &mut text);
+            text.append_to(out);
+            Ok(())
+        }
         Some('s') => write!(out, "{}", t.unix),
         Some('z') => write!(out, "+0000"),
         Some('Z') => write!(out, "UTC"),

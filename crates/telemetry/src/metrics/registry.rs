@@ -21,6 +21,8 @@ pub struct TracerCounters {
     pub spans_sent: Counter,
     /// Given up: too many were waiting, or no collector took them.
     pub spans_dropped: Counter,
+    /// Traces that did not begin: there were too many.
+    pub traces_left_out: Counter,
     /// Reports that a collector took.
     pub reports_sent: Counter,
     /// Reports that none took.
@@ -34,6 +36,7 @@ impl TracerCounters {
         for (name, counter) in [
             ("spans_sent", &self.spans_sent),
             ("spans_dropped", &self.spans_dropped),
+            ("traces_left_out", &self.traces_left_out),
             ("reports_sent", &self.reports_sent),
             ("reports_failed", &self.reports_failed),
         ] {

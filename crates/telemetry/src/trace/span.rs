@@ -1,6 +1,7 @@
 //! One span: a request as one proxy saw it, with Envoy's tags; and spans as Zipkin's JSON of version 2.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -16,28 +17,68 @@ pub enum SpanKind {
     Server,
 }
 
+/// Names and values, in one text: a span of a dozen of them takes no more room than they have letters, and what is cleared and filled
+/// again takes no new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tags {
+    text: String,
+    /// Where in the text each name and each value ends.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Tags {
+    /// Forgets them all, and keeps their room.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, name: &str, value: &str) {
+        self.write(name, |out| out.push_str(value));
+    }
+
+    /// Adds one whose value is appended.
+    pub fn write(&mut self, name: &str, value: impl FnOnce(&mut String)) {
+        self.text.push_str(name);
+        let end = self.text.len();
+        value(&mut self.text);
+        self.ends.push((end, self.text.len()));
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut from = 0;
+        self.ends.iter().map(move |&(name, value)| {
+            let from = std::mem::replace(&mut from, value);
+            let part = |start, end| self.text.get(start..end).unwrap_or_default();
+            (part(from, name), part(name, value))
+        })
+    }
+}
+
 /// A request as one proxy saw it.
 #[derive(Debug, Clone)]
-pub struct Span {
+pub struct Span<'a> {
     /// Its place in the trace.
     pub context: Context,
     /// W3C's `tracestate`; empty: none.
-    pub trace_state: String,
+    pub trace_state: Cow<'a, str>,
     /// Side.
     pub kind: SpanKind,
     /// `was-service.blog-system.svc.cluster.local:8080/*`.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// When it began.
     pub start: SystemTime,
     /// How long it took.
     pub duration: Duration,
-    /// Names and values.
-    pub tags: Vec<(Cow<'static, str>, String)>,
+    /// What is told of it.
+    pub tags: Tags,
     /// It failed.
     pub error: bool,
 }
 
-impl Span {
+impl Span<'_> {
     /// Nanoseconds since 1970 at which it began and ended.
     pub fn nanos(&self) -> (u64, u64) {
         let start = self.start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -47,13 +88,13 @@ impl Span {
 }
 
 /// Zipkin's JSON of version 2. `service` and `address` say whose spans they are.
-pub fn zipkin_json(spans: &[Span], service: &str, address: std::net::IpAddr) -> String {
+pub fn zipkin_json(spans: &[Span<'_>], service: &str, address: IpAddr) -> String {
     let version = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     let endpoint = json!({"serviceName": service, version: address.to_string(), "port": 0});
-    let one = |span: &Span| {
+    let one = |span: &Span<'_>| {
         let (start, end) = span.nanos();
         let tags: serde_json::Map<String, Value> =
-            span.tags.iter().map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect();
+            span.tags.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
         let mut out = json!({
             "traceId": span.context.trace.to_string(),
             "id": span.context.span.to_string(),

@@ -80,14 +80,16 @@ fn a_decision_may_come_without_a_trace() {
 #[test]
 fn zipkin_gets_its_json() {
     let forms = Forms { w3c: false, b3_single: false, b3_multi: true };
+    let mut tags = Tags::default();
+    tags.add("http.status_code", "200");
     let span = Span {
         context: Context::root(0xa, 0xb, true, forms).child(0xc, true),
-        trace_state: String::new(),
+        trace_state: "".into(),
         kind: SpanKind::Server,
-        name: "was:8080/*".to_owned(),
+        name: "was:8080/*".into(),
         start: std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(5),
         duration: std::time::Duration::from_micros(250),
-        tags: vec![("http.status_code".into(), "200".to_owned())],
+        tags,
         error: false,
     };
     let json = zipkin_json(&[span], "was.default", "10.0.0.7".parse().unwrap());

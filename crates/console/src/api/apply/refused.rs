@@ -11,15 +11,15 @@ use crate::access::Refusal;
 
 /// What was being done.
 #[derive(Clone, Copy)]
-pub(super) struct Doing<'d> {
-    pub(super) changer: &'d Changer,
-    pub(super) object: &'d RawObject,
-    pub(super) resource: &'d ApiResource,
-    /// `find` of its kind, `get`, `create` or `patch`.
-    pub(super) verb: &'static str,
+pub(in crate::api) struct Doing<'d> {
+    pub(in crate::api) changer: &'d Changer,
+    pub(in crate::api) object: &'d RawObject,
+    pub(in crate::api) resource: &'d ApiResource,
+    /// `find` of its kind, `get`, `create`, `patch` or `delete`.
+    pub(in crate::api) verb: &'static str,
 }
 
-pub(super) fn explained(problem: &kube::Error, doing: Doing<'_>) -> Refusal {
+pub(in crate::api) fn explained(problem: &kube::Error, doing: Doing<'_>) -> Refusal {
     let status = match problem {
         kube::Error::Api(status) => status,
         kube::Error::Discovery(_) => return no_such_kind(doing),
@@ -39,6 +39,10 @@ pub(super) fn explained(problem: &kube::Error, doing: Doing<'_>) -> Refusal {
         ),
         403 => forbidden(&status.message, doing),
         404 if doing.verb == "find" => no_such_kind(doing),
+        404 if doing.verb == "delete" => {
+            let message = format!("There is no {} any more.", doing.object.label());
+            Refusal::new(StatusCode::NOT_FOUND, "notFound", message, "Somebody else deleted it in the meantime.")
+        }
         404 => {
             let message = format!("{} cannot be made: {}.", doing.object.label(), status.message);
             Refusal::new(StatusCode::NOT_FOUND, "notFound", message, "Does its namespace exist?")
@@ -83,7 +87,8 @@ fn forbidden(message: &str, doing: Doing<'_>) -> Refusal {
     };
     let place = if namespace.is_empty() { "the whole cluster".to_owned() } else { format!("namespace {namespace}") };
     let said = format!("{} may not {} {of} in {place}: {message}", doing.changer.user, doing.verb);
-    let hint = format!("Whoever rules the cluster can give a Role with the verbs get, create and patch on {of} there.");
+    let verbs = if doing.verb == "delete" { "get and delete" } else { "get, create and patch" };
+    let hint = format!("Whoever rules the cluster can give a Role with the verbs {verbs} on {of} there.");
     Refusal::forbidden(StatusCode::FORBIDDEN, said, hint)
 }
 

@@ -12,21 +12,22 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use varka_apiserver::{ApiServer, Config};
 
-use super::{Changer, routes};
+use super::{Changer, Who, routes};
 use crate::access::sight::Sight;
 use crate::access::{Access, Mode, Refusal, Rules};
+use crate::api::delete;
 use crate::world::World;
 
 /// The real API server, over TLS, and the console's handler before it.
-struct Cluster {
+pub(in crate::api) struct Cluster {
     server: ApiServer,
-    app: Router,
+    pub(in crate::api) app: Router,
     _directory: tempfile::TempDir,
 }
 
-const NAMESPACE: &str = "default";
+pub(in crate::api) const NAMESPACE: &str = "default";
 
-async fn cluster(read_only: bool) -> Cluster {
+pub(in crate::api) async fn cluster(read_only: bool) -> Cluster {
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir().unwrap();
@@ -44,7 +45,7 @@ async fn cluster(read_only: bool) -> Cluster {
     let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let access = Arc::new(Access::new(&config, World::default(), Rules { mode: Mode::Anonymous, read_only }));
-    let who = Arc::new(move |headers| {
+    let who: Who = Arc::new(move |headers| {
         let access = Arc::clone(&access);
         async move {
             let caller = access.caller(&headers).await?.ok_or_else(|| Refusal::nobody("It"))?;
@@ -53,8 +54,9 @@ async fn cluster(read_only: bool) -> Cluster {
         .boxed()
     });
     let source = crate::graph::tests::source(&directory);
-    let app = routes(who, read_only, crate::api::effect::foretell(source));
-    Cluster { server, app, _directory: directory }
+    let foretell = crate::api::effect::foretell(source);
+    let app = routes(Arc::clone(&who), read_only, Arc::clone(&foretell));
+    Cluster { server, app: app.merge(delete::routes(who, read_only, foretell)), _directory: directory }
 }
 
 impl Cluster {
@@ -63,7 +65,7 @@ impl Cluster {
     }
 
     /// A token of a new service account, which may change VirtualServices where it is `granted`.
-    async fn account(&self, name: &str, granted: bool) -> String {
+    pub(in crate::api) async fn account(&self, name: &str, granted: bool) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), NAMESPACE);
         let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         accounts.create(&PostParams::default(), &account).await.unwrap();
@@ -83,7 +85,7 @@ impl Cluster {
     }
 
     /// Applies as somebody else.
-    async fn put(&self, object: Value, manager: &str) -> Value {
+    pub(in crate::api) async fn put(&self, object: Value, manager: &str) -> Value {
         let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
         let types = dynamic.types.clone().unwrap();
         let kind = kube::core::GroupVersionKind::try_from(&types).unwrap();
@@ -94,7 +96,7 @@ impl Cluster {
         serde_json::to_value(written).unwrap()
     }
 
-    async fn stored(&self, name: &str) -> Option<Value> {
+    pub(in crate::api) async fn stored(&self, name: &str) -> Option<Value> {
         let kind = kube::core::GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService");
         let (resource, _) = kube::discovery::pinned_kind(&self.admin(), &kind).await.unwrap();
         let api: Api<DynamicObject> = Api::namespaced_with(self.admin(), NAMESPACE, &resource);
@@ -102,7 +104,11 @@ impl Cluster {
     }
 
     async fn ask(&self, token: &str, body: Value) -> (u16, Value) {
-        let request = Request::post("/console/api/apply").header("content-type", "application/json");
+        self.post("/console/api/apply", token, body).await
+    }
+
+    pub(in crate::api) async fn post(&self, path: &str, token: &str, body: Value) -> (u16, Value) {
+        let request = Request::post(path).header("content-type", "application/json");
         let request =
             request.header("x-requested-with", "varka-console").header("authorization", format!("Bearer {token}"));
         let response = self.app.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
@@ -111,19 +117,19 @@ impl Cluster {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    async fn apply(&self, token: &str, yaml: &str, dry_run: bool) -> (u16, Value) {
+    pub(in crate::api) async fn apply(&self, token: &str, yaml: &str, dry_run: bool) -> (u16, Value) {
         self.ask(token, json!({"yaml": yaml, "dryRun": dry_run, "resourceVersion": null})).await
     }
 }
 
-fn object(name: &str, timeout: &str) -> Value {
+pub(in crate::api) fn object(name: &str, timeout: &str) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"hosts": [name], "http": [{"timeout": timeout, "route": [{"destination": {"host": name}}]}]},
     })
 }
 
-fn yaml(name: &str, timeout: &str) -> String {
+pub(in crate::api) fn yaml(name: &str, timeout: &str) -> String {
     serde_saphyr::to_string(&object(name, timeout)).unwrap()
 }
 

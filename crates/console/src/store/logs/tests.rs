@@ -2,11 +2,11 @@ use super::super::Store;
 use super::super::tests::forever;
 use super::{Line, Source};
 
-fn source(pod: &str) -> Source {
+pub(super) fn source(pod: &str) -> Source {
     Source { namespace: "blog-system".to_owned(), pod: pod.to_owned(), container: "app".to_owned() }
 }
 
-fn line(pod: &str, at: u64, text: &str) -> Line {
+pub(super) fn line(pod: &str, at: u64, text: &str) -> Line {
     Line { at, source: source(pod), text: text.to_owned() }
 }
 

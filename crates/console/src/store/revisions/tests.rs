@@ -41,12 +41,12 @@ fn the_past_is_as_it_was_also_after_a_restart() {
                 (30, "a", Verb::Updated, 10),
                 (40, "b", Verb::Deleted, 5),
             ] {
-                assert!(store.revisions().append(revision(at, name, verb, weight)).is_some());
+                assert!(store.revisions().append(revision(at, name, verb, weight)));
             }
         }
-        assert!(store.revisions().append(revision(50, "a", Verb::Created, 10)).is_none(), "nothing new");
-        assert!(store.revisions().append(revision(50, "b", Verb::Deleted, 5)).is_none(), "gone already");
-        assert!(store.revisions().append(revision(50, "c", Verb::Deleted, 5)).is_none(), "never there");
+        assert!(!store.revisions().append(revision(50, "a", Verb::Created, 10)), "nothing new");
+        assert!(!store.revisions().append(revision(50, "b", Verb::Deleted, 5)), "gone already");
+        assert!(!store.revisions().append(revision(50, "c", Verb::Deleted, 5)), "never there");
         let a = |weight| ("a".to_owned(), weight);
         assert_eq!(weights(&store, 9), []);
         assert_eq!(weights(&store, 25), [a(0), ("b".to_owned(), 5)]);
@@ -55,4 +55,29 @@ fn the_past_is_as_it_was_also_after_a_restart() {
         assert_eq!(verbs, [Verb::Created, Verb::Updated, Verb::Deleted]);
         assert_eq!(store.revisions().present(), [of("a")]);
     }
+}
+
+#[test]
+fn a_number_is_given_once_whatever_became_of_its_revision() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut last = 0;
+    let mut identities = std::collections::BTreeSet::new();
+    for round in 0..3 {
+        let store = Store::open(directory.path(), forever()).unwrap();
+        identities.insert(store.identity());
+        assert!(store.revisions().next() > last, "as if what was told last had been lost in a crash");
+        let first = store.revisions().next();
+        for weight in [1, 2] {
+            store.revisions().append(revision(round, "a", Verb::Created, weight + 10 * i32::try_from(round).unwrap()));
+        }
+        let numbers = |from| -> Vec<u64> { store.revisions().since(from).unwrap().iter().map(|(n, _)| *n).collect() };
+        assert_eq!(numbers(first), [first, first + 1]);
+        assert_eq!(numbers(first + 1), [first + 1]);
+        assert_eq!(numbers(first + 2), Vec::<u64>::new());
+        assert_eq!(numbers(0).len(), 2 * usize::try_from(round + 1).unwrap(), "those of former runs too");
+        last = store.revisions().next() + 1000;
+    }
+    let another = tempfile::tempdir().unwrap();
+    identities.insert(Store::open(another.path(), forever()).unwrap().identity());
+    assert_eq!(identities.len(), 2, "the same after a restart, another one of another file");
 }

@@ -1,7 +1,7 @@
 // Asks the console process. Everything lies below one prefix, on the host that the page came from.
 import { signal } from "@preact/signals";
 import type {
-  Access, AppItem, ApplyAnswer, ApplyRequest, Change, ConfigItem, ExplainRequest, Explanation, Graph, Info, LogLine, LoginRequest, Mesh, ApiError,
+  Access, AppItem, ApplyAnswer, ApplyRequest, Change, ConfigItem, DeleteAnswer, DeleteRequest, ExplainRequest, Explanation, Graph, Info, LogLine, LoginRequest, Mesh, ApiError,
   ObjectDetail, ObjectRef, ServiceItem, ValidateAnswer, WorkloadItem,
 } from "./types.ts";
 
@@ -54,7 +54,7 @@ const post = <T>(path: string, body: unknown): Promise<T> =>
   // The header makes a request from another site need the server's leave, which it does not give.
   json<T>(PREFIX + path, { method: "POST", headers: { "content-type": "application/json", "x-requested-with": "varka-console" }, body: JSON.stringify(body) });
 
-export type GraphParams = { graphType: string; namespaces: string; duration: number; injectServiceNodes: boolean; includeIdleEdges: boolean };
+export type GraphParams = { graphType: string; namespaces: string; duration: number; injectServiceNodes: boolean; includeIdleEdges: boolean; rateHttp?: string; rateGrpc?: string; rateTcp?: string };
 export type At = number | null;
 
 export const api = {
@@ -71,6 +71,7 @@ export const api = {
     get<ObjectDetail>(`/config/${encodeURIComponent(ref.namespace || "-")}/${encodeURIComponent(ref.kind)}/${encodeURIComponent(ref.name)}`, { at }),
   validate: (yaml: string) => post<ValidateAnswer>("/validate", { yaml }),
   apply: (request: ApplyRequest) => post<ApplyAnswer>("/apply", request),
+  delete: (request: DeleteRequest) => post<DeleteAnswer>("/delete", request),
   logs: (params: { namespace: string; workload: string; containers?: string; to: At; limit: number }, signal?: AbortSignal) => get<LogLine[]>("/logs", params, signal),
   explain: (request: ExplainRequest) => post<Explanation>("/explain", request),
   mesh: (at: At) => get<Mesh>("/mesh", { at }),

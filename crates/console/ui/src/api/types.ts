@@ -400,10 +400,14 @@ export interface ObjectDetail {
   history: Revision[];
   /** Workloads whose proxies it changes. */
   affects: { namespace: string; name: string }[];
+  /** Since when it is gone; then `yaml` is what it said last, and `resourceVersion` is empty. Null: it is there. */
+  deleted: number | null;
 }
 
 export interface Revision {
   at: number;
+  /** Of a deletion `yaml` is empty, `by` too, and `resourceVersion` is that of the revision before. */
+  verb: "created" | "updated" | "deleted";
   by: string;
   summary: string;
   resourceVersion: string;
@@ -453,6 +457,24 @@ export interface ApplyAnswer {
     after: string;
   }[];
   findings: Finding[];
+  effect: Effect | null;
+}
+
+export interface DeleteRequest {
+  ref: ObjectRef;
+  dryRun: boolean;
+  /** Of the object that was looked at; another one since then is a conflict. Null: not checked. */
+  resourceVersion: string | null;
+}
+
+export interface DeleteAnswer {
+  /** False of a dry run, and where something has to let go of the object first: `findings` say what. */
+  deleted: boolean;
+  ref: ObjectRef;
+  /** What it said. */
+  yaml: string;
+  findings: Finding[];
+  /** Of a dry run. */
   effect: Effect | null;
 }
 

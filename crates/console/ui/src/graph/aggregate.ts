@@ -45,7 +45,7 @@ function closed(namespace: string, inside: Node[]): Node {
     ...first,
     key: groupKey(namespace), kind: "aggregate", namespace, aggregate: ["namespace", namespace],
     workload: "", app: "", version: "", service: "", services: [], labels: {}, traffic, idle,
-    badges: noBadges, egress: null, serviceEntry: null, root: inside.some((n) => n.root),
+    cluster: inside.every((n) => n.cluster === first.cluster) ? first.cluster : "", badges: noBadges, egress: null, serviceEntry: null, root: inside.some((n) => n.root),
     outOfMesh: inside.every((n) => n.outOfMesh), health: worst(inside.map((n) => n.health)), examples: inside.flatMap((n) => n.examples).slice(0, 3),
   };
 }

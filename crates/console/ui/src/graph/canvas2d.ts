@@ -42,7 +42,7 @@ function drawBoxes(g: CanvasRenderingContext2D, scene: Scene, theme: Theme): voi
     g.fillStyle = css(theme.box);
     g.fill();
     g.strokeStyle = css(theme.boxLine);
-    g.lineWidth = 1;
+    g.lineWidth = b.kind === "cluster" ? 2 : 1;
     g.stroke();
   }
 }

@@ -8,6 +8,7 @@ export interface Exposed {
   nodes: { key: string; name: string; subtitle: string; tone: string; shape: string; x: number; y: number; worldX: number; worldY: number; dim: boolean; found: boolean; pinned: boolean }[];
   edges: { id: string; source: string; target: string; tone: string; rate: number; mtls: number; dim: boolean; found: boolean }[];
   boxes: string[];
+  clusters: string[];
   /** Apps whose versions stand in one box. */
   apps: string[];
 }
@@ -20,7 +21,7 @@ export function expose(engine: Engine | null): void {
 function picture(engine: Engine): Exposed {
   const { nodes, edges, boxes } = engine.current;
   return {
-    renderer: engine.rendererName, frames: engine.frames, zoom: engine.view.zoom, boxes: boxes.filter((b) => b.kind === "namespace").map((b) => b.name), apps: boxes.filter((b) => b.kind === "app").map((b) => b.name),
+    renderer: engine.rendererName, frames: engine.frames, zoom: engine.view.zoom, boxes: boxes.filter((b) => b.kind === "namespace").map((b) => b.name), clusters: boxes.filter((b) => b.kind === "cluster").map((b) => b.name), apps: boxes.filter((b) => b.kind === "app").map((b) => b.name),
     get nodes() {
       return nodes.map((n) => ({ key: n.key, name: n.name, subtitle: n.subtitle, tone: n.tone, shape: n.shape, ...engine.screen(n.x, n.y), worldX: n.x, worldY: n.y, dim: n.dim, found: n.found, pinned: n.pinned }));
     },

@@ -160,7 +160,7 @@ export function webgl(canvas: HTMLCanvasElement): Renderer | null {
       fill(nodes, n, 16);
       const b: number[] = [];
       for (const box of scene.boxes) {
-        b.push((box.left + box.right) / 2, (box.top + box.bottom) / 2, (box.right - box.left) / 2, (box.bottom - box.top) / 2, ...now.box, ...now.boxLine, BOX, 1, 0, 0);
+        b.push((box.left + box.right) / 2, (box.top + box.bottom) / 2, (box.right - box.left) / 2, (box.bottom - box.top) / 2, ...now.box, ...now.boxLine, BOX, box.kind === "cluster" ? 2 : 1, 0, 0);
       }
       fill(boxes, b, 16);
       const d: number[] = [];

@@ -2,7 +2,7 @@
 // has changed, for what is visible and has room; the animation below never waits for it.
 import type { Camera } from "./camera.ts";
 import { toScreen } from "./camera.ts";
-import { pointAt, type Scene, type SceneEdge, type SceneNode } from "./scene.ts";
+import { pointAt, type Scene, type SceneBox, type SceneEdge, type SceneNode } from "./scene.ts";
 import { type Sign, signs, signsOf } from "./signs.ts";
 import { css, type Theme } from "./theme.ts";
 
@@ -11,7 +11,8 @@ export interface LabelOptions {
   edge: (edge: SceneEdge) => string[];
   /** What is said of a node under its name, such as why it is idle. */
   note: (node: SceneNode) => string;
-  boxes: boolean;
+  /** What is written over a box. */
+  box: (box: SceneBox) => string;
   security: boolean;
   badges: boolean;
 }
@@ -56,7 +57,7 @@ export function drawLabels(g: CanvasRenderingContext2D, scene: Scene, camera: Ca
   g.textAlign = "center";
   g.textBaseline = "middle";
   const visible = (x: number, y: number): boolean => x > -90 && y > -60 && x < width + 90 && y < height + 60;
-  if (options.boxes) for (const box of scene.boxes) boxTitle(g, box.kind === "app" && z < 0.5 ? "" : box.name, toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
+  for (const box of scene.boxes) boxTitle(g, box.kind === "app" && z < 0.5 ? "" : options.box(box), toScreen(camera, { x: box.left, y: box.top }), (box.right - box.left) * z, theme, z, room);
   const order = [...scene.nodes].filter((n) => !n.dim || z > 0.5).sort((a, b) => weight(b) - weight(a));
   const placed: { n: SceneNode; x: number; y: number }[] = [];
   for (const n of order) {

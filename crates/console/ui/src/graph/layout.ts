@@ -5,9 +5,11 @@
 // (pool adjacent violators), which makes chains straight; 4. groups are set where their neighbours want them, without
 // overlap. Many groups are packed into shelves instead: one rank across the whole mesh would be a mile high.
 
+import { margin } from "./margin.ts";
+
 export interface LayoutInput {
-  /** `cluster`: what stands together in its column; empty or absent: nothing. */
-  nodes: { key: string; group: string; cluster?: string }[];
+  /** `cluster`: what stands together in its column; `place`: whose groups stand together, apart from others'. Empty or absent: nothing. */
+  nodes: { key: string; group: string; cluster?: string; place?: string }[];
   edges: [source: string, target: string][];
 }
 
@@ -51,7 +53,9 @@ export function layout(input: LayoutInput): Layout {
   const clusters = input.nodes.map((n) => n.cluster ?? "");
   const blocks = groups.map((g) => arrange(g.name, g.members, rank, forward, groupOf, clusters));
   if (!packed) setRingAside(blocks);
-  const offsets = packed ? shelves(blocks) : settle(blocks, edges, groupOf);
+  const places = groups.map((g) => input.nodes[g.members[0]].place ?? "");
+  const set = (of: Block[], blockOf: Int32Array): Offset[] => (packed ? shelves(of) : settle(of, edges, blockOf));
+  const offsets = places.some(Boolean) ? apart(blocks, groupOf, places, set) : set(blocks, groupOf);
   const points: Point[] = new Array(count);
   const boxes: Box[] = [];
   blocks.forEach((block, i) => {
@@ -306,8 +310,39 @@ export function monotone(values: number[], weights: number[]): number[] {
   return pools.flatMap((p) => new Array<number>(p.size).fill(p.mean));
 }
 
+interface Offset { dx: number; dy: number }
+
+/** Groups of a place are set by themselves, then places and other groups beside each other, each as one. */
+function apart(blocks: Block[], groupOf: Int32Array, places: string[], set: (of: Block[], blockOf: Int32Array) => Offset[]): Offset[] {
+  const offsets: Offset[] = blocks.map(() => ({ dx: 0, dy: 0 }));
+  const outer: { block: Block; inside: number[] }[] = [];
+  for (const place of [...new Set(places)].sort()) {
+    const inside = [...blocks.keys()].filter((i) => places[i] === place);
+    if (!place) { outer.push(...inside.map((i) => ({ block: blocks[i], inside: [i] }))); continue; }
+    const own = inside.map((i) => blocks[i]);
+    set(own, groupOf.map((g) => inside.indexOf(g))).forEach((offset, i) => (offsets[inside[i]] = offset));
+    outer.push({ block: union(own, inside.map((i) => offsets[i])), inside });
+  }
+  const outerOf = new Int32Array(blocks.length);
+  outer.forEach((o, i) => o.inside.forEach((b) => (outerOf[b] = i)));
+  set(outer.map((o) => o.block), groupOf.map((g) => outerOf[g])).forEach(({ dx, dy }, i) => {
+    for (const b of outer[i].inside) offsets[b] = { dx: offsets[b].dx + dx, dy: offsets[b].dy + dy };
+  });
+  return offsets;
+}
+
+function union(blocks: Block[], at: Offset[]): Block {
+  const all = <T>(of: (block: Block, offset: Offset) => T[]): T[] => blocks.flatMap((b, i) => of(b, at[i]));
+  return {
+    name: "", bends: new Map(),
+    members: all((b) => b.members), x: all((b, o) => b.x.map((x) => x + o.dx)), y: all((b, o) => b.y.map((y) => y + o.dy)),
+    left: Math.min(...all((b, o) => [b.left + o.dx])) - margin.side, right: Math.max(...all((b, o) => [b.right + o.dx])) + margin.side,
+    top: Math.min(...all((b, o) => [b.top + o.dy])) - margin.top, bottom: Math.max(...all((b, o) => [b.bottom + o.dy])) + margin.bottom,
+  };
+}
+
 /** Sets the largest group first, each other one at the free place nearest to where its edges pull it. */
-function settle(blocks: Block[], edges: [number, number][], groupOf: Int32Array): { dx: number; dy: number }[] {
+function settle(blocks: Block[], edges: [number, number][], groupOf: Int32Array): Offset[] {
   const offsets = blocks.map(() => ({ dx: 0, dy: 0 }));
   const own = new Map<number, number>();
   blocks.forEach((b) => b.members.forEach((m, j) => own.set(m, b.y[j])));
@@ -334,7 +369,7 @@ function settle(blocks: Block[], edges: [number, number][], groupOf: Int32Array)
 }
 
 /** Rows of blocks, about as wide as a screen is. */
-function shelves(blocks: Block[]): { dx: number; dy: number }[] {
+function shelves(blocks: Block[]): Offset[] {
   const area = blocks.reduce((s, b) => s + (b.right - b.left + spacing.gap) * (b.bottom - b.top + spacing.gap), 0);
   const width = Math.sqrt(area * 1.9);
   const offsets = blocks.map(() => ({ dx: 0, dy: 0 }));

@@ -2,6 +2,7 @@
 import type { Edge, Node } from "../api/types.ts";
 import { edgeId, edgeTone, errorShare, type GraphModel, nodeName, nodeSubtitle, nodeTone, type Tone } from "./model.ts";
 import type { Point } from "./layout.ts";
+import { clusterBoxes, placeOf, severalClusters } from "./clusters.ts";
 import { appBoxes } from "./apps.ts";
 import { spacing } from "./layout.ts";
 
@@ -39,7 +40,7 @@ export interface SceneEdge {
   target: SceneNode;
 }
 
-export interface SceneBox { kind: "namespace" | "app"; name: string; left: number; top: number; right: number; bottom: number }
+export interface SceneBox { kind: "cluster" | "namespace" | "app"; name: string; left: number; top: number; right: number; bottom: number }
 
 export interface Scene {
   nodes: SceneNode[];
@@ -158,17 +159,22 @@ export function pointAt(c: Float32Array, t: number): Point {
   return { x: a * c[0] + b * c[2] + d * c[4] + e * c[6], y: a * c[1] + b * c[3] + d * c[5] + e * c[7] };
 }
 
+/** Of namespaces, in those of their clusters where there are several: a namespace of two clusters has two. */
 function boxesOf(nodes: SceneNode[]): SceneBox[] {
-  const found = new Map<string, SceneBox>();
+  const several = severalClusters(nodes.map((n) => n.node));
+  const found = new Map<string, { place: string; box: SceneBox }>();
   for (const n of nodes) {
     if (n.node.egress || n.shape === "stack" || n.node.kind === "unknown" || !n.node.namespace) continue;
-    const old = found.get(n.node.namespace);
+    const place = several ? placeOf(n.node) : "";
+    const key = `${place}/${n.node.namespace}`;
+    const old = found.get(key)?.box;
     const box = { left: n.x - spacing.x / 2 + 18, top: n.y - spacing.padTop, right: n.x + spacing.x / 2 - 18, bottom: n.y + spacing.pad + 36 };
-    found.set(n.node.namespace, old
+    found.set(key, { place, box: old
       ? { kind: old.kind, name: old.name, left: Math.min(old.left, box.left), top: Math.min(old.top, box.top), right: Math.max(old.right, box.right), bottom: Math.max(old.bottom, box.bottom) }
-      : { kind: "namespace", name: n.node.namespace, ...box });
+      : { kind: "namespace", name: n.node.namespace, ...box } });
   }
-  return [...found.values()];
+  const namespaces = [...found.values()];
+  return [...clusterBoxes(namespaces), ...namespaces.map((n) => n.box)];
 }
 
 export function boundsOf(scene: Scene): { left: number; top: number; right: number; bottom: number } {

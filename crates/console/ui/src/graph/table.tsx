@@ -1,13 +1,13 @@
 // The graph as a table: the same numbers, for the keyboard, for screen readers, and for copying.
 import type { JSX } from "preact";
 import { t } from "../i18n/index.ts";
-import { bytes, duration, percent, short } from "../state/format.ts";
+import { duration, percent } from "../state/format.ts";
 import { go, view } from "../state/store.ts";
 import { Table } from "../parts/table.tsx";
 import { HealthSign } from "../parts/health.tsx";
 import { edgeId, errorShare, type GraphModel, statusOf } from "./model.ts";
 import type { Marks } from "./scene.ts";
-import { fullName, whyIdle } from "./words.ts";
+import { fullName, rate, whyIdle } from "./words.ts";
 
 export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }): JSX.Element {
   const { stat, selected } = view.value;
@@ -24,7 +24,7 @@ export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }
         { id: "source", title: t("table.source"), cell: (e) => node(e.source), value: (e) => node(e.source), row: true },
         { id: "target", title: t("table.target"), cell: (e) => node(e.target), value: (e) => node(e.target) },
         { id: "protocol", title: t("table.protocol"), cell: (e) => e.protocol.toUpperCase(), value: (e) => e.protocol },
-        { id: "rate", title: t("table.rate"), number: true, cell: (e) => (e.unit === "bytes" ? `${bytes(e.rates.total)}/s` : `${short(e.rates.total)} rps`), value: (e) => e.rates.total },
+        { id: "rate", title: t("table.rate"), number: true, cell: (e) => rate(e, e.rates), value: (e) => e.rates.total },
         { id: "errors", title: t("table.errors"), number: true, cell: (e) => (e.protocol === "tcp" ? "" : percent(errorShare(e.rates))), value: (e) => errorShare(e.rates) },
         { id: "time", title: t("table.time", { stat: stat.toUpperCase() }), number: true, cell: (e) => (e.responseTimes ? duration(e.responseTimes[stat]) : ""), value: (e) => e.responseTimes?.[stat] ?? 0 },
         { id: "mtls", title: t("table.security"), number: true, cell: (e) => (e.security ? percent(e.security.mtls) : percent(0)), value: (e) => e.security?.mtls ?? 0 },

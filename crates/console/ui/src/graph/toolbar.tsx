@@ -1,16 +1,21 @@
 // What is shown and how: graph type, labels, marks, find and hide.
+import { computed } from "@preact/signals";
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { t } from "../i18n/index.ts";
+import { graph } from "../state/graph.ts";
 import { go, view } from "../state/store.ts";
-import type { LabelName, ShowName, TimeStat } from "../state/url.ts";
+import { type LabelName, rateNames, type Rates, type ShowName, type TimeStat } from "../state/url.ts";
 import { Icon } from "../parts/icons.tsx";
 import { Popover } from "../parts/popover.tsx";
+import { severalClusters } from "./clusters.ts";
 import { FindError, operands } from "./find.ts";
 
 const types = ["versionedApp", "app", "workload", "service"] as const;
 const labels: LabelName[] = ["rate", "errors", "time", "throughput", "share"];
-const shows: ShowName[] = ["services", "idle", "animation", "security", "badges", "boxes", "apps", "all"];
+const shows: ShowName[] = ["services", "idle", "animation", "security", "badges", "clusters", "boxes", "apps", "all"];
+/** One cluster needs no box. */
+const several = computed(() => severalClusters(graph.value?.nodes.values() ?? []));
 const stats: TimeStat[] = ["avg", "p50", "p95", "p99"];
 
 export function Toolbar({ findError, hideError }: { findError: FindError | null; hideError: FindError | null }): JSX.Element {
@@ -22,6 +27,7 @@ export function Toolbar({ findError, hideError }: { findError: FindError | null;
           <button key={type} type="button" aria-pressed={v.type === type} onClick={() => go({ type, selected: "" }, "push")}>{t(`graph.type.${type}`)}</button>
         ))}
       </div>
+      <Popover label={t("graph.traffic")} id="traffic"><Traffic /></Popover>
       <Popover label={t("graph.display")} id="display"><Display /></Popover>
       <Search which="find" error={findError} />
       <Search which="hide" error={hideError} />
@@ -34,6 +40,23 @@ export function Toolbar({ findError, hideError }: { findError: FindError | null;
       </div>
     </div>
   );
+}
+
+/** What the graph is drawn from. */
+function Traffic(): JSX.Element {
+  const { rates } = view.value;
+  const group = (protocol: keyof Rates): JSX.Element => (
+    <fieldset>
+      <legend>{protocol === "grpc" ? "gRPC" : protocol.toUpperCase()}</legend>
+      {rateNames[protocol].map((name) => (
+        <label key={name} class="check">
+          <input type="radio" name={`rate-${protocol}`} checked={rates[protocol] === name} onChange={() => go({ rates: { ...rates, [protocol]: name } })} />
+          {protocol === "tcp" ? t(`graph.traffic.bytes.${name as Rates["tcp"]}`) : t(`graph.traffic.messages.${name as Rates["grpc"]}`)}
+        </label>
+      ))}
+    </fieldset>
+  );
+  return <div class="columns">{group("http")}{group("grpc")}{group("tcp")}</div>;
 }
 
 function Display(): JSX.Element {
@@ -54,7 +77,7 @@ function Display(): JSX.Element {
       </fieldset>
       <fieldset>
         <legend>{t("graph.show")}</legend>
-        {shows.map((name) => (
+        {shows.filter((name) => name !== "clusters" || several.value).map((name) => (
           <label key={name} class="check">
             <input type="checkbox" checked={v.show[name]} onChange={() => go({ show: { ...v.show, [name]: !v.show[name] } })} />{t(`graph.show.${name}`)}
           </label>

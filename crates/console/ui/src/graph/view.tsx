@@ -14,6 +14,7 @@ import { buildScene, type Marks } from "./scene.ts";
 import { type Memory, place } from "./stable.ts";
 import { keepPins, type Pins, readPins } from "./pins.ts";
 import { clusterOf } from "./apps.ts";
+import { placeOf, severalClusters } from "./clusters.ts";
 import { edgeLines, fullName, idleWord } from "./words.ts";
 import { expose } from "./expose.ts";
 import { healthWord } from "../parts/health.tsx";
@@ -54,7 +55,12 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
 
   useEffect(() => {
     let gone = false;
-    const nodes = [...model.nodes.values()].map((n) => ({ key: n.key, cluster: clusterOf(n, model.graphType), group: isGroup(n.key) ? "" : n.egress || n.kind === "unknown" ? `~${n.key}` : n.namespace }));
+    const several = severalClusters(model.nodes.values());
+    const nodes = [...model.nodes.values()].map((n) => {
+      const place = several ? placeOf(n) : "";
+      const group = isGroup(n.key) ? "" : n.egress || n.kind === "unknown" ? `~${n.key}` : place ? `${place}/${n.namespace}` : n.namespace;
+      return { key: n.key, cluster: clusterOf(n, model.graphType), place, group };
+    });
     const edges = [...model.edges.values()];
     void arrange({ nodes, edges: edges.map((e) => [e.source, e.target]) }).then((fresh) => {
       if (gone) return;
@@ -79,7 +85,7 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
       },
       move: (key, x, y, done) => { setHover(null); doing.current.pin(key, { x, y }, done); },
       menu: (hit) => select(hit),
-    }, { edge: () => [], note: () => "", boxes: true, security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
+    }, { edge: () => [], note: () => "", box: () => "", security: true, badges: true }, new URLSearchParams(location.search).get("renderer") === "2d");
     engine.current = made;
     expose(made);
     return () => { made.dispose(); expose(null); engine.current = null; };
@@ -88,11 +94,11 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
   useEffect(() => {
     if (!engine.current || !placing) return;
     const scene = buildScene(model, placing.points, placing.bows, marks, pins);
-    scene.boxes = scene.boxes.filter((b) => (b.kind === "app" ? v.show.apps : v.show.boxes));
+    scene.boxes = scene.boxes.filter((b) => v.show[b.kind === "app" ? "apps" : b.kind === "cluster" ? "clusters" : "boxes"]);
     engine.current.animate = v.show.animation && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     engine.current.setScene(scene, v.selected || null, {
       note: (n) => (n.node.idle ? idleWord(n.node.idle) : ""),
-      boxes: true, security: v.show.security, badges: v.show.badges,
+      box: (b) => (b.kind === "cluster" ? t("graph.cluster", { name: b.name }) : b.name), security: v.show.security, badges: v.show.badges,
       edge: (e) => edgeLines(e.edge, v.labels, v.stat, e.source.node.traffic[e.edge.protocol].outgoing.total),
     });
   }, [model, placing, pins, marks, v.show, v.labels, v.stat, v.selected]);

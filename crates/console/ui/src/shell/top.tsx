@@ -8,7 +8,8 @@ import { HealthSign } from "../parts/health.tsx";
 import { Popover } from "../parts/popover.tsx";
 import { span } from "../state/format.ts";
 import { Who } from "./signin.tsx";
-import { access, go, info, theme, type Theme, view } from "../state/store.ts";
+import { access, go, info, theme, view } from "../state/store.ts";
+import type { Theme } from "../state/theme.ts";
 import { windows } from "../state/url.ts";
 
 /** States of namespaces follow the stream. */

@@ -15,6 +15,9 @@ const params = computed((): GraphParams => ({
   duration: view.value.window,
   injectServiceNodes: view.value.show.services,
   includeIdleEdges: view.value.show.idle,
+  rateHttp: view.value.rates.http,
+  rateGrpc: view.value.rates.grpc,
+  rateTcp: view.value.rates.tcp,
 }));
 
 /** Of the past, so that dragging back and forth does not ask twice. */

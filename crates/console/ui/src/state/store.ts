@@ -3,6 +3,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { api, stranger } from "../api/client.ts";
 import { reopen } from "../api/stream.ts";
 import type { Access, Info } from "../api/types.ts";
+import { keptTheme, type Theme, wear } from "./theme.ts";
 import { defaults, format, parse, type View } from "./url.ts";
 
 export const view = signal<View>(defaults());
@@ -41,7 +42,7 @@ export function go(change: Partial<View>, how: "push" | "replace" = "replace"): 
 /** The address of another view of the same time and namespaces: for links, so that they can be opened beside. */
 export function href(change: Partial<View>): string {
   const v = view.value;
-  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, play: v.play, replay: v.replay, speed: v.speed, type: v.type, ...change });
+  return format({ ...defaults(), namespaces: v.namespaces, window: v.window, span: v.span, at: v.at, play: v.play, replay: v.replay, speed: v.speed, type: v.type, rates: v.rates, ...change });
 }
 
 /** Follows a link of our own without loading the page again. */
@@ -98,16 +99,13 @@ export async function signedIn(): Promise<void> {
   reopen();
 }
 
-export type Theme = "auto" | "light" | "dark";
 export const theme = signal<Theme>("auto");
 
 export function startTheme(): void {
-  try { theme.value = (localStorage.getItem("theme") as Theme | null) ?? "auto"; } catch { /* private mode */ }
+  theme.value = keptTheme();
   effect(() => {
-    const chosen = theme.value;
-    if (chosen === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = chosen;
-    try { localStorage.setItem("theme", chosen); } catch { /* private mode */ }
+    wear(theme.value);
+    try { localStorage.setItem("theme", theme.value); } catch { /* private mode */ }
   });
 }
 

@@ -8,6 +8,14 @@ export const pageNames: readonly PageName[] = ["overview", "graph", "application
 export type LabelName = "rate" | "errors" | "time" | "throughput" | "share";
 export type TimeStat = "avg" | "p50" | "p95" | "p99";
 
+/** Which of each protocol the graph is drawn from; messages and bytes that are sent are the client's. */
+export const rateNames = {
+  http: ["none", "requests"],
+  grpc: ["none", "requests", "sent", "received", "total"],
+  tcp: ["none", "sent", "received", "total"],
+} as const;
+export type Rates = { [P in keyof typeof rateNames]: (typeof rateNames)[P][number] };
+
 export interface View {
   page: PageName;
   /** What the page is about, below its list: `blog-system/web`, a trace, a kind and name. */
@@ -25,6 +33,7 @@ export interface View {
   replay: number;
   speed: number;
   type: GraphType;
+  rates: Rates;
   labels: LabelName[];
   stat: TimeStat;
   find: string;
@@ -40,7 +49,7 @@ export interface View {
   extra: Record<string, string>;
 }
 
-export type ShowName = "services" | "idle" | "animation" | "security" | "badges" | "boxes" | "apps" | "all";
+export type ShowName = "services" | "idle" | "animation" | "security" | "badges" | "clusters" | "boxes" | "apps" | "all";
 
 /** What the wizards of a service do. */
 export const wizardKinds = ["shift", "fault", "timeout", "mtls", "authz"] as const;
@@ -48,17 +57,18 @@ export const wizardKinds = ["shift", "fault", "timeout", "mtls", "authz"] as con
 export const windows = [60, 300, 600, 1800, 3600, 10800] as const;
 export const spans = [3600, 21600, 86400, 604800] as const;
 
-const shown: Record<ShowName, boolean> = { services: true, idle: false, animation: true, security: true, badges: true, boxes: true, apps: true, all: false };
+const shown: Record<ShowName, boolean> = { services: true, idle: false, animation: true, security: true, badges: true, clusters: true, boxes: true, apps: true, all: false };
 const graphTypes: readonly GraphType[] = ["versionedApp", "app", "workload", "service"];
 const labelNames: readonly LabelName[] = ["rate", "errors", "time", "throughput", "share"];
 
 export const defaults = (): View => ({
   page: "overview", path: [], namespaces: [], window: 600, span: 3600, at: null, play: null, replay: 300, speed: 10, type: "versionedApp",
+  rates: { http: "requests", grpc: "requests", tcp: "sent" },
   labels: ["rate", "time"], stat: "p95", find: "", hide: "", selected: "", show: { ...shown }, opened: [], as: "graph",
   tab: "", extra: {},
 });
 
-const known = new Set(["ns", "window", "span", "at", "play", "replay", "speed", "type", "labels", "stat", "find", "hide", "sel", "show", "open", "as", "tab"]);
+const known = new Set(["ns", "window", "span", "at", "play", "replay", "speed", "type", "rates", "labels", "stat", "find", "hide", "sel", "show", "open", "as", "tab"]);
 
 /** Reads `/console/PAGE/…?…`; what cannot be read is as if it was not there. */
 export function parse(pathname: string, search: string): View {
@@ -81,6 +91,7 @@ export function parse(pathname: string, search: string): View {
   view.replay = one<number>("replay", [60, 300, 600, 1800], view.replay);
   view.speed = one<number>("speed", [1, 10, 30, 60], view.speed);
   view.type = graphTypes.find((t) => t === query.get("type")) ?? view.type;
+  if (query.has("rates")) view.rates = ratesOf(list("rates"));
   if (query.has("labels")) view.labels = list("labels").filter((l): l is LabelName => labelNames.includes(l as LabelName));
   view.stat = (["avg", "p50", "p95", "p99"] as const).find((s) => s === query.get("stat")) ?? view.stat;
   view.find = query.get("find") ?? "";
@@ -96,6 +107,16 @@ export function parse(pathname: string, search: string): View {
   for (const [name, value] of query) if (!known.has(name)) view.extra[name] = value;
   return view;
 }
+
+/** `http-requests,tcp-sent`: a protocol that is not named is left out. */
+function ratesOf(words: string[]): Rates {
+  const one = <T extends string>(protocol: string, of: readonly T[]): T => of.find((name) => words.includes(`${protocol}-${name}`)) ?? of[0];
+  return { http: one("http", rateNames.http), grpc: one("grpc", rateNames.grpc), tcp: one("tcp", rateNames.tcp) };
+}
+
+/** None at all is said, too. */
+const ratesText = (rates: Rates): string =>
+  (Object.keys(rateNames) as (keyof Rates)[]).filter((p) => rates[p] !== "none").map((p) => `${p}-${rates[p]}`).join(",") || "none";
 
 function decode(part: string): string {
   try { return decodeURIComponent(part); } catch { return part; }
@@ -114,6 +135,7 @@ export function format(view: View): string {
   put("replay", String(view.replay), String(base.replay));
   put("speed", String(view.speed), String(base.speed));
   put("type", view.type, base.type);
+  put("rates", ratesText(view.rates), ratesText(base.rates));
   put("labels", view.labels.join(","), base.labels.join(","));
   put("stat", view.stat, base.stat);
   put("find", view.find, "");

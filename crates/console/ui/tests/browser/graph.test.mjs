@@ -230,3 +230,36 @@ test("where errors begin the time line says what was changed before", async () =
   await report.getByRole("button", { name: "Graph of that moment" }).click();
   await it.page.waitForFunction(() => window.__graph?.edges.some((e) => e.tone === "failure"));
 });
+
+test("traffic: which rates the graph is drawn from is chosen, kept in the address, and asked of the server", async () => {
+  const g = await open(`/console/graph?at=${ago(20)}&type=workload&show=-services`);
+  const requests = edge(g, "was", "notify", ["circle", "circle"]).rate;
+  assert.ok(edge(g, "was", "mysql", ["circle", "circle"]));
+  await it.page.getByRole("button", { name: "Traffic" }).click();
+  const choose = (group, name) => it.page.getByRole("group", { name: group }).getByLabel(name);
+  await choose("gRPC", "All messages").check();
+  await choose("TCP", "Not shown").check();
+  await it.page.waitForURL(/rates=http-requests,grpc-total/);
+  await it.page.waitForFunction((was) => { const g = window.__graph; const notify = g.nodes.find((n) => n.name === "notify"); return !g.nodes.some((n) => n.name === "mysql") && g.edges.find((e) => e.target === notify.key)?.rate > was * 3.5; }, requests);
+  await it.page.keyboard.press("Escape");
+  await it.page.getByRole("button", { name: "Table", exact: true }).click();
+  await it.page.getByRole("row").filter({ hasText: "GRPC" }).getByText("msg/s").waitFor();
+  await it.page.reload();
+  await it.page.getByRole("row").filter({ hasText: "GRPC" }).getByText("msg/s").waitFor();
+  assert.equal(await it.page.getByRole("row").filter({ hasText: "TCP" }).count(), 0);
+});
+
+test("where there are several clusters each has a box, which can be left out", async () => {
+  const other = await browse({ reducedMotion: "reduce", scenario: "clusters" });
+  await other.page.goto(`${other.mock.url}/console/graph`);
+  const g = await graph(other.page);
+  assert.deepEqual([g.clusters.sort(), g.boxes.sort()], [["local", "west"], ["blog-system", "ingress-nginx", "platform"]]);
+  await other.page.getByRole("button", { name: "Display" }).click();
+  await other.page.getByLabel("Cluster boxes").uncheck();
+  await other.page.waitForURL(/show=-clusters/);
+  await other.page.waitForFunction(() => window.__graph.clusters.length === 0 && window.__graph.boxes.length === 3);
+  await other.close();
+  await open("/console/graph");
+  await it.page.getByRole("button", { name: "Display" }).click();
+  assert.equal(await it.page.getByLabel("Cluster boxes").count(), 0, "one cluster needs none");
+});

@@ -2,10 +2,56 @@
 // the machine, so it is told; judged is how much of the page's own thread it takes.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { createServer } from "node:http";
 import { browse, graph } from "./harness.mjs";
 
+const scene = { scenario: "wide", interval: 3600 };
+const painted = (page) => page.evaluate(() => new Promise((done) => {
+  new PerformanceObserver((list) => {
+    const content = list.getEntriesByName("first-contentful-paint")[0];
+    if (content) done([performance.getEntriesByName("first-paint")[0].startTime, content.startTime]);
+  }).observe({ type: "paint", buffered: true });
+}));
+
+// A browser that has just been started has more to do before its first picture than the page: how long it takes with a page of one word
+// is told beside it.
+test("the very first page of a browser", async (t) => {
+  const word = createServer((_, response) => { response.writeHead(200, { "content-type": "text/html" }); response.end("<!doctype html><title>-</title><p>word"); });
+  await new Promise((done) => word.listen(0, "127.0.0.1", done));
+  const bare = await browse(scene);
+  await bare.page.goto(`http://127.0.0.1:${word.address().port}/`, { waitUntil: "commit" });
+  const [, least] = await painted(bare.page);
+  await bare.close();
+  word.close();
+  const it = await browse(scene);
+  try {
+    await it.page.goto(it.mock.url + "/console/graph", { waitUntil: "commit" });
+    const [paint, content] = await painted(it.page);
+    await graph(it.page);
+    const drawn = await it.page.evaluate(() => performance.getEntriesByName("graph-drawn")[0].startTime);
+    t.diagnostic(`first paint ${paint.toFixed(0)} ms, with content ${content.toFixed(0)} ms, graph drawn ${drawn.toFixed(0)} ms; a page of one word: ${least.toFixed(0)} ms`);
+    assert.ok(paint > 0 && drawn > paint, "the page is seen before its graph is");
+  } finally { await it.close(); }
+});
+
+test("the frame is seen while everything else is still waited for", async () => {
+  const it = await browse(scene);
+  try {
+    const held = [];
+    let release;
+    const answered = new Promise((done) => { release = done; });
+    await it.page.route("**/console/assets/**", async (route) => { held.push(route.request().url()); await answered; await route.continue(); });
+    await it.page.goto(it.mock.url + "/console/graph", { waitUntil: "commit" });
+    await painted(it.page);
+    assert.ok(held.some((url) => url.endsWith(".css")) && held.some((url) => url.endsWith(".js")), "its script and the rest of its styles are waited for");
+    assert.equal(await it.page.locator(".nav").evaluate((nav) => getComputedStyle(nav).display), "flex", "the frame has its looks");
+    release();
+    await graph(it.page);
+  } finally { await it.close(); }
+});
+
 let it;
-before(async () => { it = await browse({ scenario: "wide", interval: 3600 }); });
+before(async () => { it = await browse(scene); });
 after(() => it.close());
 
 async function opened(t, name, path) {

@@ -96,3 +96,15 @@ test("the camera: there and back, zoom about a point, fit", () => {
   const f = fit({ left: 0, top: 0, right: 1000, bottom: 500 }, 600, 600);
   assert.ok(toScreen(f, { x: 0, y: 0 }).x >= 0 && toScreen(f, { x: 1000, y: 0 }).x <= 600);
 });
+
+test("clusters have boxes where there are several, and a namespace of two has one in each", () => {
+  const two = model([node("a", { cluster: "east" }), node("b", { cluster: "west" }), node("c", { cluster: "west", namespace: "other" }), node("u", { cluster: "unknown", kind: "unknown", namespace: "unknown" })], [edge("a", "b"), edge("u", "a")]);
+  const points = new Map([["a", { x: 0, y: 0 }], ["b", { x: 0, y: 600 }], ["c", { x: 0, y: 900 }], ["u", { x: -400, y: 0 }]]);
+  const boxes = buildScene(two, points, new Map(), marks).boxes;
+  assert.deepEqual(boxes.map((b) => `${b.kind} ${b.name}`), ["cluster east", "cluster west", "namespace ns", "namespace ns", "namespace other"]);
+  const [east, west] = boxes;
+  assert.ok(east.bottom < west.top);
+  for (const b of boxes.slice(3)) assert.ok(west.left < b.left && west.right > b.right && west.top < b.top && west.bottom > b.bottom, b.name);
+  const one = model([node("a"), node("b")], [edge("a", "b")]);
+  assert.deepEqual(buildScene(one, points, new Map(), marks).boxes.map((b) => b.kind), ["namespace"]);
+});

@@ -131,3 +131,23 @@ test("a node that was put somewhere stands there", () => {
   const scene = buildScene(model([node("a"), node("b")], []), new Map([["a", { x: 0, y: 0 }], ["b", { x: 1, y: 1 }]]), new Map(), { selected: null, foundNodes: null, foundEdges: null, trace: null }, new Map([["a", { x: 70, y: -5 }]]));
   assert.deepEqual(scene.nodes.map((n) => [n.key, n.x, n.y, n.pinned]), [["a", 70, -5, true], ["b", 1, 1, false]]);
 });
+
+test("what is of one cluster stands together, apart from another's and from what is of none", () => {
+  for (const count of [2, 12]) {
+    const nodes: LayoutInput["nodes"] = [{ key: "users", group: "~users" }];
+    const edges: [string, string][] = [];
+    for (const place of ["east", "west"]) for (let g = 0; g < count; g++) for (let i = 0; i < 4; i++) {
+      nodes.push({ key: `${place}${g}${i}`, group: `${place}/ns${g}`, place });
+      edges.push(i ? [`${place}${g}0`, `${place}${g}${i}`] : ["users", `${place}${g}0`]);
+      if (place === "west") edges.push([`east${g}${i}`, `west${(g + 1) % count}${i}`]);
+    }
+    const l = layout({ nodes, edges });
+    const around = (of: LayoutInput["nodes"]): { left: number; right: number; top: number; bottom: number } => {
+      const boxes = l.boxes.filter((b) => of.some((n) => n.group === b.group));
+      return { left: Math.min(...boxes.map((b) => b.x)), right: Math.max(...boxes.map((b) => b.x + b.width)), top: Math.min(...boxes.map((b) => b.y)), bottom: Math.max(...boxes.map((b) => b.y + b.height)) };
+    };
+    const all = [around(nodes.filter((n) => n.place === "east")), around(nodes.filter((n) => n.place === "west")), around(nodes.slice(0, 1))];
+    for (const a of all) for (const b of all) if (a !== b) assert.ok(a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top, `${count}: ${JSON.stringify([a, b])}`);
+    assert.equal(new Set(Object.values(l.nodes).map((p) => `${Math.round(p.x)} ${Math.round(p.y)}`)).size, nodes.length, "no two in one place");
+  }
+});

@@ -12,6 +12,8 @@ test("a view and its address say the same", () => {
     defaults(),
     { ...defaults(), page: "graph" as const, namespaces: ["a", "b"], window: 60, at: 1764000000, type: "service" as const, labels: [], find: "! healthy and (rt > 5)", hide: "idle", selected: "a>b>http", opened: ["x"], as: "table" as const },
     { ...defaults(), page: "graph" as const, show: { ...defaults().show, animation: false, idle: true }, stat: "p99" as const },
+    { ...defaults(), page: "graph" as const, rates: { http: "none" as const, grpc: "received" as const, tcp: "total" as const } },
+    { ...defaults(), page: "graph" as const, rates: { http: "none" as const, grpc: "none" as const, tcp: "none" as const } },
     { ...defaults(), page: "config" as const, path: ["blog-system", "VirtualService", "web vsvc/1"], tab: "history", extra: { line: "7", yaml: "a: b\n" } },
   ];
   for (const view of views) assert.deepEqual(parse(...split(format(view))), view);
@@ -29,6 +31,7 @@ test("an address that makes no sense is read as far as it does", () => {
   assert.equal(view.type, "versionedApp");
   assert.deepEqual(view.labels, ["rate"]);
   assert.equal(view.show.animation, false);
+  assert.deepEqual(parse("/console/graph", "?rates=tcp-bytes,grpc-sent,udp").rates, { http: "none", grpc: "sent", tcp: "none" });
   assert.equal(parse("/console/config/%E0%A4%A", "").path[0], "%E0%A4%A");
 });
 

@@ -65,7 +65,8 @@ impl Drop for Later {
         [x.bytes_received, x.bytes_sent] = self.bytes;
         x.messages = self.messages;
         // Without an answer by now it is counted as it is.
-        let _ = x.identify_peer();
-        x.count(&self.outcome, self.duration);
+        let cluster = x.cluster().map(Arc::clone);
+        let _ = x.identify_peer(cluster.as_ref());
+        x.count(cluster.as_ref(), &self.outcome, self.duration);
     }
 }

@@ -96,11 +96,6 @@ impl ClientConn {
     pub(crate) fn is_open(&mut self) -> bool {
         self.wire.buf.is_empty() && self.wire.io.is_idle_and_open()
     }
-
-    /// The connection beneath.
-    pub(crate) fn io(&self) -> &Io {
-        &self.wire.io
-    }
 }
 
 impl Source for ClientConn {
