@@ -193,7 +193,7 @@ impl AccessLogs {
             (None, AccessLogSink::File(path)) => Some(OsStr::new(&**path)),
             (None, AccessLogSink::Stdout) => None,
         };
-        waiting.output(path).extend_from_slice(line.as_bytes());
+        waiting.append(path, line);
         if !waiting.started {
             waiting.started = true;
             let shared = Arc::clone(&self.shared);
@@ -219,15 +219,17 @@ impl AccessLogs {
 }
 
 impl Waiting {
-    fn output(&mut self, path: Option<&OsStr>) -> &mut Vec<u8> {
+    fn append(&mut self, path: Option<&OsStr>, line: &str) {
         // As they are written: taking paths apart costs more than the line.
-        let known = self.outputs.iter().position(|output| output.path.as_ref().map(|p| p.as_os_str()) == path);
-        let at = known.unwrap_or_else(|| {
-            let text = Vec::with_capacity(ROOM);
-            self.outputs.push(Output { path: path.map(PathBuf::from), text });
-            self.outputs.len() - 1
-        });
-        &mut self.outputs[at].text
+        let same = |output: &&mut Output| output.path.as_ref().map(|p| p.as_os_str()) == path;
+        match self.outputs.iter_mut().find(same) {
+            Some(output) => output.text.extend_from_slice(line.as_bytes()),
+            None => {
+                let mut text = Vec::with_capacity(ROOM.max(line.len()));
+                text.extend_from_slice(line.as_bytes());
+                self.outputs.push(Output { path: path.map(PathBuf::from), text });
+            }
+        }
     }
 
     /// Takes what waits for each place, and leaves it the room that its last text was in. Places that nothing came for are forgotten.

@@ -42,7 +42,7 @@ pub(crate) fn hex(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
     for (place, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *place = [byte >> 4, byte & 0xf].map(|half| DIGITS[usize::from(half)]);
+        *place = [byte >> 4, byte & 0xf].map(|half| DIGITS.get(usize::from(half)).copied().unwrap_or_default());
     }
     let made = text.get(..2 * bytes.len()).unwrap_or_default();
     out.push_str(std::str::from_utf8(made).unwrap_or_default());

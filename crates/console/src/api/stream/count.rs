@@ -43,7 +43,7 @@ impl Client {
 
 /// The streams that there are.
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(crate) struct Streams {
     open: Mutex<Open>,
 }
 

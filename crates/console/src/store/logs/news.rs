@@ -9,7 +9,7 @@ use super::{Key, Line, Logs, Source, Wanted, newest};
 use crate::store::Error;
 
 /// Lines that are left out are counted up to this number.
-pub const COUNTED: usize = 100_000;
+pub(crate) const COUNTED: usize = 100_000;
 
 /// How far somebody has read.
 #[derive(Debug, Clone)]
