@@ -168,21 +168,24 @@ fn read_logs(source: &Source, records: &mut [Seen], (start, end): (u64, u64)) ->
     }
     let mut busiest: Vec<_> = pods.into_iter().collect();
     busiest.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
-    let mut found: HashMap<(String, bool), (SocketAddr, String)> = HashMap::new();
+    // A request keeps its id from one proxy to the next.
+    let mut found: HashMap<(String, String, String, bool), (SocketAddr, String)> = HashMap::new();
     for ((namespace, pod), _) in busiest.into_iter().take(LOGS) {
         let is_own = |of: &Container| of.namespace == namespace && of.pod == pod;
         let lines = source.store.logs().lines(is_own, start, end.saturating_add(LATER), LINES)?;
         for line in lines.iter().filter_map(|line| access_line::read(&line.text)) {
             let outbound = line.direction() == Direction::Outbound;
             if let Some(dialled) = line.dialled {
-                found.insert((line.request_id, outbound), (dialled, line.server_name));
+                let of = (namespace.clone(), pod.clone(), line.request_id, outbound);
+                found.insert(of, (dialled, line.server_name));
             }
         }
     }
     let mut known: HashMap<Place, (SocketAddr, String)> = HashMap::new();
     for seen in records.iter_mut() {
         let outbound = seen.hop.direction == Direction::Outbound;
-        if let Some((dialled, server_name)) = found.get(&(seen.request_id.clone(), outbound)) {
+        let of = (seen.hop.namespace.clone(), seen.hop.pod.clone(), seen.request_id.clone(), outbound);
+        if let Some((dialled, server_name)) = found.get(&of) {
             (seen.hop.dialled, seen.hop.server_name) = (Some(*dialled), server_name.clone());
             known.insert(place(&seen.hop), (*dialled, server_name.clone()));
         }

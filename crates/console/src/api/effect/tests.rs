@@ -169,7 +169,19 @@ fn what_was_dialled_is_read_from_the_log() {
         "where they went is not known: {effect:#}"
     );
     let at = micros(now() - 4);
+    // The proxy before it wrote of the same request what was dialled there.
+    let mut before = line.clone();
+    before["downstream_local_address"] = "10.0.0.1:80".into();
+    let another = Container { pod: "edge-abc".to_owned(), ..of.clone() };
+    record(
+        &source,
+        "edge-abc",
+        [1, 9, 0],
+        3,
+        &[("http.url", "http://a/"), ("http.status_code", "200"), ("guid:x-request-id", "request-1")],
+    );
     assert!(source.store.logs().append(Line { at, source: of, text: line.to_string() }));
+    assert!(source.store.logs().append(Line { at, source: another, text: before.to_string() }));
     let effect = told(&source, &Sight::All, deny("/api"));
     assert_eq!(
         (&effect["groups"][0]["kind"], &effect["groups"][0]["requests"]),
