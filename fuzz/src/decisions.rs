@@ -17,7 +17,7 @@ use varka_engine::path::{Normalized, normalize};
 use varka_engine::route::grpc_timeout as parse_timeout;
 use varka_engine::trace::Trace;
 use varka_engine::{cel, jwt as tokens, xfcc, xff};
-use varka_telemetry::trace::{Context, Forms};
+use varka_telemetry::trace::{Context, Forms, Said};
 
 pub(crate) fn path(data: &[u8]) {
     // As a codec lets it through.
@@ -223,7 +223,7 @@ pub(crate) fn forwarded(data: &[u8]) {
 
 pub(crate) fn trace_context(data: &[u8]) {
     let mut headers = headers(data);
-    let decision = Context::decision(&headers);
+    let decision = Said::of(&headers).decision();
     let Some(context) = Context::extract(&headers) else { return };
     assert!(context.trace.0 != 0 && context.span.0 != 0 && context.parent.is_none_or(|p| p.0 != 0));
     let _ = decision;

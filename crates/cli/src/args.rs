@@ -219,6 +219,10 @@ pub(crate) struct Console {
     /// Who is let in [default: anonymous where it listens on this machine alone, else token].
     #[arg(long, value_enum)]
     pub(crate) access: Option<AccessMode>,
+    /// A name under which people reach it, besides localhost, addresses and the names of its Services; as often as there are names.
+    /// Where nobody has to sign in, others are refused (421), so that no page of another site can read the console.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
     /// Change nothing, whoever asks.
     #[arg(long)]
     pub(crate) read_only: bool,

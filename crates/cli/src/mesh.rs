@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use varka_console::access::host::Names;
 use varka_console::access::oidc::Settings;
 use varka_console::access::{Mode, Rules};
 use varka_console::jaeger::elsewhere::{Elsewhere, Kind};
@@ -114,13 +115,17 @@ pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
         logs: fifth,
     };
     let rules = rules(&args)?;
+    if !args.host.is_empty() && !matches!(rules.mode, Mode::Anonymous) {
+        anyhow::bail!("--host goes with --access anonymous: where one has to sign in, every name is answered");
+    }
+    let names = Names::new(&args.domain, &args.host).context("--host")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
         let api = kube::Config::infer().await.context(NO_API)?;
         let shutdown = told_to_end()?;
         let Console { data: directory, listen: address, cluster, domain, .. } = args;
         let ports = Ports::default();
-        let config = Config { directory, limits, address, ports, cluster, domain, prometheus, traces, rules };
+        let config = Config { directory, limits, address, ports, cluster, domain, prometheus, traces, rules, names };
         varka_console::serve::run(api, config, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -8,6 +8,7 @@ mod apply;
 mod build;
 mod control;
 mod detach;
+mod given;
 mod progress;
 mod relay;
 mod system;
@@ -158,12 +159,14 @@ async fn bring_up(
 ) -> anyhow::Result<()> {
     let limit = Duration::from_secs(args.ready_timeout);
     let mut progress = progress::Progress::start(client.clone(), started);
-    system::apply(client).await?;
+    let mut given = system::apply(client).await?;
     progress.until_available("istio-system", "istiod", limit).await?;
-    for problem in apply::all(client, manifests, Some(dir)).await {
+    let applied = apply::all(client, manifests, Some(dir)).await;
+    for problem in applied.problems {
         eprintln!("not applied: {problem}");
     }
-    let ready = progress.until_ready(limit).await;
+    given.extend(applied.given);
+    let ready = progress.until_ready(&given, limit).await;
     let hosts = system::public_hosts(client).await.unwrap_or_default();
     progress::summary(listening, &hosts, started);
     match ready {

@@ -6,6 +6,7 @@
 pub mod callers;
 pub mod cookie;
 pub mod gate;
+pub mod host;
 pub mod login;
 pub mod oidc;
 pub mod sight;

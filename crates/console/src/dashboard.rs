@@ -139,7 +139,7 @@ pub async fn serve(listener: TcpListener, routes: Router) -> io::Result<()> {
 /// It is not reached.
 pub async fn is_closed(connect: &Connect) -> Result<bool, Refusal> {
     let console = Http::builder(TokioExecutor::new()).build(Tunnels::new(Arc::clone(connect)));
-    let request = Request::get("http://console/api/v1/status/buildinfo").body(Body::empty()).unwrap_or_default();
+    let request = Request::get("http://localhost/api/v1/status/buildinfo").body(Body::empty()).unwrap_or_default();
     let answer = console.request(request).await.map_err(|problem| unreached(&problem))?;
     Ok(answer.status() == StatusCode::UNAUTHORIZED)
 }
@@ -219,7 +219,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
 async fn forward(shared: &Shared, request: Request) -> Result<Response, Refusal> {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    head.uri = Uri::builder().scheme("http").authority("console").path_and_query(path).build().unwrap_or_default();
+    head.uri = Uri::builder().scheme("http").authority("localhost").path_and_query(path).build().unwrap_or_default();
     // What is between the browser and this; cookies and the name are of this console, not of that one.
     for name in [header::CONNECTION, header::COOKIE, header::HOST, header::AUTHORIZATION, header::TE, header::UPGRADE] {
         head.headers.remove(name);

@@ -17,8 +17,9 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::access::host::{self, Names};
 use crate::access::sight::Sight;
-use crate::access::{Access, Refusal, Rules, gate, login};
+use crate::access::{Access, Mode, Refusal, Rules, gate, login};
 use crate::api::apply::{self, Changer};
 use crate::api::{delete, effect};
 use crate::client::Url;
@@ -55,6 +56,8 @@ pub struct Config {
     pub traces: Option<Elsewhere>,
     /// Who is let in.
     pub rules: Rules,
+    /// Under which names it answers where nobody has to sign in.
+    pub names: Names,
 }
 
 /// A port for each interface; 0: any that is free.
@@ -119,9 +122,12 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
     let common = api::Common::new(source.clone());
     let foretell = effect::foretell(source.clone());
-    let console = Router::new()
-        .route("/healthz", get(|| async { StatusCode::OK }))
-        .route("/kiali/healthz", get(|| async { StatusCode::OK }))
+    let names = Arc::new(config.names);
+    let named = |routes: Router| match config.rules.mode {
+        Mode::Anonymous => host::guard(&names, routes),
+        Mode::Token | Mode::Oidc(_) => routes,
+    };
+    let pages = Router::new()
         .merge(gate::guard(Arc::clone(&access), source.clone(), {
             let traces = traces.clone();
             Arc::new(move |source| asked(source, traces.clone(), common.clone()))
@@ -130,10 +136,14 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
         .merge(apply::routes(of_token(&access), config.rules.read_only, Arc::clone(&foretell)))
         .merge(delete::routes(of_token(&access), config.rules.read_only, foretell))
         .merge(pages::routes());
+    // How it does is told to whoever asks, by whatever name.
+    let console = named(pages)
+        .route("/healthz", get(|| async { StatusCode::OK }))
+        .route("/kiali/healthz", get(|| async { StatusCode::OK }));
     let of_traces = |routes: fn(Traces, Sight) -> Router| {
         let traces = traces.clone();
         let seen = move |source: Source| routes(traces.clone(), source.world.sight().clone());
-        gate::guard(Arc::clone(&access), source.clone(), Arc::new(seen))
+        named(gate::guard(Arc::clone(&access), source.clone(), Arc::new(seen)))
     };
     let ports = config.ports;
     let mut routers = vec![

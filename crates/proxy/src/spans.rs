@@ -20,7 +20,7 @@ use varka_engine::ir::{CustomTagValue, Str, Tracing, TracingProvider, TrafficDir
 use varka_engine::outcome::Outcome;
 use varka_engine::{request_id, sampling};
 use varka_telemetry::text;
-use varka_telemetry::trace::{Context, Forms, Span, SpanKind, Tags};
+use varka_telemetry::trace::{Context, Forms, Said, Span, SpanKind, Tags};
 
 use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::Bootstrap;
@@ -65,8 +65,9 @@ pub(crate) fn begin(
         TracingProvider::OpenTelemetry { .. } => Forms { w3c: true, b3_single: false, b3_multi: false },
         TracingProvider::Zipkin { w3c, .. } => Forms { w3c: *w3c, b3_single: false, b3_multi: true },
     };
-    let caller = Context::extract(headers);
-    let decided = caller.map_or_else(|| Context::decision(headers), |c| c.sampled);
+    let said = Said::of(headers);
+    let caller = said.context();
+    let decided = caller.map_or_else(|| said.decision(), |c| c.sampled);
     let sampled = decided.unwrap_or_else(|| sampling::decide(tracing, headers, rand::random(), room));
     let context = match caller {
         Some(caller) => caller.child(rand::random(), sampled).also_in(forms),
@@ -232,8 +233,8 @@ fn write_tags(tracing: &Tracing, e: &Ended<'_>, tags: &mut Tags) {
 }
 
 /// Whether one more trace may begin here; counted where it may not.
-pub(crate) fn room(state: &State, provider: &TracingProvider) -> bool {
-    let room = state.reservoir.take(Instant::now());
+pub(crate) fn room(state: &State, provider: &TracingProvider, now: Instant) -> bool {
+    let room = state.reservoir.take(now);
     if !room {
         export::counters(state, provider).traces_left_out.inc();
     }

@@ -37,28 +37,34 @@ pub fn address(address: SocketAddr, out: &mut String) {
     }
 }
 
-/// Appends bytes as two lower-case hexadecimal digits each; at most sixteen bytes.
-pub(crate) fn hex(bytes: &[u8], out: &mut String) {
+/// Appends bytes as two lower-case hexadecimal digits each.
+pub(crate) fn hex<const N: usize>(bytes: [u8; N], out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (place, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *place = [byte >> 4, byte & 0xf].map(|half| DIGITS.get(usize::from(half)).copied().unwrap_or_default());
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+    let mut text = [[0; 2]; N];
+    for (place, byte) in text.iter_mut().zip(bytes) {
+        *place = [digit(byte >> 4), digit(byte & 0xf)];
     }
-    let made = text.get(..2 * bytes.len()).unwrap_or_default();
-    out.push_str(std::str::from_utf8(made).unwrap_or_default());
+    out.push_str(std::str::from_utf8(text.as_flattened()).unwrap_or_default());
 }
 
 /// The number that so many hexadecimal digits are, upper or lower case; `None`: something else is among them.
 pub(crate) fn unhex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
+    let mut number = 0;
+    let mut known = true;
+    for digit in digits {
         let half = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
             b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
+            _ => {
+                known = false;
+                0
+            }
         };
-        Some(number << 4 | u64::from(half))
-    })
+        number = number << 4 | u64::from(half);
+    }
+    known.then_some(number)
 }
 
 /// A short text that is made in one place and appended at once: a buffer that may have to grow is asked for room once, and not for
@@ -140,7 +146,7 @@ mod tests {
             prop_assert_eq!(made(|out| ip(ip_address, out)), format!("before {ip_address}"));
             let whole = SocketAddr::new(ip_address, port);
             prop_assert_eq!(made(|out| address(whole, out)), format!("before {whole}"));
-            prop_assert_eq!(made(|out| hex(&id.to_be_bytes(), out)), format!("before {id:032x}"));
+            prop_assert_eq!(made(|out| hex(id.to_be_bytes(), out)), format!("before {id:032x}"));
             let half = u64::try_from(id >> 64).unwrap();
             prop_assert_eq!(unhex(format!("{half:016x}").as_bytes()), Some(half));
             prop_assert_eq!(unhex(format!("{half:016X}").as_bytes()), Some(half));

@@ -90,31 +90,9 @@ impl Context {
         Self { trace: TraceId(trace.max(1)), span: SpanId(span.max(1)), parent: None, sampled: Some(sampled), forms }
     }
 
-    /// Reads what a caller sent; W3C goes before B3. What is malformed counts as absent.
+    /// Reads what a caller sent, as [`Said::context`].
     pub fn extract(headers: &HeaderMap) -> Option<Self> {
-        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let w3c = text(&TRACEPARENT).and_then(parse_traceparent);
-        let single = text(&B3).and_then(parse_b3);
-        let rest = |trace| parse_multi(trace, text(&SPAN_ID), text(&PARENT_ID), text(&SAMPLED), text(&FLAGS));
-        let multi = text(&TRACE_ID).and_then(rest);
-        let forms = Forms { w3c: w3c.is_some(), b3_single: single.is_some(), b3_multi: multi.is_some() };
-        w3c.or(single).or(multi).map(|parts| Self {
-            trace: parts.trace,
-            span: parts.span,
-            parent: parts.parent,
-            sampled: parts.sampled,
-            forms,
-        })
-    }
-
-    /// What a caller decided without saying which trace it is (`b3: 0`, `x-b3-sampled: 1`); `None`: nothing.
-    pub fn decision(headers: &HeaderMap) -> Option<bool> {
-        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        match (text(&B3), text(&FLAGS), text(&SAMPLED)) {
-            (Some("0"), ..) | (_, _, Some("0" | "false")) => Some(false),
-            (Some("1" | "d"), ..) | (_, Some("1"), _) | (_, _, Some("1" | "true")) => Some(true),
-            _ => None,
-        }
+        Said::of(headers).context()
     }
 
     /// A span below this one.
@@ -144,9 +122,9 @@ impl Context {
         if self.forms.w3c {
             let mut text = String::with_capacity(TRACEPARENT_LENGTH);
             text.push_str("00-");
-            hex(&self.trace.0.to_be_bytes(), &mut text);
+            hex(self.trace.0.to_be_bytes(), &mut text);
             text.push('-');
-            hex(&self.span.0.to_be_bytes(), &mut text);
+            hex(self.span.0.to_be_bytes(), &mut text);
             text.push_str("-0");
             text.push(digit);
             set(TRACEPARENT, text);
@@ -168,6 +146,69 @@ impl Context {
     }
 }
 
+/// What a caller sent, found in one look over its headers. Of a header with several lines the first counts.
+#[derive(Debug, Default)]
+pub struct Said<'h> {
+    traceparent: Option<&'h HeaderValue>,
+    b3: Option<&'h HeaderValue>,
+    trace: Option<&'h HeaderValue>,
+    span: Option<&'h HeaderValue>,
+    parent: Option<&'h HeaderValue>,
+    sampled: Option<&'h HeaderValue>,
+    flags: Option<&'h HeaderValue>,
+}
+
+impl<'h> Said<'h> {
+    /// Reads a request's headers.
+    pub fn of(headers: &'h HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                "traceparent" => &mut said.traceparent,
+                "b3" => &mut said.b3,
+                "x-b3-traceid" => &mut said.trace,
+                "x-b3-spanid" => &mut said.span,
+                "x-b3-parentspanid" => &mut said.parent,
+                "x-b3-sampled" => &mut said.sampled,
+                "x-b3-flags" => &mut said.flags,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        said
+    }
+
+    /// The trace that the request is in; W3C goes before B3. What is malformed counts as absent.
+    pub fn context(&self) -> Option<Context> {
+        let w3c = text(self.traceparent).and_then(parse_traceparent);
+        let single = text(self.b3).and_then(parse_b3);
+        let multi = text(self.trace).and_then(|trace| {
+            parse_multi(trace, text(self.span), text(self.parent), text(self.sampled), text(self.flags))
+        });
+        let forms = Forms { w3c: w3c.is_some(), b3_single: single.is_some(), b3_multi: multi.is_some() };
+        w3c.or(single).or(multi).map(|parts| Context {
+            trace: parts.trace,
+            span: parts.span,
+            parent: parts.parent,
+            sampled: parts.sampled,
+            forms,
+        })
+    }
+
+    /// What the caller decided without saying which trace it is (`b3: 0`, `x-b3-sampled: 1`); `None`: nothing.
+    pub fn decision(&self) -> Option<bool> {
+        match (text(self.b3), text(self.flags), text(self.sampled)) {
+            (Some("0"), ..) | (_, _, Some("0" | "false")) => Some(false),
+            (Some("1" | "d"), ..) | (_, Some("1"), _) | (_, _, Some("1" | "true")) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
+}
+
 struct Parts {
     trace: TraceId,
     span: SpanId,
@@ -175,20 +216,21 @@ struct Parts {
     sampled: Option<bool>,
 }
 
-/// `VERSION-TRACE-PARENT-FLAGS`; a later version may have more fields, `ff` is none.
+/// `VERSION-TRACE-PARENT-FLAGS`, in lower case; a later version may have more fields, `ff` is none.
 fn parse_traceparent(text: &str) -> Option<Parts> {
-    let mut fields = text.trim().split('-');
-    let version = fields.next()?;
-    let (trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?);
-    let lower = |field: &str, length: usize| {
-        field.len() == length && field.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    let text = text.trim_ascii();
+    let (Some(fields), Some(rest)) = (text.get(..TRACEPARENT_LENGTH), text.get(TRACEPARENT_LENGTH..)) else {
+        return None;
     };
-    let valid = lower(version, 2) && version != "ff" && lower(trace, 32) && lower(span, 16) && lower(flags, 2);
-    if !valid || (version == "00" && fields.next().is_some()) {
+    let [version, trace, span, flags] = [0..2, 3..35, 36..52, 53..55].map(|at| fields.get(at).unwrap_or_default());
+    let dashes = [2, 35, 52].iter().all(|at| fields.as_bytes().get(*at) == Some(&b'-'));
+    let ends = rest.is_empty() || (version != "00" && rest.starts_with('-'));
+    if !dashes || !ends || version == "ff" || fields.bytes().any(|c| c.is_ascii_uppercase()) {
         return None;
     }
-    let flags = u8::from_str_radix(flags, 16).ok()?;
-    Some(Parts { trace: trace_id(trace)?, span: span_id(span)?, parent: None, sampled: Some(flags & 1 == 1) })
+    unhex(version.as_bytes())?;
+    let sampled = unhex(flags.as_bytes())? & 1 == 1;
+    Some(Parts { trace: trace_id(trace)?, span: span_id(span)?, parent: None, sampled: Some(sampled) })
 }
 
 /// `TRACE-SPAN[-SAMPLED[-PARENT]]`. A lone decision (`0`, `1`, `d`) names no trace and counts as absent.

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 
 use super::detach::say;
+use super::given::Given;
 use crate::control::Listening;
 
 /// Watches pods and deployments.
@@ -31,13 +32,13 @@ impl Progress {
         Self { pods, deployments, changed, told: BTreeSet::new(), started }
     }
 
-    /// Waits for one deployment to be available.
+    /// Waits for one deployment to be available. What it said of itself in an earlier run does not count without a pod that is ready now.
     pub(super) async fn until_available(&mut self, namespace: &str, name: &str, limit: Duration) -> anyhow::Result<()> {
         let available = |p: &Self| {
-            p.deployments
-                .state()
-                .iter()
-                .any(|d| d.name_any() == name && d.namespace().as_deref() == Some(namespace) && is_available(d))
+            let deployments = p.deployments.state();
+            let mut named =
+                deployments.iter().filter(|d| d.name_any() == name && d.namespace().as_deref() == Some(namespace));
+            named.any(|d| is_available(d) && p.pods.state().iter().any(|pod| is_ready(pod) && selects(d, pod)))
         };
         if self.until(limit, available).await {
             return Ok(());
@@ -48,23 +49,24 @@ impl Progress {
         )
     }
 
-    /// Waits for every deployment and every pod; else names what is waited for.
-    pub(super) async fn until_ready(&mut self, limit: Duration) -> Result<(), String> {
-        if self.until(limit, |p| p.waiting().is_empty() && !p.deployments.state().is_empty()).await {
+    /// Waits for what was applied, and for every deployment and every pod; else names what is waited for.
+    pub(super) async fn until_ready(&mut self, given: &[Given], limit: Duration) -> Result<(), String> {
+        if self.until(limit, |p| p.waiting(given).is_empty()).await {
             return Ok(());
         }
-        Err(self.waiting().join(", "))
+        Err(self.waiting(given).join(", "))
     }
 
-    fn waiting(&self) -> Vec<String> {
+    fn waiting(&self, given: &[Given]) -> Vec<String> {
         let deployments = self.deployments.state();
         let pods = self.pods.state();
+        let missing = given.iter().filter_map(|given| given.missing(&pods, &deployments));
         let late = deployments
             .iter()
             .filter(|d| !is_available(d))
             .map(|d| format!("deployment {}/{}", d.namespace().unwrap_or_default(), d.name_any()));
         let unready = pods.iter().filter(|p| !is_ready(p) && !is_finished(p)).map(|p| format!("pod {}", key(p)));
-        late.chain(unready).collect()
+        missing.chain(late).chain(unready).collect()
     }
 
     async fn until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
@@ -138,6 +140,13 @@ fn is_available(deployment: &Deployment) -> bool {
     let updated = status.and_then(|s| s.updated_replicas).unwrap_or(0);
     let available = status.and_then(|s| s.available_replicas).unwrap_or(0);
     observed && updated >= wanted && available >= wanted
+}
+
+/// By labels, which is how the system's own deployments select.
+fn selects(deployment: &Deployment, pod: &Pod) -> bool {
+    let wanted = deployment.spec.iter().flat_map(|spec| spec.selector.match_labels.iter().flatten());
+    deployment.namespace() == pod.namespace()
+        && wanted.into_iter().all(|(name, value)| pod.labels().get(name) == Some(value))
 }
 
 fn key(pod: &Pod) -> String {

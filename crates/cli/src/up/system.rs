@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use varka_kubelet::sandbox::HostAgent;
 
+use super::given::Given;
 use super::{DNS, INSIDE, apply};
 use crate::manifests::{self, Manifest};
 use crate::state::State;
@@ -54,21 +55,24 @@ fn api_endpoints() -> serde_json::Value {
 }
 
 /// Applies the control plane, the console and the ingress.
-pub(super) async fn apply(client: &Client) -> anyhow::Result<()> {
+pub(super) async fn apply(client: &Client) -> anyhow::Result<Vec<Given>> {
     let endpoints = Manifest { object: api_endpoints(), place: "built in".to_owned() };
-    if let Some(problem) = apply::all(client, &[endpoints], None).await.into_iter().next() {
+    if let Some(problem) = apply::all(client, &[endpoints], None).await.problems.into_iter().next() {
         bail!("the API server cannot be announced inside: {problem}");
     }
+    let mut given = Vec::new();
     for (name, text) in MANIFESTS {
         let (objects, problems) = manifests::read(name, text);
         if let Some(problem) = problems.first() {
             bail!("the built-in manifest cannot be read: {problem}");
         }
-        if let Some(problem) = apply::all(client, &objects, None).await.into_iter().next() {
+        let applied = apply::all(client, &objects, None).await;
+        for problem in applied.problems {
             eprintln!("not applied: {problem}");
         }
+        given.extend(applied.given);
     }
-    Ok(())
+    Ok(given)
 }
 
 /// Hosts of every Ingress, without wildcards.

@@ -63,14 +63,14 @@ pub(crate) fn news(before: Option<&States>, now: &States, sight: &Sight) -> Vec<
 
 /// Looks how everything does.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub(super) struct Health {
     source: Source,
     seen: Mutex<Seen>,
 }
 
 impl Health {
     /// Over everything that there is.
-    pub(crate) fn new(source: Source) -> Arc<Self> {
+    pub(super) fn new(source: Source) -> Arc<Self> {
         Arc::new(Self { source, seen: Mutex::default() })
     }
 

@@ -78,7 +78,7 @@ async fn the_console_in_the_cluster_sees_no_cookie_and_says_who_it_is_for() {
     let (_, _, info) = ask(&app, "/console/api/info", "127.0.0.1:9", &cookie).await;
     assert_eq!(
         (&info["authorization"], &info["cookie"], &info["host"]),
-        (&json!("Bearer secret"), &Value::Null, &json!("console"))
+        (&json!("Bearer secret"), &Value::Null, &json!("localhost"))
     );
     assert_eq!((&info["access"]["user"], &info["access"]["readOnly"]), (&json!("jimin"), &json!(true)));
     let (app, path) = dashboard(None, false).await;

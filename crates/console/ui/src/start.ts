@@ -7,4 +7,9 @@ declare const MAIN: string;
 wear(keptTheme());
 const begin = (): void => { void import(MAIN); };
 if (document.hidden) begin();
-else requestAnimationFrame(() => setTimeout(begin));
+else {
+  new PerformanceObserver(begin).observe({ type: "paint", buffered: true });
+  // Where the browser does not tell of it, or covers the page before it comes to it. What has begun begins only once.
+  requestAnimationFrame(() => setTimeout(begin, 1000));
+  document.addEventListener("visibilitychange", begin, { once: true });
+}

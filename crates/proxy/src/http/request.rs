@@ -126,7 +126,7 @@ fn identify_client(x: &mut Exchange<'_>) {
     let client = xff::client(manager, &facts, &map);
     request_id::ensure(manager, &mut map, rand::random());
     if let Some(tracing) = &manager.tracing {
-        let room = || spans::room(&x.worker().state, &tracing.provider);
+        let room = || spans::room(&x.worker().state, &tracing.provider, x.started);
         let traced = spans::begin(tracing, x.conn.chain.direction(), &mut map, room);
         if x.conn.chain.direction() == TrafficDirection::Inbound {
             x.in_flight = Some(InFlight::begin(&x.worker().state, traced.context()));

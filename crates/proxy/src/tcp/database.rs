@@ -138,8 +138,9 @@ impl Ending<'_> {
     }
 
     fn span(&self, tracing: &Tracing, operation: Operation, only: Option<Only>) -> Option<Span<'static>> {
-        let (context, inferred) =
-            place(tracing, &operation, only, || spans::room(&self.conn.worker.state, &tracing.provider))?;
+        let (context, inferred) = place(tracing, &operation, only, || {
+            spans::room(&self.conn.worker.state, &tracing.provider, Instant::now())
+        })?;
         let state: &State = &self.conn.worker.state;
         let mut tags = self.conn.worker.spans.blank();
         tags.add("node_id", state.own.node_id());

@@ -57,7 +57,7 @@ fn what_is_malformed_counts_as_absent() {
 #[test]
 fn the_form_is_kept_and_the_state_untouched() {
     let mut h = headers(&[("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-00")), ("tracestate", "a=b")]);
-    Context::extract(&h).unwrap().child(7, true).inject(&mut h);
+    Said::of(&h).context().unwrap().child(7, true).inject(&mut h);
     assert_eq!(h["traceparent"], format!("00-{TRACE}-0000000000000007-01"));
     assert_eq!(h["tracestate"], "a=b");
     assert!(!h.contains_key("b3") && !h.contains_key("x-b3-traceid"));
@@ -73,7 +73,7 @@ fn a_decision_may_come_without_a_trace() {
         (vec![("x-b3-sampled", "maybe")], None),
         (vec![], None),
     ] {
-        assert_eq!(Context::decision(&headers(&lines)), want, "{lines:?}");
+        assert_eq!(Said::of(&headers(&lines)).decision(), want, "{lines:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Key, Line, Logs, Source, Wanted, newest};
 use crate::store::Error;
 
 /// Lines that are left out are counted up to this number.
-pub(crate) const COUNTED: usize = 100_000;
+const COUNTED: usize = 100_000;
 
 /// How far somebody has read.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Place {
 pub struct News {
     /// The newest, by time.
     pub lines: Vec<Line>,
-    /// How many before these are left out; [`COUNTED`] is that many or more.
+    /// How many before these are left out; a hundred thousand is that many or more.
     pub left_out: usize,
 }
 

@@ -30,7 +30,7 @@ test("by the keyboard alone: looked at, thought over, done, and made again", asy
     assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes[0].target}`), [], colorScheme);
   }
   await it.page.keyboard.press("Escape");
-  await dialog.waitFor({ state: "detached" });
+  await it.page.locator("dialog.confirm").waitFor({ state: "detached" });
   assert.equal(stored("AuthorizationPolicy", "was-authz").deleted, null, "looking deletes nothing");
 
   await it.page.keyboard.press("Enter");
