@@ -99,7 +99,7 @@ pub fn routes(person: Person, port: u16) -> (Router, String) {
         .fallback(pass)
         .with_state(Arc::clone(&shared))
         .merge(apply::routes(Arc::clone(&who), shared.person.read_only, foretell(&shared)))
-        .merge(delete::routes(who, shared.person.read_only))
+        .merge(delete::routes(who, shared.person.read_only, foretell(&shared)))
         .layer(from_fn_with_state(Arc::clone(&shared), is_the_browser));
     let open = Router::new().route("/open/{key}", get(open)).with_state(Arc::clone(&shared));
     (open.merge(mine).layer(from_fn_with_state(shared, is_this_machine)), path)

@@ -21,8 +21,7 @@ use crate::access::host::{self, Names};
 use crate::access::sight::Sight;
 use crate::access::{Access, Mode, Refusal, Rules, gate, login};
 use crate::api::apply::{self, Changer};
-use crate::api::delete;
-use crate::api::effect;
+use crate::api::{delete, effect};
 use crate::client::Url;
 use crate::graph::Source;
 use crate::ingest::{logs, receive, scrape};
@@ -122,6 +121,7 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
     };
     let access = Arc::new(Access::new(&cluster, world.clone(), config.rules.clone()));
     let common = api::Common::new(source.clone());
+    let foretell = effect::foretell(source.clone());
     let names = Arc::new(config.names);
     let named = |routes: Router| match config.rules.mode {
         Mode::Anonymous => host::guard(&names, routes),
@@ -133,8 +133,8 @@ pub async fn run(cluster: kube::Config, config: Config, shutdown: impl Future<Ou
             Arc::new(move |source| asked(source, traces.clone(), common.clone()))
         }))
         .merge(login::routes(Arc::clone(&access)))
-        .merge(apply::routes(of_token(&access), config.rules.read_only, effect::foretell(source.clone())))
-        .merge(delete::routes(of_token(&access), config.rules.read_only))
+        .merge(apply::routes(of_token(&access), config.rules.read_only, Arc::clone(&foretell)))
+        .merge(delete::routes(of_token(&access), config.rules.read_only, foretell))
         .merge(pages::routes());
     // How it does is told to whoever asks, by whatever name.
     let console = named(pages)

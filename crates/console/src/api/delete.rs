@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use varka_api::RawObject;
 
 use super::apply::refused::{Doing, explained};
-use super::apply::{Changer, Who, locate, misplaced, text};
+use super::apply::{Changer, Foretell, Plan, Who, locate, misplaced, text};
 use super::config::managed_by;
 use super::findings::finding;
 use crate::access::{Refusal, is_deliberate};
@@ -24,11 +24,12 @@ use crate::world::written;
 struct Shared {
     who: Who,
     read_only: bool,
+    foretell: Foretell,
 }
 
 /// The routes; `read_only`: nothing is deleted, but what would be can be asked for.
-pub fn routes(who: Who, read_only: bool) -> Router {
-    Router::new().route("/console/api/delete", post(delete)).with_state(Shared { who, read_only })
+pub fn routes(who: Who, read_only: bool, foretell: Foretell) -> Router {
+    Router::new().route("/console/api/delete", post(delete)).with_state(Shared { who, read_only, foretell })
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,7 +83,7 @@ async fn delete(State(shared): State<Shared>, headers: HeaderMap, body: String) 
         ));
     }
     let changer = (shared.who)(headers).await?;
-    let result = remove(&changer, &asked).await;
+    let result = remove(&shared, &changer, &asked).await;
     audit(&changer.user, &asked, &result);
     result.map(Json)
 }
@@ -104,7 +105,7 @@ fn audit(user: &str, asked: &Asked, result: &Result<Value, Refusal>) {
     }
 }
 
-async fn remove(changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
+async fn remove(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
     let bad = || Refusal::new(StatusCode::BAD_REQUEST, "badRequest", "The object to delete is not named.", "");
     let object = asked.r#ref.object().ok_or_else(bad)?;
     if let Some(place) = misplaced(&object) {
@@ -127,8 +128,14 @@ async fn remove(changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
     deleted.map_err(|problem| explained(&problem, doing))?;
     let waits = waits_for(before);
     let findings: Vec<Value> = remade(before).into_iter().chain(waits.iter().map(|who| lets_go(who))).collect();
+    let plan = Plan { removed: vec![document.object.value.clone()], ..Plan::default() };
+    let effect = match asked.dry_run {
+        true => (shared.foretell)(changer.sight.clone(), plan).await,
+        false => Value::Null,
+    };
     let Named { group, kind, namespace, name, .. } = &asked.r#ref;
     Ok(json!({
+        "effect": effect,
         "deleted": !asked.dry_run && waits.is_empty(), "yaml": written(before), "findings": findings,
         "ref": {
             "group": group, "version": document.resource.version, "kind": kind, "namespace": namespace, "name": name,

@@ -144,7 +144,7 @@ export function createConfig(world) {
         revisions.push({ at, verb: "deleted", by: "", summary: "", resourceVersion: before.resourceVersion, yaml: "", ref: before.ref });
         for (const l of listeners) l({ at, verb: "deleted", kind: ref.kind, namespace: ref.namespace, name: ref.name, by: "", summary: "" });
       }
-      return { deleted: !dryRun && !waits, ref: before.ref, yaml: before.yaml, findings };
+      return { deleted: !dryRun && !waits, ref: before.ref, yaml: before.yaml, findings, effect: dryRun ? effect([], at) : null };
     },
     apply({ yaml, dryRun, resourceVersion, force = false }, at, may) {
       const findings = validate(yaml);

@@ -54,8 +54,9 @@ pub(in crate::api) async fn cluster(read_only: bool) -> Cluster {
         .boxed()
     });
     let source = crate::graph::tests::source(&directory);
-    let app = routes(Arc::clone(&who), read_only, crate::api::effect::foretell(source));
-    Cluster { server, app: app.merge(delete::routes(who, read_only)), _directory: directory }
+    let foretell = crate::api::effect::foretell(source);
+    let app = routes(Arc::clone(&who), read_only, Arc::clone(&foretell));
+    Cluster { server, app: app.merge(delete::routes(who, read_only, foretell)), _directory: directory }
 }
 
 impl Cluster {

@@ -29,6 +29,7 @@ async fn what_would_be_is_told_then_it_is_gone_and_can_be_made_again() {
     let stored = cluster.put(object("a", "1s"), "somebody").await;
     let (status, answer) = cluster.delete(&token, "a", true, Some(version(&stored))).await;
     assert_eq!((status, &answer["deleted"], &answer["findings"]), (200, &json!(false), &json!([])), "{answer}");
+    assert_eq!(answer["effect"]["recorded"], 0, "nobody has asked for anything: {answer}");
     let said = answer["yaml"].as_str().unwrap().to_owned();
     assert!(said.contains("timeout: 1s") && !said.contains("managedFields"), "{answer}");
     assert!(cluster.stored("a").await.is_some(), "a dry run deletes nothing");
@@ -39,7 +40,7 @@ async fn what_would_be_is_told_then_it_is_gone_and_can_be_made_again() {
         (200, &json!(true), Some("a")),
         "{answer}"
     );
-    assert_eq!(cluster.stored("a").await, None);
+    assert_eq!((cluster.stored("a").await, &answer["effect"]), (None, &Value::Null));
     assert_eq!(cluster.delete(&token, "a", true, None).await.0, 404);
 
     let again = json!({"yaml": said, "dryRun": false, "resourceVersion": ""});

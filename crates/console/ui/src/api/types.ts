@@ -474,6 +474,8 @@ export interface DeleteAnswer {
   /** What it said. */
   yaml: string;
   findings: Finding[];
+  /** Of a dry run. */
+  effect: Effect | null;
 }
 
 /** What requests of the last minutes would have met, had the change been there. Numbers of requests are estimates where a sample was recorded. */

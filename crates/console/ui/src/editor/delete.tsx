@@ -8,6 +8,7 @@ import { t } from "../i18n/index.ts";
 import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
 import { access, href, session } from "../state/store.ts";
+import { EffectCallout } from "./effect.tsx";
 
 /** `onDeleted`: it is gone; `onLook`: it is not what it was, and is to be looked at anew. */
 export function Delete({ it, onDeleted, onLook }: { it: ObjectDetail; onDeleted: () => void; onLook: () => void }): JSX.Element {
@@ -50,6 +51,7 @@ function Confirm({ it, onClose, onDeleted, onLook }: { it: ObjectDetail; onClose
         ? <div><p>{t("delete.affects", { count: it.affects.length })}</p><ul class="plain links">{it.affects.map((w) => <li key={w.namespace + w.name}><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a> <span class="muted">{w.namespace}</span></li>)}</ul></div>
         : <p>{t("delete.affects.none")}</p>}
       <pre class="yaml mono" tabIndex={0} aria-label="YAML">{answer?.yaml ?? it.yaml}</pre>
+      {answer?.effect && <EffectCallout it={answer.effect} />}
       {answer && answer.findings.length > 0 && <Findings list={answer.findings} />}
       {marked && <p class="callout" role="status">{t("delete.marked")}</p>}
       {error && <Problem error={error} />}
