@@ -11,7 +11,7 @@ export interface ApiError {
   message: string;
   /** What to do about it; empty where nothing can be said. */
   hint: string;
-  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `managed`, `invalid`, `readOnly`, `unavailable`. */
+  /** Machine-readable: `badRequest`, `forbidden`, `notFound`, `conflict`, `managed`, `invalid`, `readOnly`, `tooMany`, `unavailable`. */
   code: string;
   /** Places in what was sent, for `invalid`. */
   findings?: Finding[];

@@ -354,6 +354,7 @@ export const en = {
   "logs.side": "Whose lines",
   "logs.following": "Following",
   "logs.follow": "Follow ({count} new)",
+  "logs.leftOut": "{count} lines came too fast to be shown here",
   "logs.none": "No lines in this span.",
   "logs.trace": "trace",
   "explain.lead": "Which listener, route, policy and endpoint a request gets, and why the others lost.",

@@ -355,6 +355,7 @@ export const ko: Catalogue = {
   "logs.side": "누구의 줄",
   "logs.following": "따라가는 중",
   "logs.follow": "따라가기 (새 줄 {count})",
+  "logs.leftOut": "너무 빨리 들어온 {count}줄은 여기에 표시되지 않았습니다",
   "logs.none": "이 구간에 로그가 없습니다.",
   "logs.trace": "트레이스",
   "explain.lead": "요청이 어떤 리스너, 경로, 정책, 엔드포인트를 받는지와 다른 것이 선택되지 않은 이유.",

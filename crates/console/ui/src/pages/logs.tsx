@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
-import { subscribe } from "../api/stream.ts";
+import { onGap, subscribe } from "../api/stream.ts";
 import type { LogLine } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
@@ -42,12 +42,17 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
   const x = view.value.extra;
   const loaded = useLoad(`${namespace}/${workload}/${at}`, (signal) => api.logs({ namespace, workload, to: at, limit: 400 }, signal));
   const [fresh, setFresh] = useState<LogLine[]>([]);
+  // More than can be told in a second, or while the page was away.
+  const [leftOut, setLeftOut] = useState(0);
   // Who reads wants the lines to stand still: what comes in the meantime is counted.
   const [held, hold] = useState<number | null>(null);
   useEffect(() => {
     setFresh([]);
+    setLeftOut(0);
     if (at !== null) return;
-    return subscribe("logs", { namespace, workload }, (line: LogLine) => setFresh((old) => old.concat(line).slice(-MOST)));
+    const deaf = onGap(({ topic, count }) => { if (topic === "logs") setLeftOut((before) => before + count); });
+    const gone = subscribe("logs", { namespace, workload }, (line: LogLine) => setFresh((old) => old.concat(line).slice(-MOST)));
+    return () => { gone(); deaf(); };
   }, [namespace, workload, at]);
   const lines = useMemo(() => {
     const known = new Set<string>();
@@ -71,6 +76,7 @@ export function Logs({ namespace, workload }: { namespace: string; workload: str
           {(["", "application", "sidecar"] as const).map((s) => <button key={s} type="button" aria-pressed={(x.side ?? "") === s} onClick={() => put("side", s)}>{t(`logs.${s || "both"}`)}</button>)}
         </div>
         <span class="muted small" aria-live="off">{t("common.rows", { count: shown.length })}</span>
+        {leftOut > 0 && <span class="small" role="status">{t("logs.leftOut", { count: leftOut })}</span>}
         <span class="grow" />
         {at === null && (held === null
           ? <button type="button" class="button" aria-pressed="true" onClick={() => hold(lines[0]?.at ?? 0)}><span class="dot-live" aria-hidden="true" />{t("logs.following")}</button>
