@@ -12,7 +12,7 @@ the client and the server another.
 
     scripts/telemetry-cost.py VARKA BENCH_PAIR [ROUNDS [SECONDS]]
 
-VARKA is the program as it is released, BENCH_PAIR the example of crates/proxy. Needs nginx, wrk and openssl. What the collector of the
+VARKA is the program as it is released, BENCH_PAIR the example of crates/proxy. Needs nginx, wrk, openssl and two processors. What the collector of the
 spans takes is not counted: it is the same nginx.
 """
 

@@ -93,7 +93,11 @@ impl From<Refused> for Refusal {
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "unavailable", message: error.to_string() }
+        let status = match error {
+            Error::Elsewhere(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::File { .. } | Error::Record(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, code: "unavailable", message: error.to_string() }
     }
 }
 

@@ -303,3 +303,58 @@ fn write_file(files: &mut HashMap<PathBuf, File>, path: &Path, text: &[u8]) {
         tracing::warn!("access log lines lost: {}: {e}", path.display());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_written_once_where_it_belongs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+        let logs = AccessLogs::new(None);
+        let mut wanted: HashMap<&str, String> = HashMap::new();
+        // The second place is there now and then, and a line is longer than the room for many.
+        for round in 0..5 {
+            for (name, count) in [("all", 40), ("some", round % 2)] {
+                let long = "x".repeat(ROOM / 16 * (round + 1));
+                for number in 0..count {
+                    let line = format!("{name} {round} {number} {long}\n");
+                    logs.append(&AccessLogSink::File(path(name).into()), &line);
+                    wanted.entry(name).or_default().push_str(&line);
+                }
+            }
+            logs.flush();
+            for (name, text) in &wanted {
+                assert!(std::fs::read_to_string(path(name)).unwrap() == *text, "{name} after round {round}");
+            }
+        }
+        assert_eq!(wanted.len(), 2);
+    }
+
+    #[test]
+    fn what_is_taken_leaves_room_behind_and_forgets_places_that_nothing_came_for() {
+        let (mut waiting, mut taken) = (Waiting::default(), Vec::new());
+        let [a, b] = ["/a", "/b"].map(OsStr::new);
+        let texts = |taken: &[Output]| -> Vec<(Option<PathBuf>, Vec<u8>)> {
+            taken.iter().map(|output| (output.path.clone(), output.text.clone())).collect()
+        };
+        waiting.append(Some(a), "1");
+        waiting.append(None, "2");
+        waiting.append(Some(a), "3");
+        waiting.take(&mut taken);
+        assert_eq!(texts(&taken), [(Some("/a".into()), b"13".to_vec()), (None, b"2".to_vec())]);
+        waiting.append(Some(a), "4");
+        waiting.append(Some(b), "5");
+        waiting.take(&mut taken);
+        assert_eq!(texts(&taken), [(Some("/a".into()), b"4".to_vec()), (Some("/b".into()), b"5".to_vec())]);
+        waiting.append(Some(a), "6");
+        assert!(waiting.outputs.iter().all(|output| output.path.is_some()), "nothing came for standard output");
+        assert!(
+            waiting
+                .outputs
+                .iter()
+                .any(|output| output.path.as_deref() == Some(Path::new("/a")) && output.text.capacity() >= ROOM)
+        );
+    }
+}

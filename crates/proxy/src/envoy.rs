@@ -27,6 +27,12 @@ pub(crate) use process::metrics;
 /// # Errors
 /// It cannot be started, or it ended by itself.
 pub(crate) fn run(bootstrap: Bootstrap, program: &Path) -> Result<(), Error> {
+    if let Some(limit) = bootstrap.traces_per_second {
+        tracing::warn!(
+            "TRACES_PER_SECOND: Envoy knows no such limit and traces what is sampled, beyond {limit} a second as well; \
+             randomSamplingPercentage of a Telemetry is what it follows"
+        );
+    }
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let state = Arc::new(State::new(bootstrap));
     let source = state.bootstrap.discovery_address.clone();

@@ -61,16 +61,28 @@ pub struct Plan {
     pub removed: Vec<Value>,
 }
 
+/// What changing something needs.
 #[derive(Clone)]
-struct Shared {
-    who: Who,
-    read_only: bool,
-    foretell: Foretell,
+pub(super) struct Changing {
+    pub(super) who: Who,
+    pub(super) read_only: bool,
+    pub(super) foretell: Foretell,
+}
+
+impl Changing {
+    /// Refuses what writes where nothing may be written; `hint`: how it is done instead.
+    pub(super) fn may_write(&self, dry_run: bool, hint: &'static str) -> Result<(), Refusal> {
+        if !self.read_only || dry_run {
+            return Ok(());
+        }
+        let message = "This console was started with --read-only: it changes nothing.";
+        Err(Refusal::new(StatusCode::FORBIDDEN, "readOnly", message, hint))
+    }
 }
 
 /// The routes; `read_only`: nothing is written, but what would be can be asked for.
 pub fn routes(who: Who, read_only: bool, foretell: Foretell) -> Router {
-    Router::new().route("/console/api/apply", post(apply)).with_state(Shared { who, read_only, foretell })
+    Router::new().route("/console/api/apply", post(apply)).with_state(Changing { who, read_only, foretell })
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,17 +97,14 @@ struct Asked {
     force: bool,
 }
 
-async fn apply(State(shared): State<Shared>, headers: HeaderMap, body: String) -> Result<Json<Value>, Refusal> {
+async fn apply(State(shared): State<Changing>, headers: HeaderMap, body: String) -> Result<Json<Value>, Refusal> {
     is_deliberate(&headers)?;
     let asked: Asked = serde_json::from_str(&body).map_err(|problem| {
         let message =
             format!("Applying takes {{\"yaml\": \"…\", \"dryRun\": true, \"resourceVersion\": null}}: {problem}");
         Refusal::new(StatusCode::BAD_REQUEST, "badRequest", message, "")
     })?;
-    if shared.read_only && !asked.dry_run {
-        let message = "This console was started with --read-only: it changes nothing.";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "readOnly", message, "Apply the YAML with kubectl instead."));
-    }
+    shared.may_write(asked.dry_run, "Apply the YAML with kubectl instead.")?;
     let changer = (shared.who)(headers).await?;
     let result = change(&shared, &changer, &asked).await;
     audit(&changer.user, &asked, &result);
@@ -143,7 +152,7 @@ pub(super) struct Document {
     pub(super) before: Option<Value>,
 }
 
-async fn change(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
+async fn change(shared: &Changing, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
     let (objects, findings) = read(&asked.yaml)?;
     let mut documents = Vec::with_capacity(objects.len());
     for (place, object) in objects.into_iter().enumerate() {

@@ -14,22 +14,15 @@ use serde_json::{Value, json};
 use varka_api::RawObject;
 
 use super::apply::refused::{Doing, explained};
-use super::apply::{Changer, Foretell, Plan, Who, locate, misplaced, text};
+use super::apply::{Changer, Changing, Foretell, Plan, Who, locate, misplaced, text};
 use super::config::managed_by;
 use super::findings::finding;
 use crate::access::{Refusal, is_deliberate};
 use crate::world::written;
 
-#[derive(Clone)]
-struct Shared {
-    who: Who,
-    read_only: bool,
-    foretell: Foretell,
-}
-
 /// The routes; `read_only`: nothing is deleted, but what would be can be asked for.
 pub fn routes(who: Who, read_only: bool, foretell: Foretell) -> Router {
-    Router::new().route("/console/api/delete", post(delete)).with_state(Shared { who, read_only, foretell })
+    Router::new().route("/console/api/delete", post(delete)).with_state(Changing { who, read_only, foretell })
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +57,7 @@ impl Named {
     }
 }
 
-async fn delete(State(shared): State<Shared>, headers: HeaderMap, body: String) -> Result<Json<Value>, Refusal> {
+async fn delete(State(shared): State<Changing>, headers: HeaderMap, body: String) -> Result<Json<Value>, Refusal> {
     is_deliberate(&headers)?;
     let asked: Result<Asked, _> = serde_json::from_str(&body);
     let asked = asked.map_err(|problem| {
@@ -73,15 +66,7 @@ async fn delete(State(shared): State<Shared>, headers: HeaderMap, body: String) 
         let message = format!("Deleting takes {takes}: {problem}");
         Refusal::new(StatusCode::BAD_REQUEST, "badRequest", message, "")
     })?;
-    if shared.read_only && !asked.dry_run {
-        let message = "This console was started with --read-only: it changes nothing.";
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "readOnly",
-            message,
-            "Delete the object with kubectl instead.",
-        ));
-    }
+    shared.may_write(asked.dry_run, "Delete the object with kubectl instead.")?;
     let changer = (shared.who)(headers).await?;
     let result = remove(&shared, &changer, &asked).await;
     audit(&changer.user, &asked, &result);
@@ -105,7 +90,7 @@ fn audit(user: &str, asked: &Asked, result: &Result<Value, Refusal>) {
     }
 }
 
-async fn remove(shared: &Shared, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
+async fn remove(shared: &Changing, changer: &Changer, asked: &Asked) -> Result<Value, Refusal> {
     let bad = || Refusal::new(StatusCode::BAD_REQUEST, "badRequest", "The object to delete is not named.", "");
     let object = asked.r#ref.object().ok_or_else(bad)?;
     if let Some(place) = misplaced(&object) {

@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 use super::routes;
 use crate::graph::Source;
 use crate::graph::tests::{END, source};
+use crate::store::Error;
 use crate::store::logs::{Line, Source as Container};
 use crate::world::{KINDS, World};
 
@@ -276,4 +277,11 @@ async fn who_comes_back_to_a_stream_is_told_what_they_missed() {
         let (seen, own) = events(&told(&source, query, Some(foreign), "alive").await);
         assert_eq!((seen.len(), own.split('-').next()), (0, last.split('-').next()), "{foreign}");
     }
+}
+
+#[test]
+fn a_store_elsewhere_that_does_not_answer_is_no_fault_of_ours() {
+    let status = |error| super::Refused::from(error).status.as_u16();
+    assert_eq!(status(Error::Elsewhere("http://jaeger:16686/ does not answer".to_owned())), 503);
+    assert_eq!(status(Error::Record("a span without an id".to_owned())), 500);
 }

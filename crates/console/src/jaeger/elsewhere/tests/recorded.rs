@@ -1,6 +1,7 @@
 //! Against answers of Jaegers themselves: `spans.json` was sent to one, and what it then answered was written down.
 //!
-//! `UPDATE=1 JAEGER=1.76.0=http://127.0.0.1:16686` asks one anew; `scripts/peers/tracing.sh` does it.
+//! To ask one anew, post `spans.json` as JSON to its `:4318/v1/traces`, and when `:16686/api/v3/traces/ab` answers run this test with
+//! `UPDATE=1 JAEGER=1.76.0=http://127.0.0.1:16686`; the version has to be among [`VERSIONS`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
