@@ -15,7 +15,7 @@ mod sanitize;
 #[cfg(test)]
 mod tests;
 
-pub use sanitize::{sanitize_request, strip_hop_by_hop};
+pub use sanitize::sanitize_request;
 
 /// Applies all request header operations of a decision. Returns the new authority if an operation sets `host`.
 pub fn apply_request(

@@ -15,6 +15,7 @@ use crate::accesslog::UpstreamRecord;
 use crate::bootstrap::OriginalDst;
 use crate::conn::{Conn, Open, Seen};
 use crate::limit::TARGET;
+use crate::metrics::Last;
 use crate::net::{Io, Socket};
 use crate::worker::Worker;
 use crate::{http, inspect, on_demand, tcp, tls};
@@ -65,6 +66,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, accepting: Str, stream: TcpStream
         peer_identity: None,
         local_identity: None,
         exchange: false,
+        last: Last::default(),
     };
     drop(config);
     Box::pin(secure(conn, socket)).await;

@@ -19,6 +19,7 @@ use varka_engine::facts::Connection;
 use varka_engine::ir::{AccessLog, AccessLogSink, Str};
 use varka_engine::outcome::{Flag, Outcome};
 use varka_telemetry::accesslog::{self, Format, Record};
+use varka_telemetry::text::Line;
 
 use crate::peer::{Peer, Secured};
 use crate::state::State;
@@ -124,7 +125,7 @@ impl Log {
 
 thread_local! {
     /// Where a line is made.
-    static LINE: RefCell<String> = RefCell::new(String::with_capacity(512));
+    static LINE: RefCell<Line> = RefCell::new(Line::with_room(512));
 }
 
 /// Where lines go.
@@ -146,7 +147,10 @@ struct Waiting {
     outputs: Vec<Output>,
     bytes: usize,
     dropped: u64,
+    /// Taken lines are being written.
     writing: bool,
+    /// The writing thread is to be told of the next line.
+    asleep: bool,
     started: bool,
 }
 
@@ -171,13 +175,13 @@ impl AccessLogs {
                 LINE.with_borrow_mut(|line| {
                     line.clear();
                     log.format.render(record, line);
-                    self.append(&log.sink, line);
+                    self.append(&log.sink, line.as_bytes());
                 });
             }
         }
     }
 
-    fn append(&self, sink: &AccessLogSink, line: &str) {
+    fn append(&self, sink: &AccessLogSink, line: &[u8]) {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.bytes + line.len() > MAX_WAITING {
             waiting.dropped += 1;
@@ -185,7 +189,7 @@ impl AccessLogs {
         }
         let before = waiting.bytes;
         waiting.bytes += line.len();
-        if before == 0 || before < ENOUGH && waiting.bytes >= ENOUGH {
+        if std::mem::take(&mut waiting.asleep) || before < ENOUGH && waiting.bytes >= ENOUGH {
             self.shared.more.notify_one();
         }
         let path = match (&self.all_to, sink) {
@@ -219,14 +223,14 @@ impl AccessLogs {
 }
 
 impl Waiting {
-    fn append(&mut self, path: Option<&OsStr>, line: &str) {
+    fn append(&mut self, path: Option<&OsStr>, line: &[u8]) {
         // As they are written: taking paths apart costs more than the line.
         let same = |output: &&mut Output| output.path.as_ref().map(|p| p.as_os_str()) == path;
         match self.outputs.iter_mut().find(same) {
-            Some(output) => output.text.extend_from_slice(line.as_bytes()),
+            Some(output) => output.text.extend_from_slice(line),
             None => {
                 let mut text = Vec::with_capacity(ROOM.max(line.len()));
-                text.extend_from_slice(line.as_bytes());
+                text.extend_from_slice(line);
                 self.outputs.push(Output { path: path.map(PathBuf::from), text });
             }
         }
@@ -273,8 +277,15 @@ impl Shared {
     /// Waits for lines and takes them; how many were dropped.
     fn gather(&self, taken: &mut Vec<Output>) -> u64 {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.bytes == 0 {
-            waiting.writing = false;
+        waiting.writing = false;
+        loop {
+            // Where there were lines there will be more: as long as they come, nobody has to say so before there are enough.
+            let gathered = self.more.wait_timeout_while(waiting, GATHER, |waiting| waiting.bytes < ENOUGH);
+            (waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+            if waiting.bytes > 0 {
+                break;
+            }
+            waiting.asleep = true;
             let (held, idle) = self.more.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
             waiting = held;
             if idle.timed_out() && waiting.bytes == 0 {
@@ -283,10 +294,9 @@ impl Shared {
                 waiting.outputs = Vec::new();
                 waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
+            waiting.asleep = false;
         }
         waiting.writing = true;
-        let gathered = self.more.wait_timeout_while(waiting, GATHER, |waiting| waiting.bytes < ENOUGH);
-        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         waiting.take(taken);
         std::mem::take(&mut waiting.dropped)
     }
@@ -320,7 +330,7 @@ mod tests {
                 let long = "x".repeat(ROOM / 16 * (round + 1));
                 for number in 0..count {
                     let line = format!("{name} {round} {number} {long}\n");
-                    logs.append(&AccessLogSink::File(path(name).into()), &line);
+                    logs.append(&AccessLogSink::File(path(name).into()), line.as_bytes());
                     wanted.entry(name).or_default().push_str(&line);
                 }
             }
@@ -339,16 +349,16 @@ mod tests {
         let texts = |taken: &[Output]| -> Vec<(Option<PathBuf>, Vec<u8>)> {
             taken.iter().map(|output| (output.path.clone(), output.text.clone())).collect()
         };
-        waiting.append(Some(a), "1");
-        waiting.append(None, "2");
-        waiting.append(Some(a), "3");
+        waiting.append(Some(a), b"1");
+        waiting.append(None, b"2");
+        waiting.append(Some(a), b"3");
         waiting.take(&mut taken);
         assert_eq!(texts(&taken), [(Some("/a".into()), b"13".to_vec()), (None, b"2".to_vec())]);
-        waiting.append(Some(a), "4");
-        waiting.append(Some(b), "5");
+        waiting.append(Some(a), b"4");
+        waiting.append(Some(b), b"5");
         waiting.take(&mut taken);
         assert_eq!(texts(&taken), [(Some("/a".into()), b"4".to_vec()), (Some("/b".into()), b"5".to_vec())]);
-        waiting.append(Some(a), "6");
+        waiting.append(Some(a), b"6");
         assert!(waiting.outputs.iter().all(|output| output.path.is_some()), "nothing came for standard output");
         assert!(
             waiting

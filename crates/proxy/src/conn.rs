@@ -18,6 +18,7 @@ use varka_telemetry::metrics::envoy::HttpStats;
 
 use crate::config::ChainRef;
 use crate::inspect::ClientHello;
+use crate::metrics::Last;
 use crate::state::Lifecycle;
 use crate::worker::Worker;
 
@@ -38,6 +39,8 @@ pub(crate) struct Conn {
     pub exchange: bool,
     /// Statistics of its connection manager, if it has one.
     pub http_stats: Option<Arc<HttpStats>>,
+    /// Where its last request was counted.
+    pub last: Last,
 }
 
 /// What a change of the configuration means for a connection that is kept open.

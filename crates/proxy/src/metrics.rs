@@ -1,7 +1,7 @@
 //! What a finished request or connection adds to the statistics: Envoy's and Istio's standard metrics.
 //!
-//! Series are found once and kept by the worker, so that counting a request hashes one small key, takes no lock and, where the
-//! labels are the standard ones, allocates nothing.
+//! Series are found once and kept by the worker, and each connection has that of its last request at hand: the next one is
+//! mostly like it. Counting takes no lock and, where the labels are the standard ones, allocates nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -65,8 +65,40 @@ struct Short {
     custom: Option<Custom>,
 }
 
+impl Short {
+    /// Whether a request of these is of this series.
+    fn is(&self, who: &Who<'_>, protocol: Protocol, flags: ResponseFlags, custom: Option<&Custom>) -> bool {
+        let same = |mine: &Option<Str>, other: Option<&Str>| match (mine, other) {
+            (Some(mine), Some(other)) => Arc::ptr_eq(mine, other) || mine == other,
+            (mine, other) => mine.is_none() && other.is_none(),
+        };
+        let (peer, own) = who.principals();
+        self.reporter == who.reporter()
+            && self.peer.address() == who.peer().map_or(std::ptr::null(), Arc::as_ptr)
+            && same(&self.principal, peer)
+            && self.secured == own.is_some()
+            && same(&self.cluster, who.upstream.cluster.as_ref())
+            && same(&self.route, who.telling_route())
+            && self.protocol == protocol
+            && self.flags == flags
+            && self.custom.as_ref() == custom
+    }
+}
+
+/// Where a connection's last request was counted, if it has had one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Last(RefCell<Option<Counted>>);
+
+#[derive(Debug, Clone)]
+struct Counted {
+    short: Short,
+    /// The Host that stood in for the service; empty: none.
+    host: Box<str>,
+    series: Arc<HttpSeries>,
+}
+
 /// Series that differ in nothing but the Host that stands in for a service; empty: it does not.
-type ByHost<T> = HashMap<Box<str>, Arc<T>>;
+type ByHost<T> = HashMap<Box<str>, Arc<T>, RandomState>;
 
 /// The series that a worker has used.
 #[derive(Debug, Default)]
@@ -124,9 +156,23 @@ impl Series {
         let Some(stats) = r.conn.chain.stats() else { return };
         let who = Who { conn: r.conn, client: r.client, upstream: r.upstream, cluster: r.cluster, route: r.route };
         let protocol = if r.grpc.is_some() { Protocol::Grpc } else { Protocol::Http };
-        let short = who.short(protocol, ResponseFlags::NONE, custom(stats, &who));
+        let custom = custom(stats, &who);
         let fallback = who.service().is_none() && !stats.config.disable_host_header_fallback;
         let host = if fallback { r.authority } else { "" };
+        let mut last = r.conn.last.0.borrow_mut();
+        if let Some(last) = &*last
+            && *last.host == *host
+            && last.short.is(&who, protocol, ResponseFlags::NONE, custom.as_ref())
+        {
+            return count(&last.series, r);
+        }
+        let short = who.short(protocol, ResponseFlags::NONE, custom);
+        let series = self.http(state, short.clone(), &who, protocol, host);
+        count(&series, r);
+        *last = Some(Counted { short, host: host.into(), series });
+    }
+
+    fn http(&self, state: &State, short: Short, who: &Who<'_>, protocol: Protocol, host: &str) -> Arc<HttpSeries> {
         let mut known = self.http.borrow_mut();
         if known.len() >= MOST {
             known.clear();
@@ -137,20 +183,10 @@ impl Series {
         if by_host.len() >= MOST {
             by_host.clear();
         }
-        let series = match by_host.get(host) {
-            Some(series) => series,
-            None => {
-                let key = who.key(state, protocol, host);
-                let series = state.metrics.istio.http(key, custom);
-                by_host.entry(host.into()).or_insert(series)
-            }
-        };
-        let result = RequestResult { status: r.outcome.status, flags: r.outcome.flags, grpc_status: r.grpc.flatten() };
-        series.count(result, r.duration, r.received, r.sent);
-        if r.grpc.is_some() {
-            let [request, response] = r.messages;
-            series.request_messages.add(request);
-            series.response_messages.add(response);
+        let new = || state.metrics.istio.http(who.key(state, protocol, host), custom);
+        match by_host.get(host) {
+            Some(series) => Arc::clone(series),
+            None => Arc::clone(by_host.entry(host.into()).or_insert_with(new)),
         }
     }
 
@@ -172,6 +208,16 @@ impl Series {
             state.metrics.istio.tcp(who.key(state, Protocol::Tcp, ""), short.custom.clone(), flags)
         });
         Some(Arc::clone(series))
+    }
+}
+
+fn count(series: &HttpSeries, r: &FinishedRequest<'_>) {
+    let result = RequestResult { status: r.outcome.status, flags: r.outcome.flags, grpc_status: r.grpc.flatten() };
+    series.count(result, r.duration, r.received, r.sent);
+    if r.grpc.is_some() {
+        let [request, response] = r.messages;
+        series.request_messages.add(request);
+        series.response_messages.add(response);
     }
 }
 
@@ -243,6 +289,11 @@ impl<'a> Who<'a> {
         self.cluster.and_then(|c| c.config.services.first())
     }
 
+    /// Two names of routes say more than the cluster does.
+    fn telling_route(&self) -> Option<&'a Str> {
+        self.route.filter(|r| matches!(&***r, "block_all" | "allow_any"))
+    }
+
     fn short(&self, protocol: Protocol, flags: ResponseFlags, custom: Option<Custom>) -> Short {
         let (peer, own) = self.principals();
         Short {
@@ -251,8 +302,7 @@ impl<'a> Who<'a> {
             principal: peer.cloned(),
             secured: own.is_some(),
             cluster: self.upstream.cluster.clone(),
-            // Two names of routes say more than the cluster does.
-            route: self.route.filter(|r| matches!(&***r, "block_all" | "allow_any")).cloned(),
+            route: self.telling_route().cloned(),
             protocol,
             flags,
             custom,

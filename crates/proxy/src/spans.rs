@@ -67,8 +67,11 @@ pub(crate) fn begin(
     };
     let server = direction != TrafficDirection::Outbound;
     let said = Said::of(headers);
+    let is_called = said.operation.is_some();
     if said.is_left_out() && !forms.b3_single && !forms.b3_multi {
-        headers.remove(DECORATOR);
+        if is_called {
+            headers.remove(DECORATOR);
+        }
         return Traced { context: None, name: None, operation: None, server };
     }
     let caller = said.context();
@@ -83,7 +86,7 @@ pub(crate) fn begin(
         }
     };
     // The client's sidecar says how it calls the request; no application is to see it.
-    let name = headers.remove(DECORATOR).filter(|_| server);
+    let name = is_called.then(|| headers.remove(DECORATOR)).flatten().filter(|_| server);
     Traced { context: Some(context), name, operation: None, server }
 }
 

@@ -8,6 +8,8 @@ use varka_engine::expression::{Expression, ExpressionError};
 use varka_engine::format::{FormatError, Operator, Segment, segments};
 use varka_engine::ir::AccessLogFormat;
 
+use crate::text::{Line, Short};
+
 mod attributes;
 mod record;
 #[cfg(test)]
@@ -15,7 +17,6 @@ mod tests;
 mod time;
 
 pub use record::Record;
-pub use time::write_utc;
 
 pub use varka_engine::ir::{ISTIO_JSON, ISTIO_TEXT};
 
@@ -61,11 +62,22 @@ enum Shape {
     Json(Vec<(String, Vec<Part>)>),
 }
 
-/// Some text, and a value behind it with the most letters that are shown of it.
+/// Text that is between values for the most part; longer text is in several pieces.
+type Literal = Short<16>;
+
+/// Some text, and a value behind it.
 #[derive(Debug, Clone, PartialEq)]
 struct Part {
-    text: String,
-    value: Option<(Value, Option<usize>)>,
+    text: Literal,
+    value: Value,
+    /// Letters that are shown of the value; `None`: all.
+    longest: Option<usize>,
+}
+
+impl Part {
+    fn text(text: Literal) -> Self {
+        Self { text, value: Value::Nothing, longest: None }
+    }
 }
 
 /// A header or pseudo-header.
@@ -82,6 +94,8 @@ enum Header {
 /// What an operator stands for.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
+    /// There is only text.
+    Nothing,
     StartTime(Option<String>),
     Request(Header, Option<Header>),
     Response(Header, Option<Header>),
@@ -119,67 +133,96 @@ impl Format {
     }
 
     /// Appends the line of one request or connection. A JSON line ends with a newline, a text line with what the format ends with.
-    pub fn render(&self, record: &Record<'_>, out: &mut String) {
+    pub fn render(&self, record: &Record<'_>, out: &mut Line) {
         match &self.0 {
             Shape::Text(parts) => parts.iter().for_each(|part| write_text(part, record, out)),
             Shape::Json(fields) => {
-                let mut value = String::new();
                 for (i, (key, parts)) in fields.iter().enumerate() {
-                    out.push(if i == 0 { '{' } else { ',' });
-                    out.push_str(key);
-                    write_json(parts, record, &mut value, out);
+                    out.letter(if i == 0 { b'{' } else { b',' });
+                    out.push(key.as_bytes());
+                    write_json(parts, record, out);
                 }
-                out.push_str(if fields.is_empty() { "{}\n" } else { "}\n" });
+                out.push(if fields.is_empty() { b"{}\n" } else { b"}\n" });
             }
         }
     }
 }
 
-fn write_text(part: &Part, record: &Record<'_>, out: &mut String) {
-    out.push_str(&part.text);
-    let Some((value, longest)) = &part.value else { return };
+#[inline(always)]
+fn write_text(part: &Part, record: &Record<'_>, out: &mut Line) {
+    out.put(&part.text);
+    if part.longest.is_some() {
+        return write_cut(part, record, out);
+    }
+    if !record.write(&part.value, out) {
+        out.letter(b'-');
+    }
+}
+
+#[cold]
+fn write_cut(part: &Part, record: &Record<'_>, out: &mut Line) {
     let start = out.len();
-    if !record.write(value, out) {
-        out.push('-');
-    } else if let Some(longest) = longest
-        && let Some((end, _)) = out.get(start..).and_then(|text| text.char_indices().nth(*longest))
+    if !record.write(&part.value, out) {
+        out.letter(b'-');
+    } else if let Some(longest) = part.longest
+        && let Some((end, _)) = String::from_utf8_lossy(out.since(start)).char_indices().nth(longest)
     {
         out.truncate(start + end);
     }
 }
 
-fn write_json(parts: &[Part], record: &Record<'_>, buffer: &mut String, out: &mut String) {
-    buffer.clear();
-    if let [Part { text, value: Some((value, None)) }] = parts
-        && text.is_empty()
+fn write_json(parts: &[Part], record: &Record<'_>, out: &mut Line) {
+    let before = out.len();
+    if let [Part { text, value, longest: None }] = parts
+        && text.as_bytes().is_empty()
     {
-        if !record.write(value, buffer) {
-            out.push_str("null");
+        if let Value::Field(field) = value
+            && field.is_number()
+        {
+            if !record.write(value, out) {
+                out.push(b"null");
+            }
             return;
         }
-        if matches!(value, Value::Field(field) if field.is_number()) {
-            out.push_str(buffer);
-            return;
+        out.letter(b'"');
+        if !record.write(value, out) {
+            out.truncate(before);
+            return out.push(b"null");
         }
     } else {
-        parts.iter().for_each(|part| write_text(part, record, buffer));
+        out.letter(b'"');
+        parts.iter().for_each(|part| write_text(part, record, out));
     }
-    out.push_str(&serde_json::Value::from(buffer.as_str()).to_string());
+    let made = out.since(before + 1);
+    // One look at all of them is quicker than one that ends at the first.
+    if made.iter().fold(true, |plain, letter| plain & matches!(letter, b' '..=b'~') & !matches!(letter, b'"' | b'\\')) {
+        return out.letter(b'"');
+    }
+    let escaped = serde_json::Value::from(String::from_utf8_lossy(made)).to_string();
+    out.truncate(before);
+    out.push(escaped.as_bytes());
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, Error> {
-    let (mut parts, mut before) = (Vec::new(), String::new());
+    let (mut parts, mut before) = (Vec::new(), Literal::default());
     for segment in segments(text) {
         match segment? {
-            Segment::Literal(text) => before.push_str(text),
+            Segment::Literal(text) => {
+                for letter in text.chars() {
+                    if !before.add(letter) {
+                        parts.push(Part::text(std::mem::take(&mut before)));
+                        before.add(letter);
+                    }
+                }
+            }
             Segment::Operator(operator) => {
-                let value = Some((value(&operator)?, operator.max_length));
-                parts.push(Part { text: std::mem::take(&mut before), value });
+                let (value, longest) = (value(&operator)?, operator.max_length);
+                parts.push(Part { text: std::mem::take(&mut before), value, longest });
             }
         }
     }
-    if !before.is_empty() {
-        parts.push(Part { text: before, value: None });
+    if !before.as_bytes().is_empty() {
+        parts.push(Part::text(before));
     }
     Ok(parts)
 }

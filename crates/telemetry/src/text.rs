@@ -1,10 +1,19 @@
 //! Numbers, addresses and identifiers as text, appended to a buffer.
 //!
 //! Every request leaves dozens of them in its log lines and spans. They read as `Display` shows them, without the detour over a
-//! formatter, which costs several times as much.
+//! formatter, which costs several times as much. What is short is made in one place and put where it belongs whole.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+mod line;
+#[cfg(test)]
+mod tests;
+
+pub use line::Line;
+
+/// Room for an address of four bytes with its port, and for blocks that are longer than what counts of them.
+const ADDRESS: usize = 24;
 
 /// Appends a whole number.
 pub fn number(value: impl itoa::Integer, out: &mut String) {
@@ -14,11 +23,7 @@ pub fn number(value: impl itoa::Integer, out: &mut String) {
 /// Appends an address without port.
 pub fn ip(address: IpAddr, out: &mut String) {
     match address {
-        IpAddr::V4(address) => {
-            let mut text = Ascii::<15>::default();
-            text.ip(address);
-            text.append_to(out);
-        }
+        IpAddr::V4(address) => Short::<ADDRESS>::ip(address).append_to(out),
         IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
 }
@@ -26,26 +31,25 @@ pub fn ip(address: IpAddr, out: &mut String) {
 /// Appends an address with its port.
 pub fn address(address: SocketAddr, out: &mut String) {
     match address {
-        SocketAddr::V4(address) => {
-            let mut text = Ascii::<21>::default();
-            text.ip(*address.ip());
-            text.push(b':');
-            text.number(address.port());
-            text.append_to(out);
-        }
+        SocketAddr::V4(address) => Short::<ADDRESS>::address(*address.ip(), address.port()).append_to(out),
         SocketAddr::V6(address) => drop(write!(out, "{address}")),
     }
 }
 
-/// Appends bytes as two lower-case hexadecimal digits each.
-pub(crate) fn hex<const N: usize>(bytes: [u8; N], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-    let mut text = [[0; 2]; N];
-    for (place, byte) in text.iter_mut().zip(bytes) {
-        *place = [digit(byte >> 4), digit(byte & 0xf)];
+/// A number as hexadecimal digits in lower case; all of them are made at once, each in its byte of one wide number.
+pub(crate) fn hex(value: u64) -> [u8; 16] {
+    /// The same byte sixteen times.
+    const fn all(byte: u8) -> u128 {
+        u128::from_ne_bytes([byte; 16])
     }
-    out.push_str(std::str::from_utf8(text.as_flattened()).unwrap_or_default());
+    let mut halves = u128::from(value);
+    halves = (halves | halves << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    halves = (halves | halves << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    halves = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    halves = (halves | halves << 4) & all(0x0f);
+    let above_nine = (halves + all(6)) >> 4 & all(1);
+    let to_letter = u128::from(b'a' - b'0' - 10);
+    (halves + all(b'0') + above_nine * to_letter).to_be_bytes()
 }
 
 /// The number that so many hexadecimal digits are, upper or lower case; `None`: something else is among them.
@@ -67,23 +71,25 @@ pub(crate) fn unhex(digits: &[u8]) -> Option<u64> {
     known.then_some(number)
 }
 
-/// A short text that is made in one place and appended at once: a buffer that may have to grow is asked for room once, and not for
-/// each letter.
-pub(crate) struct Ascii<const N: usize> {
+/// A text of at most `N` bytes that is made in one place and appended at once: a buffer that may have to grow is asked for room once,
+/// and not for each letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short<const N: usize> {
+    /// What is behind its length counts for nothing.
     bytes: [u8; N],
     length: usize,
 }
 
-impl<const N: usize> Default for Ascii<N> {
+impl<const N: usize> Default for Short<N> {
     fn default() -> Self {
         Self { bytes: [0; N], length: 0 }
     }
 }
 
-impl<const N: usize> Ascii<N> {
+impl<const N: usize> Short<N> {
     /// Adds a letter; what is beyond the room is left out.
     pub(crate) fn push(&mut self, letter: u8) {
-        self.extend(&[letter]);
+        self.block([letter], 1);
     }
 
     /// Adds the last digits of a number, zeros before it where it has fewer.
@@ -93,67 +99,90 @@ impl<const N: usize> Ascii<N> {
             *digit += u8::try_from(value % 10).unwrap_or(0);
             value /= 10;
         }
-        self.extend(&digits);
+        self.block(digits, COUNT);
     }
 
-    fn extend(&mut self, letters: &[u8]) {
-        debug_assert!(letters.is_ascii() && self.length + letters.len() <= N, "it is made for what it holds");
-        let end = self.length + letters.len();
-        if let Some(place) = self.bytes.get_mut(self.length..end) {
-            place.copy_from_slice(letters);
+    /// Adds the first `length` letters of a block, all of which there must be room for.
+    pub(crate) fn block<const SIZE: usize>(&mut self, block: [u8; SIZE], length: usize) {
+        let place = self.bytes.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut);
+        debug_assert!(place.is_some() && block.is_ascii(), "it is made for what it holds");
+        if let Some(place) = place {
+            *place = block;
+            self.length += length;
+        }
+    }
+
+    /// Adds a number.
+    fn small(&mut self, value: u16) {
+        match value {
+            0..10 => self.digits::<1>(value.into()),
+            10..100 => self.digits::<2>(value.into()),
+            100..1000 => self.digits::<3>(value.into()),
+            1000..10_000 => self.digits::<4>(value.into()),
+            10_000.. => self.digits::<5>(value.into()),
+        }
+    }
+
+    fn ip(address: Ipv4Addr) -> Self {
+        let mut text = Self::default();
+        for octet in address.octets() {
+            let (block, length) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+            text.block(block, usize::from(length));
+        }
+        text.length = text.length.saturating_sub(1);
+        text
+    }
+
+    fn address(address: Ipv4Addr, port: u16) -> Self {
+        let mut text = Self::ip(address);
+        text.push(b':');
+        text.small(port);
+        text
+    }
+
+    /// Adds a letter of any script; `false`: there is no room for it.
+    pub(crate) fn add(&mut self, letter: char) -> bool {
+        let end = self.length + letter.len_utf8();
+        let place = self.bytes.get_mut(self.length..end);
+        if let Some(place) = place {
+            letter.encode_utf8(place);
             self.length = end;
+            return true;
         }
+        false
     }
 
-    fn number(&mut self, value: u16) {
-        self.extend(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    fn ip(&mut self, address: Ipv4Addr) {
-        let [first, rest @ ..] = address.octets();
-        self.number(first.into());
-        for octet in rest {
-            self.push(b'.');
-            self.number(octet.into());
-        }
+    /// What is in it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 
     /// Appends it.
     pub(crate) fn append_to(&self, out: &mut String) {
-        let made = self.bytes.get(..self.length).unwrap_or_default();
-        out.push_str(std::str::from_utf8(made).unwrap_or_default());
+        out.push_str(std::str::from_utf8(self.as_bytes()).unwrap_or_default());
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, SocketAddr};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn made(write: impl FnOnce(&mut String)) -> String {
-        let mut out = "before ".to_owned();
-        write(&mut out);
-        out
+/// What each byte of an address reads as, with the dot behind it, and how long that is.
+static OCTETS: [([u8; 4], u8); 256] = {
+    const fn digit(value: u8) -> u8 {
+        b'0' + value % 10
     }
-
-    proptest! {
-        #[test]
-        fn it_reads_as_it_is_shown(ip_address: IpAddr, port: u16, value: u64, id: u128, small in 0_u32..1000) {
-            prop_assert_eq!(made(|out| number(value, out)), format!("before {value}"));
-            prop_assert_eq!(made(|out| ip(ip_address, out)), format!("before {ip_address}"));
-            let whole = SocketAddr::new(ip_address, port);
-            prop_assert_eq!(made(|out| address(whole, out)), format!("before {whole}"));
-            prop_assert_eq!(made(|out| hex(id.to_be_bytes(), out)), format!("before {id:032x}"));
-            let half = u64::try_from(id >> 64).unwrap();
-            prop_assert_eq!(unhex(format!("{half:016x}").as_bytes()), Some(half));
-            prop_assert_eq!(unhex(format!("{half:016X}").as_bytes()), Some(half));
-            prop_assert_eq!(unhex(format!("{half:015x}g").as_bytes()), None);
-            let mut digits = Ascii::<4>::default();
-            digits.digits::<4>(small);
-            prop_assert_eq!(made(|out| digits.append_to(out)), format!("before {small:04}"));
+    let mut table = [([0; 4], 0); 256];
+    let mut octet = 0_u8;
+    loop {
+        let [ones, tens, hundreds] = [digit(octet), digit(octet / 10), digit(octet / 100)];
+        #[expect(clippy::indexing_slicing, reason = "it is made while it is compiled, and has a place for each byte")]
+        {
+            table[octet as usize] = match octet {
+                0..10 => ([ones, b'.', 0, 0], 2),
+                10..100 => ([tens, ones, b'.', 0], 3),
+                100.. => ([hundreds, tens, ones, b'.'], 4),
+            };
         }
+        if octet == u8::MAX {
+            break table;
+        }
+        octet += 1;
     }
-}
+};

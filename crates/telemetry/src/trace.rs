@@ -14,7 +14,7 @@ mod tests;
 
 pub use span::{Span, SpanKind, Tags, zipkin_json};
 
-use crate::text::{hex, unhex};
+use crate::text::{Short, hex, unhex};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Of version 00.
@@ -113,22 +113,17 @@ impl Context {
     /// Writes the context into a request, in its forms.
     pub fn inject(&self, headers: &mut HeaderMap) {
         let sampled = self.sampled == Some(true);
+        if self.forms.w3c
+            && let Ok(value) = HeaderValue::from_bytes(traceparent(self.trace, self.span, sampled).as_bytes())
+        {
+            headers.insert(TRACEPARENT, value);
+        }
         let digit = if sampled { '1' } else { '0' };
         let mut set = |name: HeaderName, text: String| {
             if let Ok(value) = HeaderValue::try_from(text) {
                 headers.insert(name, value);
             }
         };
-        if self.forms.w3c {
-            let mut text = String::with_capacity(TRACEPARENT_LENGTH);
-            text.push_str("00-");
-            hex(self.trace.0.to_be_bytes(), &mut text);
-            text.push('-');
-            hex(self.span.0.to_be_bytes(), &mut text);
-            text.push_str("-0");
-            text.push(digit);
-            set(TRACEPARENT, text);
-        }
         if self.forms.b3_single {
             let parent = self.parent.map(|parent| format!("-{parent}")).unwrap_or_default();
             set(B3, format!("{}-{}-{digit}{parent}", self.trace, self.span));
@@ -146,6 +141,20 @@ impl Context {
     }
 }
 
+/// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
+fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> Short<TRACEPARENT_LENGTH> {
+    #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
+    let [high, low] = [(trace.0 >> 64) as u64, trace.0 as u64];
+    let mut text = Short::default();
+    text.block(*b"00-", 3);
+    text.block(hex(high), 16);
+    text.block(hex(low), 16);
+    text.push(b'-');
+    text.block(hex(span.0), 16);
+    text.block(if sampled { *b"-01" } else { *b"-00" }, 3);
+    text
+}
+
 /// What a caller sent, found in one look over its headers. Of a header with several lines the first counts.
 #[derive(Debug, Default)]
 pub struct Said<'h> {
@@ -156,6 +165,8 @@ pub struct Said<'h> {
     parent: Option<&'h HeaderValue>,
     sampled: Option<&'h HeaderValue>,
     flags: Option<&'h HeaderValue>,
+    /// What the caller calls the request: `x-envoy-decorator-operation`.
+    pub operation: Option<&'h HeaderValue>,
 }
 
 impl<'h> Said<'h> {
@@ -171,6 +182,7 @@ impl<'h> Said<'h> {
                 "x-b3-parentspanid" => &mut said.parent,
                 "x-b3-sampled" => &mut said.sampled,
                 "x-b3-flags" => &mut said.flags,
+                "x-envoy-decorator-operation" => &mut said.operation,
                 _ => continue,
             };
             place.get_or_insert(value);
@@ -242,17 +254,22 @@ fn parse_traceparent(text: &str) -> Option<Parts> {
 
 /// Whether it is a valid `traceparent` of version 00 without the flag `sampled`.
 fn is_unsampled(text: &[u8]) -> bool {
-    let form = |(at, letter): (usize, &u8)| match at {
-        2 | 35 | 52 => *letter == b'-',
-        _ => matches!(letter, b'0'..=b'9' | b'a'..=b'f'),
+    let Ok(text) = <&[u8; TRACEPARENT_LENGTH]>::try_from(text) else { return false };
+    let ([b'0', b'0', b'-', rest @ ..], [.., b'-', high, low]) = (text, text) else { return false };
+    let (trace, rest) = rest.split_at(32);
+    let [b'-', span @ ..] = rest else { return false };
+    let Some(span) = span.first_chunk::<16>() else { return false };
+    // One look at all letters is quicker than one that ends at the first.
+    let is_digit = |letter: &u8| letter.is_ascii_digit() | matches!(letter, b'a'..=b'f');
+    let is_id = |id: &[u8]| {
+        let digits = id.iter().fold(true, |digits, letter| digits & is_digit(letter));
+        digits && id.iter().fold(0, |any, letter| any | (letter ^ b'0')) != 0
     };
-    let given = |at: std::ops::Range<usize>| text.get(at).is_some_and(|id| id.iter().any(|digit| *digit != b'0'));
-    text.len() == TRACEPARENT_LENGTH
-        && text.starts_with(b"00-")
-        && text.iter().enumerate().all(form)
-        && given(3..35)
-        && given(36..52)
-        && text.last().is_some_and(|digit| char::from(*digit).to_digit(16).is_some_and(|flags| flags & 1 == 0))
+    is_id(trace)
+        && is_id(span)
+        && is_digit(high)
+        && is_digit(low)
+        && char::from(*low).to_digit(16).is_some_and(|flags| flags & 1 == 0)
 }
 
 /// `TRACE-SPAN[-SAMPLED[-PARENT]]`. A lone decision (`0`, `1`, `d`) names no trace and counts as absent.

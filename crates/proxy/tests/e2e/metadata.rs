@@ -2,13 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use varka_engine::ir::{Cluster, Discovery, Stats};
 use varka_proxy::Bootstrap;
 
-use crate::config::{Mode, WAS, auto_mtls, cluster, endpoints, inbound, inbound_tcp, outbound, outbound_tcp};
+use crate::config::{
+    Mode, WAS, action, auto_mtls, cluster, endpoints, inbound, inbound_tcp, outbound, outbound_tcp, route, virtual_host,
+};
 use crate::mtls::Mesh;
 use crate::support::{App, Client, LIMIT, Metric, Running, read_message};
 
@@ -141,6 +144,30 @@ fn an_endpoint_that_says_nothing_is_known_by_its_discovery() {
     assert_labels(&metric, &[("destination_workload", "was-from-eds"), ("destination_canonical_service", "was")]);
     assert_labels(&metric, &[("destination_app", "unknown"), ("destination_principal", "unknown")]);
     assert!(!app.last().names().iter().any(|n| n.starts_with("x-envoy-peer-metadata")), "nothing leaves in plain text");
+}
+
+#[test]
+fn requests_of_one_connection_count_where_each_belongs() {
+    let app = App::start();
+    let mut was = service(app.address);
+    was.transport_matches.clear();
+    let mut config = outbound(was, |_| {});
+    let known = config.routes.get_mut("8080").map(Arc::make_mut).unwrap();
+    known.virtual_hosts.insert(0, virtual_host("other", &["a.example", "b.example"], vec![route(action("other"))]));
+    config.clusters.insert("other".into(), Arc::new(cluster("other", endpoints(&[app.address], None))));
+    let client = Running::start_as(&config, None, workload("web"));
+    let mut connection = Client::connect(client.address("virtualOutbound"));
+    for host in ["was-service", "was-service", "a.example", "b.example", "a.example", "was-service", "a.example"] {
+        assert_eq!(connection.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).line, "HTTP/1.1 200 OK");
+    }
+    let metrics = client.metrics("seven requests", counted("istio_requests_total", 7));
+    let mut counts: Vec<_> = metrics
+        .iter()
+        .filter(|m| m.name == "istio_requests_total")
+        .map(|m| (m.label("destination_service_name"), m.value))
+        .collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [("a.example", 3), ("b.example", 1), ("was-service", 3)]);
 }
 
 /// An application that greets first and then echoes.

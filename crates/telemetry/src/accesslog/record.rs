@@ -9,7 +9,7 @@ use varka_engine::headers::protocol_name;
 use varka_engine::outcome::Outcome;
 
 use super::{Header, Value, time};
-use crate::text::{address, ip, number};
+use crate::text::Line;
 
 /// What is known of one request, or of one connection without HTTP, at its end. Empty text and `None` mean: not known.
 #[derive(Debug, Clone)]
@@ -141,8 +141,10 @@ fields! {
 
 impl Record<'_> {
     /// Appends a value; `false` if there is none, with nothing appended.
-    pub(super) fn write(&self, value: &Value, out: &mut String) -> bool {
+    #[inline(always)]
+    pub(super) fn write(&self, value: &Value, out: &mut Line) -> bool {
         match value {
+            Value::Nothing => true,
             Value::StartTime(format) => time::write_formatted(self.start, format.as_deref(), out),
             Value::Request(first, second) => {
                 self.request_header(first, out) || second.as_ref().is_some_and(|h| self.request_header(h, out))
@@ -159,7 +161,7 @@ impl Record<'_> {
         }
     }
 
-    fn request_header(&self, name: &Header, out: &mut String) -> bool {
+    fn request_header(&self, name: &Header, out: &mut Line) -> bool {
         match name {
             Header::Method => text(self.method, out),
             Header::Path => text(self.path, out),
@@ -170,7 +172,7 @@ impl Record<'_> {
         }
     }
 
-    fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut String) -> bool {
+    fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut Line) -> bool {
         match name {
             Header::Name(name) => headers.is_some_and(|headers| lines(headers, name, out)),
             Header::Status => self.outcome.status > 0 && put(self.outcome.status, out),
@@ -178,12 +180,13 @@ impl Record<'_> {
         }
     }
 
-    fn field(&self, field: Field, out: &mut String) -> bool {
+    #[inline(always)]
+    fn field(&self, field: Field, out: &mut Line) -> bool {
         match field {
             Field::Protocol => self.version.is_some_and(|version| text(protocol_name(version), out)),
             Field::ResponseCode => put(self.outcome.status, out),
             Field::ResponseFlags => {
-                self.outcome.flags.append_to(out);
+                self.short_flags(out);
                 true
             }
             Field::ResponseFlagsLong => self.long_flags(out),
@@ -215,7 +218,7 @@ impl Record<'_> {
         }
     }
 
-    fn upstream_address(&self, field: Field, out: &mut String) -> bool {
+    fn upstream_address(&self, field: Field, out: &mut Line) -> bool {
         let (host, local) = (self.upstream_host, self.upstream_local);
         match field {
             Field::UpstreamHost | Field::UpstreamRemoteAddress => some(host, put_address, out),
@@ -228,7 +231,7 @@ impl Record<'_> {
         }
     }
 
-    fn downstream(&self, field: Field, out: &mut String) -> bool {
+    fn downstream(&self, field: Field, out: &mut Line) -> bool {
         let c = self.connection;
         let peer = c.peer_identity;
         match field {
@@ -251,12 +254,24 @@ impl Record<'_> {
         }
     }
 
-    fn long_flags(&self, out: &mut String) -> bool {
+    fn short_flags(&self, out: &mut Line) {
         for (i, flag) in self.outcome.flags.iter().enumerate() {
             if i > 0 {
-                out.push(',');
+                out.letter(b',');
             }
-            out.push_str(flag.long());
+            out.push(flag.short().as_bytes());
+        }
+        if self.outcome.flags.is_empty() {
+            out.letter(b'-');
+        }
+    }
+
+    fn long_flags(&self, out: &mut Line) -> bool {
+        for (i, flag) in self.outcome.flags.iter().enumerate() {
+            if i > 0 {
+                out.letter(b',');
+            }
+            out.push(flag.long().as_bytes());
         }
         !self.outcome.flags.is_empty()
     }
@@ -268,22 +283,22 @@ impl Record<'_> {
     }
 }
 
-fn put(value: impl itoa::Integer, out: &mut String) -> bool {
-    number(value, out);
+fn put(value: impl Into<u64>, out: &mut Line) -> bool {
+    out.number(value.into());
     true
 }
 
-fn put_address(value: SocketAddr, out: &mut String) -> bool {
-    address(value, out);
+fn put_address(value: SocketAddr, out: &mut Line) -> bool {
+    out.address(value);
     true
 }
 
-fn put_ip(value: IpAddr, out: &mut String) -> bool {
-    ip(value, out);
+fn put_ip(value: IpAddr, out: &mut Line) -> bool {
+    out.ip(value);
     true
 }
 
-fn some<T>(value: Option<T>, put: impl FnOnce(T, &mut String) -> bool, out: &mut String) -> bool {
+fn some<T>(value: Option<T>, put: impl FnOnce(T, &mut Line) -> bool, out: &mut Line) -> bool {
     value.is_some_and(|value| put(value, out))
 }
 
@@ -291,34 +306,44 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn text(value: &str, out: &mut String) -> bool {
-    out.push_str(value);
+#[inline(always)]
+fn text(value: &str, out: &mut Line) -> bool {
+    out.push(value.as_bytes());
     !value.is_empty()
 }
 
 /// White space becomes `_`, so that a line stays a sequence of words.
-fn underscored(value: &str, out: &mut String) -> bool {
-    out.extend(value.chars().map(|c| if c.is_whitespace() { '_' } else { c }));
+fn underscored(value: &str, out: &mut Line) -> bool {
+    let mut words = value.split(char::is_whitespace);
+    text(words.next().unwrap_or_default(), out);
+    for word in words {
+        out.letter(b'_');
+        text(word, out);
+    }
     !value.is_empty()
 }
 
 /// All lines of a header, joined by commas. Bytes that would break a log line are shown escaped.
-fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut String) -> bool {
+fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut Line) -> bool {
     let Some(first) = headers.get(name) else { return false };
     line(first, out);
     // Hardly any message has a name twice.
     if headers.len() > headers.keys_len() {
         for value in headers.get_all(name).iter().skip(1) {
-            out.push(',');
+            out.letter(b',');
             line(value, out);
         }
     }
     true
 }
 
-fn line(value: &HeaderValue, out: &mut String) {
-    match value.to_str() {
-        Ok(text) => out.push_str(text),
-        Err(_) => out.push_str(&value.as_bytes().escape_ascii().to_string()),
+fn line(value: &HeaderValue, out: &mut Line) {
+    let value = value.as_bytes();
+    // One look at all of them is quicker than one that ends at the first.
+    let plain = value.iter().fold(true, |plain, letter| plain & matches!(letter, b' '..=b'~' | b'\t'));
+    if plain {
+        out.push(value);
+    } else {
+        out.push(value.escape_ascii().to_string().as_bytes());
     }
 }

@@ -55,10 +55,14 @@ fn record<'a>(connection: &'a Connection<'a>, outcome: &'a Outcome) -> Record<'a
     }
 }
 
+fn made(write: impl FnOnce(&mut Line)) -> String {
+    let mut out = Line::default();
+    write(&mut out);
+    String::from_utf8(out.as_bytes().to_vec()).unwrap()
+}
+
 fn line(format: &Format, record: &Record<'_>) -> String {
-    let mut out = String::new();
-    format.render(record, &mut out);
-    out
+    made(|out| format.render(record, out))
 }
 
 #[test]
@@ -155,11 +159,7 @@ fn what_cannot_be_used_is_named() {
 
 #[test]
 fn times() {
-    let of = |seconds: u64| {
-        let mut out = String::new();
-        write_utc(UNIX_EPOCH + Duration::from_secs(seconds), &mut out);
-        out
-    };
+    let of = |seconds: u64| made(|out| time::write_utc(UNIX_EPOCH + Duration::from_secs(seconds), out));
     for (seconds, want) in [
         (0, "1970-01-01T00:00:00.000Z"),
         (951_782_399, "2000-02-28T23:59:59.000Z"),
@@ -170,9 +170,9 @@ fn times() {
         assert_eq!(of(seconds), want);
     }
     let formatted = |format: &str| {
-        let mut out = String::new();
-        time::write_formatted(at(1_795_368_903_012), Some(format), &mut out);
-        out
+        made(|out| {
+            time::write_formatted(at(1_795_368_903_012), Some(format), out);
+        })
     };
     assert_eq!(formatted("%Y/%m/%dT%H:%M:%S%z %s"), "2026/11/22T17:35:03+0000 1795368903");
     assert_eq!(formatted("%F %T.%3f %E3S %9f"), "2026-11-22 17:35:03.012 03.012 012000000");

@@ -1,9 +1,10 @@
 //! Times in UTC, as access logs and `date` headers write them.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::text::Ascii;
+use crate::text::{Line, Short};
 
 /// A civil date and time in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,21 +48,39 @@ fn civil(days: i64) -> (i64, u32, u32) {
     (year, u32::try_from(month).unwrap_or(1), u32::try_from(day).unwrap_or(1))
 }
 
+thread_local! {
+    /// A second and how it reads: lines of one second are many.
+    static LAST: Cell<(u64, Short<20>)> = Cell::new((0, second(0)));
+}
+
 /// Appends `2026-11-22T17:35:03.012Z`.
-pub fn write_utc(at: SystemTime, out: &mut String) {
-    let t = Utc::new(at);
-    let mut text = Ascii::<24>::default();
+pub(super) fn write_utc(at: SystemTime, out: &mut Line) {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut last, mut text) = LAST.get();
+    if last != since.as_secs() {
+        (last, text) = (since.as_secs(), second(since.as_secs()));
+        LAST.set((last, text));
+    }
+    out.put(&text);
+    let mut fraction = Short::<5>::default();
+    fraction.digits::<3>(since.subsec_millis());
+    fraction.push(b'Z');
+    out.put(&fraction);
+}
+
+/// `2026-11-22T17:35:03.`
+fn second(unix: u64) -> Short<20> {
+    let t = Utc::new(UNIX_EPOCH + Duration::from_secs(unix));
+    let mut text = Short::default();
     date(&t, &mut text);
     text.push(b'T');
     time(&t, &mut text);
     text.push(b'.');
-    text.digits::<3>(t.nanos / 1_000_000);
-    text.push(b'Z');
-    text.append_to(out);
+    text
 }
 
 /// Of a year until 9999.
-fn date<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
+fn date<const N: usize>(t: &Utc, text: &mut Short<N>) {
     text.digits::<4>(u32::try_from(t.year).unwrap_or(0));
     text.push(b'-');
     text.digits::<2>(t.month);
@@ -69,7 +88,7 @@ fn date<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
     text.digits::<2>(t.day);
 }
 
-fn time<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
+fn time<const N: usize>(t: &Utc, text: &mut Short<N>) {
     text.digits::<2>(t.hour);
     text.push(b':');
     text.digits::<2>(t.minute);
@@ -78,7 +97,7 @@ fn time<const N: usize>(t: &Utc, text: &mut Ascii<N>) {
 }
 
 /// Appends a time as a `strftime` format says, with Envoy's additions: `%f`, `%1f` to `%9f` (fraction of a second) and `%E3S`.
-pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut String) -> bool {
+pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut Line) -> bool {
     let Some(format) = format else {
         write_utc(at, out);
         return true;
@@ -86,15 +105,15 @@ pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut St
     let t = Utc::new(at);
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
+        out.push(before.as_bytes());
         rest = specifier(&t, after, out);
     }
-    out.push_str(rest);
+    out.push(rest.as_bytes());
     true
 }
 
 /// Appends what one specifier stands for; returns what follows it. An unknown one stands for itself.
-fn specifier<'a>(t: &Utc, text: &'a str, out: &mut String) -> &'a str {
+fn specifier<'a>(t: &Utc, text: &'a str, out: &mut Line) -> &'a str {
     if let Some(rest) = text.strip_prefix("E3S") {
         let _ = write!(out, "{:02}.{:03}", t.second, t.nanos / 1_000_000);
         return rest;
@@ -110,15 +129,15 @@ fn specifier<'a>(t: &Utc, text: &'a str, out: &mut String) -> &'a str {
         Some('M') => write!(out, "{:02}", t.minute),
         Some('S') => write!(out, "{:02}", t.second),
         Some('F') => {
-            let mut text = Ascii::<10>::default();
+            let mut text = Short::<10>::default();
             date(t, &mut text);
-            text.append_to(out);
+            out.put(&text);
             Ok(())
         }
         Some('T') => {
-            let mut text = Ascii::<8>::default();
+            let mut text = Short::<8>::default();
             time(t, &mut text);
-            text.append_to(out);
+            out.put(&text);
             Ok(())
         }
         Some('s') => write!(out, "{}", t.unix),

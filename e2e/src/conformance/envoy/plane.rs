@@ -270,6 +270,8 @@ fn command(setting: &Setting, name: &str, workload: &Workload, directory: &Path)
         .env("CA_ADDR", format!("{DISCOVERY}:15012"))
         .env("VARKA_TOKEN_FILE", directory.join("token"))
         .env("VARKA_ROOT_CERT_FILE", directory.join("root-cert.pem"))
+        // It is killed, and leaves what it keeps beside Envoy.
+        .env("TMPDIR", directory)
         .env("VARKA_ACCESS_LOG", setting.log(name))
         .envs(setting.environment.iter().cloned())
         .env("ISTIO_METAJSON_LABELS", Value::Object(labels.into_iter().collect()).to_string())
