@@ -2,6 +2,7 @@
 
 mod database;
 mod later;
+mod reporting;
 mod tunnel;
 
 use std::future::poll_fn;
@@ -31,11 +32,13 @@ use crate::pool::{NoConnection, Target, Upstream};
 use crate::pump::{Broken, Flow, Frame, OutBuf, Sink, Source, poll_direction};
 
 use database::Tap;
+use reporting::Reporting;
 
 /// Read at once.
 const READ: usize = 64 * 1024;
-/// Open connections are counted so often where the configuration does not say otherwise, as Istio does.
-const REPORT: Duration = Duration::from_secs(5);
+/// What moves on open connections is counted so long afterwards where the configuration does not say otherwise. Istio wakes each connection
+/// every five seconds for it.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// One end of a raw connection.
 #[derive(Debug)]
@@ -269,7 +272,7 @@ async fn copy<S: Source + Sink + Told>(
     let (mut there_done, mut back_done) = (false, false);
     let mut quiet = idle.filter(|t| !t.is_zero()).map(|t| (t, Box::pin(tokio::time::sleep(t))));
     let mut total = longest.filter(|t| !t.is_zero()).map(|t| Box::pin(tokio::time::sleep(t)));
-    let mut report = ending.interval().map(|every| (every, Box::pin(tokio::time::sleep(every))));
+    let mut reporting = ending.interval().map(Reporting::new);
     let mut moved = 0;
     let tap = Tap::new(&ending.conn.worker);
     if ending.learn(client, server) {
@@ -297,16 +300,16 @@ async fn copy<S: Source + Sink + Told>(
         if there_done && back_done {
             return Poll::Ready(false);
         }
-        if let Some((every, timer)) = &mut report
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            (ending.received, ending.sent) = (there.bytes, back.bytes);
-            if ending.learn(client, server) && (ending.counted.is_some() || ending.identify_peer().is_none()) {
-                ending.report([there.bytes, back.bytes]);
-            }
-            timer.as_mut().reset(tokio::time::Instant::now() + *every);
-            // Registers for the next time.
-            let _ = timer.as_mut().poll(cx);
+        if let Some(reporting) = &mut reporting {
+            reporting.poll(there.bytes + back.bytes, cx, || {
+                (ending.received, ending.sent) = (there.bytes, back.bytes);
+                let known =
+                    ending.learn(client, server) && (ending.counted.is_some() || ending.identify_peer().is_none());
+                if known {
+                    ending.report([there.bytes, back.bytes]);
+                }
+                known
+            });
         }
         if let Some((limit, timer)) = &mut quiet {
             if moved != there.bytes + back.bytes {
@@ -371,7 +374,7 @@ impl<'a> Ending<'a> {
         }
     }
 
-    /// How often it is counted while it is open; `None`: it is not.
+    /// When what moves is counted while it is open; `None`: it is not.
     fn interval(&self) -> Option<Duration> {
         let stats = self.conn.chain.stats()?;
         Some(stats.config.tcp_reporting_interval.unwrap_or(REPORT)).filter(|every| !every.is_zero())
