@@ -216,25 +216,25 @@ impl ResponseFlags {
 }
 
 impl ResponseFlags {
-    /// Appends `URX,UF`; the empty set is `-`.
-    pub fn append_to(self, out: &mut String) {
+    /// Calls `write` with one piece after the other of `URX,UF`; the empty set is `-`.
+    pub fn pieces(self, mut write: impl FnMut(&'static str)) {
         if self.is_empty() {
-            out.push('-');
+            write("-");
         }
         for (i, flag) in self.iter().enumerate() {
             if i > 0 {
-                out.push(',');
+                write(",");
             }
-            out.push_str(flag.short());
+            write(flag.short());
         }
     }
 }
 
 impl fmt::Display for ResponseFlags {
-    /// As [`ResponseFlags::append_to`].
+    /// As [`ResponseFlags::pieces`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
-        self.append_to(&mut text);
+        self.pieces(|piece| text.push_str(piece));
         f.write_str(&text)
     }
 }

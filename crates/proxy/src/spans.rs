@@ -13,13 +13,11 @@ mod tests;
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{AsHeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use varka_engine::headers::protocol_name;
 use varka_engine::ir::{CustomTagValue, Str, Tracing, TracingProvider, TrafficDirection};
 use varka_engine::outcome::Outcome;
-use varka_engine::{request_id, sampling};
-use varka_telemetry::text;
+use varka_engine::sampling;
 use varka_telemetry::trace::{Context, Forms, Said, Span, SpanKind, Tags};
 
 use crate::accesslog::UpstreamRecord;
@@ -33,9 +31,6 @@ pub(crate) use reservoir::Reservoir;
 
 /// Tells the other side of a call how its span is called.
 const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
-const DOWNSTREAM_CLUSTER: HeaderName = HeaderName::from_static("x-envoy-downstream-service-cluster");
 /// Longest path in `http.url`.
 const MAX_PATH: usize = 256;
 /// Longest name or tag that a peer decides.
@@ -163,7 +158,8 @@ pub(crate) fn span<'a>(
 ) -> Span<'a> {
     let status = ended.outcome.status;
     let grpc_failed = matches!(ended.grpc, Some(Some(code)) if code != 0);
-    write_tags(tracing, ended, &mut tags);
+    let told = Told::of(&ended.head.headers);
+    write_tags(tracing, ended, &told, &mut tags);
     // 0: there was no answer at all.
     let error = status == 0 || status >= 500 || grpc_failed;
     if error {
@@ -174,7 +170,7 @@ pub(crate) fn span<'a>(
             CustomTagValue::Literal(value) => (Some(Cow::Borrowed(&**value)), ""),
             CustomTagValue::Environment { name, default } => (std::env::var(&**name).ok().map(Cow::Owned), &**default),
             CustomTagValue::Header { name, default } => {
-                (header(&ended.head.headers, &**name).map(Cow::Borrowed), &**default)
+                (ended.head.headers.get(&**name).and_then(text_of).map(Cow::Borrowed), &**default)
             }
         };
         let value = value.or_else(|| (!default.is_empty()).then_some(Cow::Borrowed(default)));
@@ -184,7 +180,7 @@ pub(crate) fn span<'a>(
     }
     Span {
         context,
-        trace_state: header(&ended.head.headers, TRACESTATE).unwrap_or_default().into(),
+        trace_state: cut(told.trace_state.unwrap_or_default(), MAX_TEXT).into(),
         kind: if traced.server { SpanKind::Server } else { SpanKind::Client },
         name: name(traced, ended.head.authority.as_str()),
         start: ended.start,
@@ -200,12 +196,47 @@ fn name<'a>(traced: &'a Traced, host: &str) -> Cow<'a, str> {
     match (said.or(traced.operation.as_deref()), traced.server) {
         (Some(name), _) => cut(name, MAX_TEXT).into(),
         (None, true) => "ingress".into(),
-        (None, false) => format!("egress {}", cut(host, MAX_TEXT)).into(),
+        (None, false) => ["egress ", cut(host, MAX_TEXT)].concat().into(),
     }
 }
 
-fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
-    headers.get(name).and_then(|v| v.to_str().ok()).map(|v| cut(v, MAX_TEXT))
+/// Headers of a request that its span tells of, found in one look over all of them. Of one with several lines the first counts.
+#[derive(Debug, Default)]
+struct Told<'h> {
+    request_id: Option<&'h str>,
+    downstream_cluster: Option<&'h str>,
+    user_agent: Option<&'h str>,
+    original_path: Option<&'h str>,
+    trace_state: Option<&'h str>,
+}
+
+impl<'h> Told<'h> {
+    fn of(headers: &'h HeaderMap) -> Self {
+        let mut told = Self::default();
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                "x-request-id" => &mut told.request_id,
+                "x-envoy-downstream-service-cluster" => &mut told.downstream_cluster,
+                "user-agent" => &mut told.user_agent,
+                "x-envoy-original-path" => &mut told.original_path,
+                "tracestate" => &mut told.trace_state,
+                _ => continue,
+            };
+            if place.is_none() {
+                *place = std::str::from_utf8(value.as_bytes()).ok();
+            }
+        }
+        told
+    }
+}
+
+fn or_none(text: Option<&str>) -> &str {
+    text.map_or("-", |text| cut(text, MAX_TEXT))
+}
+
+/// A header's text, whatever its script; `None`: it is none.
+fn text_of(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok().map(|text| cut(text, MAX_TEXT))
 }
 
 /// At most so many bytes, whole characters.
@@ -218,26 +249,25 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 /// Envoy's tags.
-fn write_tags(tracing: &Tracing, e: &Ended<'_>, tags: &mut Tags) {
-    let h = &e.head.headers;
-    let or_none = |name| header(h, name).unwrap_or("-");
+fn write_tags(tracing: &Tracing, e: &Ended<'_>, told: &Told<'_>, tags: &mut Tags) {
     let most = tracing.max_path_tag_length.and_then(|n| usize::try_from(n).ok()).unwrap_or(MAX_PATH);
-    let original = h.get(ORIGINAL_PATH).and_then(|v| v.to_str().ok());
-    let path = cut(original.unwrap_or(e.head.path.as_str()), most);
+    let path = cut(told.original_path.unwrap_or(e.head.path.as_str()), most);
     let authority = cut(e.head.authority.as_str(), MAX_TEXT);
     tags.add("node_id", e.conn.worker.state.own.node_id());
     tags.add("component", "proxy");
-    tags.add("guid:x-request-id", or_none(request_id::NAME));
-    tags.write("http.url", |out| out.extend([e.head.scheme(), "://", authority, path]));
+    tags.add("guid:x-request-id", or_none(told.request_id));
+    tags.write("http.url", |out| {
+        [e.head.scheme(), "://", authority, path].iter().for_each(|part| out.push(part.as_bytes()))
+    });
     tags.add("http.method", e.head.method.as_str());
-    tags.add("downstream_cluster", or_none(DOWNSTREAM_CLUSTER));
-    tags.add("user_agent", or_none(USER_AGENT));
+    tags.add("downstream_cluster", or_none(told.downstream_cluster));
+    tags.add("user_agent", or_none(told.user_agent));
     tags.add("http.protocol", protocol_name(e.head.version));
-    tags.write("peer.address", |out| text::ip(e.conn.seen.peer.ip(), out));
-    tags.write("request_size", |out| text::number(e.bytes[0], out));
-    tags.write("response_size", |out| text::number(e.bytes[1], out));
-    tags.write("http.status_code", |out| text::number(e.outcome.status, out));
-    tags.write("response_flags", |out| e.outcome.flags.append_to(out));
+    tags.write("peer.address", |out| out.ip(e.conn.seen.peer.ip()));
+    tags.write("request_size", |out| out.number(e.bytes[0]));
+    tags.write("response_size", |out| out.number(e.bytes[1]));
+    tags.write("http.status_code", |out| out.number(e.outcome.status.into()));
+    tags.write("response_flags", |out| e.outcome.flags.pieces(|piece| out.push(piece.as_bytes())));
     if let Some(cluster) = &e.upstream.cluster {
         tags.add("upstream_cluster", cluster);
         tags.add("upstream_cluster.name", cluster);
@@ -246,7 +276,7 @@ fn write_tags(tracing: &Tracing, e: &Ended<'_>, tags: &mut Tags) {
         tags.add("grpc.path", cut(e.head.path.as_str(), most));
         tags.add("grpc.authority", authority);
         if let Some(status) = status {
-            tags.write("grpc.status_code", |out| text::number(status, out));
+            tags.write("grpc.status_code", |out| out.number(status.into()));
         }
     }
 }

@@ -3,8 +3,7 @@
 //! Every request leaves dozens of them in its log lines and spans. They read as `Display` shows them, without the detour over a
 //! formatter, which costs several times as much. What is short is made in one place and put where it belongs whole.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 mod line;
 #[cfg(test)]
@@ -15,33 +14,8 @@ pub use line::Line;
 /// Room for an address of four bytes with its port, and for blocks that are longer than what counts of them.
 const ADDRESS: usize = 24;
 
-/// Appends a whole number.
-pub fn number(value: impl itoa::Integer, out: &mut String) {
-    out.push_str(itoa::Buffer::new().format(value));
-}
-
-/// Appends an address without port.
-pub fn ip(address: IpAddr, out: &mut String) {
-    match address {
-        IpAddr::V4(address) => Short::<ADDRESS>::ip(address).append_to(out),
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-}
-
-/// Appends an address with its port.
-pub fn address(address: SocketAddr, out: &mut String) {
-    match address {
-        SocketAddr::V4(address) => Short::<ADDRESS>::address(*address.ip(), address.port()).append_to(out),
-        SocketAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-}
-
 /// A number as hexadecimal digits in lower case; all of them are made at once, each in its byte of one wide number.
 pub(crate) fn hex(value: u64) -> [u8; 16] {
-    /// The same byte sixteen times.
-    const fn all(byte: u8) -> u128 {
-        u128::from_ne_bytes([byte; 16])
-    }
     let mut halves = u128::from(value);
     halves = (halves | halves << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
     halves = (halves | halves << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
@@ -52,23 +26,24 @@ pub(crate) fn hex(value: u64) -> [u8; 16] {
     (halves + all(b'0') + above_nine * to_letter).to_be_bytes()
 }
 
-/// The number that so many hexadecimal digits are, upper or lower case; `None`: something else is among them.
-pub(crate) fn unhex(digits: &[u8]) -> Option<u64> {
-    let mut number = 0;
-    let mut known = true;
-    for digit in digits {
-        let half = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => {
-                known = false;
-                0
-            }
-        };
-        number = number << 4 | u64::from(half);
-    }
-    known.then_some(number)
+/// The number that sixteen hexadecimal digits are, upper or lower case; `None`: something else is among them.
+pub(crate) fn unhex(digits: [u8; 16]) -> Option<u64> {
+    let letters = u128::from_be_bytes(digits);
+    // Upper case becomes lower case.
+    let letters = letters | letters >> 1 & all(0x20);
+    // Of a digit the lower half is its value, and of a letter nine less, which alone has this bit.
+    let halves = (letters & all(0x0f)) + (letters >> 6 & all(1)) * 9;
+    let halves = (halves | halves >> 4) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    let halves = (halves | halves >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    let halves = (halves | halves >> 16) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    let number = u64::try_from((halves | halves >> 32) & u128::from(u64::MAX)).ok()?;
+    // What was none of these reads otherwise.
+    (hex(number) == letters.to_be_bytes()).then_some(number)
+}
+
+/// The same byte sixteen times.
+const fn all(byte: u8) -> u128 {
+    u128::from_ne_bytes([byte; 16])
 }
 
 /// A text of at most `N` bytes that is made in one place and appended at once: a buffer that may have to grow is asked for room once,
@@ -155,11 +130,6 @@ impl<const N: usize> Short<N> {
     /// What is in it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    /// Appends it.
-    pub(crate) fn append_to(&self, out: &mut String) {
-        out.push_str(std::str::from_utf8(self.as_bytes()).unwrap_or_default());
     }
 }
 

@@ -9,10 +9,12 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 mod span;
+mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use span::{Span, SpanKind, Tags, zipkin_json};
+pub use span::{Span, SpanKind, zipkin_json};
+pub use tags::Tags;
 
 use crate::text::{Short, hex, unhex};
 
@@ -237,18 +239,17 @@ struct Parts {
 
 /// `VERSION-TRACE-PARENT-FLAGS`, in lower case; a later version may have more fields, `ff` is none.
 fn parse_traceparent(text: &str) -> Option<Parts> {
-    let text = text.trim_ascii();
-    let (Some(fields), Some(rest)) = (text.get(..TRACEPARENT_LENGTH), text.get(TRACEPARENT_LENGTH..)) else {
-        return None;
-    };
-    let [version, trace, span, flags] = [0..2, 3..35, 36..52, 53..55].map(|at| fields.get(at).unwrap_or_default());
-    let dashes = [2, 35, 52].iter().all(|at| fields.as_bytes().get(*at) == Some(&b'-'));
-    let ends = rest.is_empty() || (version != "00" && rest.starts_with('-'));
-    if !dashes || !ends || version == "ff" || fields.bytes().any(|c| c.is_ascii_uppercase()) {
+    let (fields, rest) = text.trim_ascii().as_bytes().split_first_chunk::<TRACEPARENT_LENGTH>()?;
+    let [first, second, b'-', ids @ .., b'-', high, low] = fields else { return None };
+    let version = [*first, *second];
+    let (trace, ids) = ids.split_first_chunk::<32>()?;
+    let [b'-', span @ ..] = ids else { return None };
+    let ends = rest.is_empty() || (version != *b"00" && rest.starts_with(b"-"));
+    if !ends || version == *b"ff" || fields.iter().fold(false, |any, letter| any | letter.is_ascii_uppercase()) {
         return None;
     }
-    unhex(version.as_bytes())?;
-    let sampled = unhex(flags.as_bytes())? & 1 == 1;
+    byte(version)?;
+    let sampled = byte([*high, *low])? & 1 == 1;
     Some(Parts { trace: trace_id(trace)?, span: span_id(span)?, parent: None, sampled: Some(sampled) })
 }
 
@@ -275,7 +276,8 @@ fn is_unsampled(text: &[u8]) -> bool {
 /// `TRACE-SPAN[-SAMPLED[-PARENT]]`. A lone decision (`0`, `1`, `d`) names no trace and counts as absent.
 fn parse_b3(text: &str) -> Option<Parts> {
     let mut fields = text.trim().split('-');
-    let (trace, span) = (trace_id(fields.next()?)?, span_id(fields.next()?)?);
+    let mut id = || fields.next().map(str::as_bytes);
+    let (trace, span) = (trace_id(id()?)?, span_id(id()?)?);
     let sampled = match fields.next() {
         None => None,
         Some("0") => Some(false),
@@ -284,7 +286,7 @@ fn parse_b3(text: &str) -> Option<Parts> {
     };
     let parent = match fields.next() {
         None => None,
-        Some(parent) => Some(span_id(parent)?),
+        Some(parent) => Some(span_id(parent.as_bytes())?),
     };
     fields.next().is_none().then_some(Parts { trace, span, parent, sampled })
 }
@@ -301,24 +303,29 @@ fn parse_multi(
         (_, Some("0" | "false")) => Some(false),
         _ => None,
     };
-    Some(Parts { trace: trace_id(trace)?, span: span_id(span?)?, parent: parent.and_then(span_id), sampled })
+    let id = |text: &str| span_id(text.as_bytes());
+    Some(Parts { trace: trace_id(trace.as_bytes())?, span: id(span?)?, parent: parent.and_then(id), sampled })
 }
 
 /// 16 or 32 hex digits, not all zero.
-fn trace_id(text: &str) -> Option<TraceId> {
-    let (high, low) = match text.len() {
-        16 => (0, unhex(text.as_bytes())?),
-        32 => {
-            let (high, low) = text.as_bytes().split_at(16);
-            (unhex(high)?, unhex(low)?)
+fn trace_id(text: &[u8]) -> Option<TraceId> {
+    let (high, low) = match <[u8; 16]>::try_from(text) {
+        Ok(short) => (0, unhex(short)?),
+        Err(_) => {
+            let (high, low) = text.split_first_chunk()?;
+            (unhex(*high)?, unhex(low.try_into().ok()?)?)
         }
-        _ => return None,
     };
     Some(u128::from(high) << 64 | u128::from(low)).filter(|id| *id != 0).map(TraceId)
 }
 
 /// 16 hex digits, not all zero.
-fn span_id(text: &str) -> Option<SpanId> {
-    let id = if text.len() == 16 { unhex(text.as_bytes())? } else { return None };
-    Some(id).filter(|id| *id != 0).map(SpanId)
+fn span_id(text: &[u8]) -> Option<SpanId> {
+    Some(unhex(text.try_into().ok()?)?).filter(|id| *id != 0).map(SpanId)
+}
+
+/// Two hex digits.
+fn byte(digits: [u8; 2]) -> Option<u32> {
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    Some(high? << 4 | low?)
 }

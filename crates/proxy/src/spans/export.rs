@@ -11,6 +11,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use varka_engine::ir::{ClusterProtocol, OtlpExporter, Str, TracingProvider};
 use varka_telemetry::metrics::TracerCounters;
+use varka_telemetry::text::Line;
 use varka_telemetry::trace::{Span, Tags, zipkin_json};
 
 use super::{otlp, service_name};
@@ -47,7 +48,7 @@ pub(crate) struct Exporter {
 #[derive(Debug, Default)]
 struct Room {
     tags: Tags,
-    message: Vec<u8>,
+    message: Line,
 }
 
 /// Spans for one collector.
@@ -62,6 +63,8 @@ struct Waiting {
     batches: VecDeque<Batch>,
     /// In all of them.
     spans: usize,
+    /// Bytes of the last batch if it was full: after it comes another, about as long.
+    room: usize,
     /// A task sends them.
     sending: bool,
 }
@@ -74,7 +77,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, message: &mut Vec<u8>, span: &Span<'_>) {
+    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, message: &mut Line, span: &Span<'_>) {
         self.spans += 1;
         match provider {
             TracingProvider::OpenTelemetry { .. } => otlp::pack(&mut self.packed, message, span),
@@ -110,7 +113,8 @@ impl Exporter {
         }
         waiting.spans += 1;
         if waiting.batches.back().is_none_or(|batch| batch.spans >= BATCH) {
-            waiting.batches.push_back(Batch::default());
+            let packed = Vec::with_capacity(waiting.room);
+            waiting.batches.push_back(Batch { packed, spans: 0 });
         }
         if let Some(batch) = waiting.batches.back_mut() {
             let mut room = self.room.borrow_mut();
@@ -159,6 +163,7 @@ impl Queue {
         let mut waiting = self.waiting.borrow_mut();
         let batch = waiting.batches.pop_front()?;
         waiting.spans -= batch.spans;
+        waiting.room = if batch.spans < BATCH { 0 } else { batch.packed.len() + batch.packed.len() / 16 };
         Some(batch)
     }
 }

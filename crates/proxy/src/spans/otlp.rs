@@ -2,54 +2,60 @@
 //! packed spans together.
 
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use varka_proto::otlp::{KeyValue, Resource};
+use varka_telemetry::text::Line;
 use varka_telemetry::trace::{Span, SpanKind};
 
-const SERVER: u64 = 2;
-const CLIENT: u64 = 3;
+const SERVER: u8 = 2;
+const CLIENT: u8 = 3;
 const ERROR: u8 = 2;
 
-/// Numbers of fields.
+/// What fields begin with: their number, and how they are written (0: a number, 1: eight bytes, 2: as many bytes as the length says).
 mod field {
-    pub(super) const TRACE_ID: u32 = 1;
-    pub(super) const SPAN_ID: u32 = 2;
-    pub(super) const TRACE_STATE: u32 = 3;
-    pub(super) const PARENT_SPAN_ID: u32 = 4;
-    pub(super) const NAME: u32 = 5;
-    pub(super) const KIND: u32 = 6;
-    pub(super) const START: u32 = 7;
-    pub(super) const END: u32 = 8;
-    pub(super) const ATTRIBUTES: u32 = 9;
-    pub(super) const STATUS: u32 = 15;
-    /// Of `KeyValue`.
-    pub(super) const KEY: u32 = 1;
-    pub(super) const VALUE: u32 = 2;
-    /// Of `AnyValue`.
-    pub(super) const STRING_VALUE: u32 = 1;
+    const fn number(number: u8) -> u8 {
+        number << 3
+    }
+
+    const fn eight(number: u8) -> u8 {
+        number << 3 | 1
+    }
+
+    const fn bytes(number: u8) -> u8 {
+        number << 3 | 2
+    }
+
+    pub(super) const TRACE_ID: u8 = bytes(1);
+    pub(super) const SPAN_ID: u8 = bytes(2);
+    pub(super) const TRACE_STATE: u8 = bytes(3);
+    pub(super) const PARENT_SPAN_ID: u8 = bytes(4);
+    pub(super) const NAME: u8 = bytes(5);
+    pub(super) const KIND: u8 = number(6);
+    pub(super) const START: u8 = eight(7);
+    pub(super) const END: u8 = eight(8);
+    pub(super) const STATUS: u8 = bytes(15);
     /// Of `Status`.
-    pub(super) const CODE: u32 = 3;
+    pub(super) const CODE: u8 = number(3);
     /// Of `ScopeSpans`.
-    pub(super) const SPANS: u32 = 2;
+    pub(super) const SPANS: u8 = bytes(2);
     /// Of `ResourceSpans`.
-    pub(super) const RESOURCE: u32 = 1;
-    pub(super) const SCOPE_SPANS: u32 = 2;
+    pub(super) const RESOURCE: u8 = bytes(1);
+    pub(super) const SCOPE_SPANS: u8 = bytes(2);
     /// Of the request.
-    pub(super) const RESOURCE_SPANS: u32 = 1;
+    pub(super) const RESOURCE_SPANS: u8 = bytes(1);
 }
 
 /// What stands before so many bytes of packed spans in a report of them. `service`: whose they are.
 pub(super) fn report(packed: usize, service: &str) -> Vec<u8> {
     let resource = Resource { attributes: vec![KeyValue::text("service.name", service)] }.encode_to_vec();
-    let mut report = Vec::with_capacity(resource.len() + 32);
+    let mut report = Line::with_room(resource.len() + 32);
     begin(&mut report, field::RESOURCE_SPANS, delimited(resource.len()) + delimited(packed));
     bytes(&mut report, field::RESOURCE, &resource);
     begin(&mut report, field::SCOPE_SPANS, packed);
-    report
+    report.as_bytes().to_vec()
 }
 
 /// Packs a span behind others. `message`: room for one of them.
-pub(super) fn pack(packed: &mut Vec<u8>, message: &mut Vec<u8>, span: &Span<'_>) {
+pub(super) fn pack(packed: &mut Vec<u8>, message: &mut Line, span: &Span<'_>) {
     message.clear();
     bytes(message, field::TRACE_ID, &span.context.trace.0.to_be_bytes());
     bytes(message, field::SPAN_ID, &span.context.span.0.to_be_bytes());
@@ -60,47 +66,47 @@ pub(super) fn pack(packed: &mut Vec<u8>, message: &mut Vec<u8>, span: &Span<'_>)
         bytes(message, field::PARENT_SPAN_ID, &parent.0.to_be_bytes());
     }
     bytes(message, field::NAME, span.name.as_bytes());
-    encode_key(field::KIND, WireType::Varint, message);
-    encode_varint(
-        match span.kind {
-            SpanKind::Server => SERVER,
-            SpanKind::Client => CLIENT,
-        },
-        message,
-    );
+    let kind = match span.kind {
+        SpanKind::Server => SERVER,
+        SpanKind::Client => CLIENT,
+    };
+    message.block([field::KIND, kind]);
     let (start, end) = span.nanos();
-    for (number, nanos) in [(field::START, start), (field::END, end)] {
-        encode_key(number, WireType::SixtyFourBit, message);
-        message.extend_from_slice(&nanos.to_le_bytes());
+    for (field, nanos) in [(field::START, start), (field::END, end)] {
+        message.block([field]);
+        message.block(nanos.to_le_bytes());
     }
-    for (key, value) in span.tags.iter() {
-        let any = delimited(value.len());
-        begin(message, field::ATTRIBUTES, delimited(key.len()) + delimited(any));
-        bytes(message, field::KEY, key.as_bytes());
-        begin(message, field::VALUE, any);
-        bytes(message, field::STRING_VALUE, value.as_bytes());
-    }
+    message.push(span.tags.as_attributes());
     if span.error {
-        begin(message, field::STATUS, 2);
-        encode_key(field::CODE, WireType::Varint, message);
-        message.push(ERROR);
+        message.block([field::STATUS, 2, field::CODE, ERROR]);
     }
-    bytes(packed, field::SPANS, message);
+    packed.push(field::SPANS);
+    varint(message.len(), |byte| packed.push(byte));
+    packed.extend_from_slice(message.as_bytes());
 }
 
-/// Length of a field with so many bytes in it; every number here takes one byte.
+/// Length of a field with so many bytes in it.
 fn delimited(length: usize) -> usize {
-    1 + encoded_len_varint(length as u64) + length
+    1 + prost::length_delimiter_len(length) + length
 }
 
-fn begin(out: &mut Vec<u8>, number: u32, length: usize) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(length as u64, out);
+fn begin(out: &mut Line, field: u8, length: usize) {
+    out.block([field]);
+    varint(length, |byte| out.block([byte]));
 }
 
-fn bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
-    begin(out, number, value.len());
-    out.extend_from_slice(value);
+/// Seven bits in each byte, the least first; the eighth says that there are more.
+fn varint(mut value: usize, mut write: impl FnMut(u8)) {
+    while value >= 0x80 {
+        write(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    write(value.to_le_bytes()[0]);
+}
+
+fn bytes(out: &mut Line, field: u8, value: &[u8]) {
+    begin(out, field, value.len());
+    out.push(value);
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
     use varka_proto::otlp::{ExportTraceServiceRequest, KeyValue, Span as Message, Status};
     use varka_telemetry::trace::{Context, Forms, Span, SpanKind, Tags};
 
-    use super::{pack, report};
+    use super::{Line, pack, report};
 
     fn span(kind: SpanKind, value: &str, error: bool) -> Span<'static> {
         let forms = Forms { w3c: true, b3_single: false, b3_multi: false };
@@ -135,7 +141,7 @@ mod tests {
     fn what_is_packed_is_read_as_it_was() {
         let long = "x".repeat(70_000);
         let spans = [span(SpanKind::Client, &long, false), span(SpanKind::Server, "돛", true)];
-        let (mut packed, mut message) = (Vec::new(), Vec::new());
+        let (mut packed, mut message) = (Vec::new(), Line::default());
         spans.iter().for_each(|span| pack(&mut packed, &mut message, span));
         let whole = [report(packed.len(), "was.blog-system"), packed].concat();
         let read = ExportTraceServiceRequest::decode(&*whole).unwrap();

@@ -12,7 +12,6 @@ use std::time::{Instant, SystemTime};
 use varka_engine::ir::{Terminal, Tracing, TrafficDirection};
 use varka_telemetry::metrics::database::{DatabaseSeries, Key};
 use varka_telemetry::metrics::istio::Protocol;
-use varka_telemetry::text;
 use varka_telemetry::trace::{Context, Forms, Span, SpanKind};
 use varka_telemetry::wire::{Observer, Operation, Reading, Side};
 
@@ -153,7 +152,7 @@ impl Ending<'_> {
         tag("db.response.status_code", operation.error.as_deref());
         tag("upstream_cluster", self.upstream.cluster.as_deref());
         if let Some(host) = self.upstream.host {
-            tags.write("upstream_address", |out| text::address(host, out));
+            tags.write("upstream_address", |out| out.address(host));
         }
         if inferred {
             tags.add("varka.parent", "inferred");

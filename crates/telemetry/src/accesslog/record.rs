@@ -186,7 +186,7 @@ impl Record<'_> {
             Field::Protocol => self.version.is_some_and(|version| text(protocol_name(version), out)),
             Field::ResponseCode => put(self.outcome.status, out),
             Field::ResponseFlags => {
-                self.short_flags(out);
+                self.outcome.flags.pieces(|piece| out.push(piece.as_bytes()));
                 true
             }
             Field::ResponseFlagsLong => self.long_flags(out),
@@ -251,18 +251,6 @@ impl Record<'_> {
             Field::PeerFingerprint => text(peer.map_or("", |p| &p.sha256), out),
             Field::LocalUriSan => text(c.local_identity.unwrap_or_default(), out),
             _ => false,
-        }
-    }
-
-    fn short_flags(&self, out: &mut Line) {
-        for (i, flag) in self.outcome.flags.iter().enumerate() {
-            if i > 0 {
-                out.letter(b',');
-            }
-            out.push(flag.short().as_bytes());
-        }
-        if self.outcome.flags.is_empty() {
-            out.letter(b'-');
         }
     }
 

@@ -52,9 +52,9 @@ impl Line {
         self.used = self.used.min(length);
     }
 
-    /// Appends text.
+    /// Appends bytes.
     #[inline]
-    pub(crate) fn push(&mut self, text: &[u8]) {
+    pub fn push(&mut self, text: &[u8]) {
         let end = self.used + text.len();
         loop {
             if let Some(place) = self.bytes.get_mut(self.used..end) {
@@ -63,6 +63,19 @@ impl Line {
                 return;
             }
             self.grow(end);
+        }
+    }
+
+    /// Appends so few bytes that they are no more than a register or two.
+    #[inline]
+    pub fn block<const N: usize>(&mut self, bytes: [u8; N]) {
+        loop {
+            if let Some(place) = self.bytes.get_mut(self.used..).and_then(<[u8]>::first_chunk_mut) {
+                *place = bytes;
+                self.used += N;
+                return;
+            }
+            self.grow(self.used + N);
         }
     }
 
@@ -82,14 +95,7 @@ impl Line {
     /// Appends a letter.
     #[inline]
     pub(crate) fn letter(&mut self, letter: u8) {
-        loop {
-            if let Some(place) = self.bytes.get_mut(self.used) {
-                *place = letter;
-                self.used += 1;
-                return;
-            }
-            self.grow(self.used + 1);
-        }
+        self.block([letter]);
     }
 
     /// Makes room for so many bytes in all.
@@ -99,7 +105,7 @@ impl Line {
     }
 
     /// Appends a whole number.
-    pub(crate) fn number(&mut self, value: u64) {
+    pub fn number(&mut self, value: u64) {
         match u16::try_from(value) {
             Ok(small) => {
                 let mut text = Short::<8>::default();
@@ -111,7 +117,7 @@ impl Line {
     }
 
     /// Appends an address without port.
-    pub(crate) fn ip(&mut self, address: IpAddr) {
+    pub fn ip(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => self.put(&Short::<ADDRESS>::ip(address)),
             IpAddr::V6(address) => drop(write!(self, "{address}")),
@@ -119,7 +125,7 @@ impl Line {
     }
 
     /// Appends an address with its port.
-    pub(crate) fn address(&mut self, address: SocketAddr) {
+    pub fn address(&mut self, address: SocketAddr) {
         match address {
             SocketAddr::V4(address) => self.put(&Short::<ADDRESS>::address(*address.ip(), address.port())),
             SocketAddr::V6(address) => drop(write!(self, "{address}")),

@@ -6,13 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn made(write: impl FnOnce(&mut String)) -> String {
-    let mut out = "before ".to_owned();
-    write(&mut out);
-    out
-}
-
-/// The same in a line that has too little room, and in one that has been used before.
+/// What is written into a line that has too little room, and in one that has been used before.
 fn line(write: impl Fn(&mut Line)) -> String {
     let mut tight = Line::default();
     let mut used = Line::with_room(256);
@@ -30,27 +24,28 @@ fn line(write: impl Fn(&mut Line)) -> String {
 proptest! {
     #[test]
     fn it_reads_as_it_is_shown(ip_address: IpAddr, port: u16, value: u64, id: u128, small in 0_u32..1000) {
-        let number_text = format!("before {value}");
-        prop_assert_eq!(&made(|out| number(value, out)), &number_text);
-        prop_assert_eq!(line(|out| out.number(value)), number_text);
+        prop_assert_eq!(line(|out| out.number(value)), format!("before {value}"));
         prop_assert_eq!(line(|out| out.number(small.into())), format!("before {small}"));
         prop_assert_eq!(line(|out| out.number(port.into())), format!("before {port}"));
-        let ip_text = format!("before {ip_address}");
-        prop_assert_eq!(&made(|out| ip(ip_address, out)), &ip_text);
-        prop_assert_eq!(line(|out| out.ip(ip_address)), ip_text);
+        prop_assert_eq!(line(|out| out.ip(ip_address)), format!("before {ip_address}"));
         let whole = SocketAddr::new(ip_address, port);
-        let address_text = format!("before {whole}");
-        prop_assert_eq!(&made(|out| address(whole, out)), &address_text);
-        prop_assert_eq!(line(|out| out.address(whole)), address_text);
+        prop_assert_eq!(line(|out| out.address(whole)), format!("before {whole}"));
         let half = u64::try_from(id >> 64).unwrap();
         prop_assert_eq!(hex(half).to_vec(), format!("{half:016x}").into_bytes());
-        prop_assert_eq!(unhex(format!("{half:016x}").as_bytes()), Some(half));
-        prop_assert_eq!(unhex(format!("{half:016X}").as_bytes()), Some(half));
-        prop_assert_eq!(unhex(format!("{half:015x}g").as_bytes()), None);
+        let digits = |text: String| text.into_bytes().try_into().unwrap();
+        prop_assert_eq!(unhex(digits(format!("{half:016x}"))), Some(half));
+        prop_assert_eq!(unhex(digits(format!("{half:016X}"))), Some(half));
         let mut digits = Short::<4>::default();
         digits.digits::<4>(small);
-        prop_assert_eq!(made(|out| digits.append_to(out)), format!("before {small:04}"));
         prop_assert_eq!(line(|out| out.put(&digits)), format!("before {small:04}"));
+    }
+
+    #[test]
+    fn what_is_no_digit_is_no_number(half: u64, at in 0_usize..16, letter: u8) {
+        let mut digits: [u8; 16] = format!("{half:016x}").into_bytes().try_into().unwrap();
+        digits[at] = letter;
+        let wanted = std::str::from_utf8(&digits).ok().filter(|_| letter != b'+');
+        prop_assert_eq!(unhex(digits), wanted.and_then(|text| u64::from_str_radix(text, 16).ok()));
     }
 
     #[test]
@@ -79,8 +74,8 @@ proptest! {
 fn every_byte_of_an_address_is_in_the_table() {
     for octet in 0..=u8::MAX {
         let address = Ipv4Addr::new(octet, 0, octet, 255);
-        assert_eq!(made(|out| ip(address.into(), out)), format!("before {address}"));
+        assert_eq!(line(|out| out.ip(address.into())), format!("before {address}"));
     }
     let longest: SocketAddr = "255.255.255.255:65535".parse().unwrap();
-    assert_eq!(made(|out| address(longest, out)), "before 255.255.255.255:65535");
+    assert_eq!(line(|out| out.address(longest)), "before 255.255.255.255:65535");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, Tags};
 
 /// Which side of a call a span is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,46 +15,6 @@ pub enum SpanKind {
     Client,
     /// The server's.
     Server,
-}
-
-/// Names and values, in one text: a span of a dozen of them takes no more room than they have letters, and what is cleared and filled
-/// again takes no new one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tags {
-    text: String,
-    /// Where in the text each name and each value ends.
-    ends: Vec<(usize, usize)>,
-}
-
-impl Tags {
-    /// Forgets them all, and keeps their room.
-    pub fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-    }
-
-    /// Adds one.
-    pub fn add(&mut self, name: &str, value: &str) {
-        self.write(name, |out| out.push_str(value));
-    }
-
-    /// Adds one whose value is appended.
-    pub fn write(&mut self, name: &str, value: impl FnOnce(&mut String)) {
-        self.text.push_str(name);
-        let end = self.text.len();
-        value(&mut self.text);
-        self.ends.push((end, self.text.len()));
-    }
-
-    /// All of them, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut from = 0;
-        self.ends.iter().map(move |&(name, value)| {
-            let from = std::mem::replace(&mut from, value);
-            let part = |start, end| self.text.get(start..end).unwrap_or_default();
-            (part(from, name), part(name, value))
-        })
-    }
 }
 
 /// A request as one proxy saw it.
