@@ -38,7 +38,8 @@ spec:
         image: test/python
         args: [/programs/load.py, serve]
         readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
-        lifecycle: {preStop: {sleep: {seconds: 2}}}
+        # Long enough for clients to hear of it on a machine that does something else as well.
+        lifecycle: {preStop: {sleep: {seconds: 5}}}
         volumeMounts: [{name: programs, mountPath: /programs, readOnly: true}]
       volumes: [{name: programs, hostPath: {path: "@PROGRAMS@", type: Directory}}]
 ---

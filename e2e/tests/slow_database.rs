@@ -57,10 +57,16 @@ fn the_statement_that_took_the_time_is_in_the_trace() -> Result<()> {
     Ok(())
 }
 
-/// Whether the application says in its statements whose they are.
+/// Whether the application says in its statements whose they are; afterwards nobody is there any more who does otherwise.
 fn commented(system: &System, says: bool) -> Result<()> {
-    let set = format!("kubectl set env -n blog-system deployment/was SQLCOMMENTER={says}");
-    system.sh(&format!("{set} && kubectl rollout status -n blog-system deployment/was --timeout=60s")).map(drop)
+    let before = system.sh("kubectl get pod -n blog-system -l app=was -o name")?;
+    system.sh(&format!(
+        "kubectl set env -n blog-system deployment/was SQLCOMMENTER={says} && \
+         kubectl rollout status -n blog-system deployment/was --timeout=60s && \
+         kubectl wait -n blog-system --for=delete {} --timeout=60s",
+        before.replace('\n', " ")
+    ))?;
+    Ok(())
 }
 
 fn database(system: &System, sql: &str) -> Result<String> {

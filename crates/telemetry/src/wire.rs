@@ -64,6 +64,24 @@ pub struct Operation {
     pub error: Option<String>,
 }
 
+impl Operation {
+    /// Peers say of themselves what they like: a tag or label holds so much of it.
+    fn bounded(mut self) -> Self {
+        cut(&mut self.name, MOST_OF_NAME);
+        self.error.iter_mut().for_each(|code| cut(code, MOST_OF_NAME));
+        self.database.iter_mut().for_each(|name| cut(name, MOST_OF_DATABASE));
+        self
+    }
+}
+
+/// Leaves so many bytes of it at most, whole characters.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+}
+
 /// What became of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -102,6 +120,10 @@ struct Beginning {
 
 /// So many first bytes tell.
 const ENOUGH: usize = 16;
+/// Most bytes of an operation's name and of an error's code that are told,
+const MOST_OF_NAME: usize = 64;
+/// and of a database's name.
+const MOST_OF_DATABASE: usize = 256;
 
 /// Why a reader ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +180,7 @@ impl Observer {
         if bytes.is_empty() {
             return;
         }
+        let done: &mut dyn FnMut(Operation) = &mut |operation| done(operation.bounded());
         let (ended, system) = match &mut self.state {
             State::MySql(reader) => (reader.read(side, bytes, now, done), System::MySql),
             State::PostgreSql(reader) => (reader.read(side, bytes, now, done), System::PostgreSql),

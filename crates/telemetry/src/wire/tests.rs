@@ -210,3 +210,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_peer_s_names_and_codes_are_told_so_far_and_no_further() {
+    let mut observer = Observer::default();
+    let mut found = Vec::new();
+    let startup = |database: &str| {
+        let body = format!("user\0me\0database\0{database}\0\0");
+        let length = u32::try_from(body.len() + 8).unwrap();
+        [&length.to_be_bytes(), &196_608_u32.to_be_bytes(), body.as_bytes()].concat()
+    };
+    let packet = |kind: u8, body: &[u8]| {
+        [&[kind][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+    };
+    let code = [b"SERROR\0C".as_slice(), &[0xff; 100], b"\0\0"].concat();
+    for (side, bytes) in [
+        (Side::Client, startup(&"돛".repeat(200))),
+        (Side::Server, [packet(b'R', &[0; 4]), packet(b'Z', b"I")].concat()),
+        (Side::Client, packet(b'Q', b"SELECT 1\0")),
+        (Side::Server, [packet(b'E', &code), packet(b'Z', b"I")].concat()),
+    ] {
+        observer.observe(side, &bytes, Instant::now(), &mut |operation| found.push(operation));
+    }
+    let [operation] = found.as_slice() else { panic!("{found:?} {:?}", observer.reading()) };
+    assert_eq!(operation.database.as_deref(), Some(&*"돛".repeat(85)), "whole characters of 256 bytes");
+    assert_eq!(operation.error.as_deref(), Some(&*"\u{fffd}".repeat(21)));
+}
