@@ -191,7 +191,10 @@ fn what_does_not_begin_with_the_preface_is_closed() {
 #[test]
 fn streams_beyond_what_was_allowed_are_refused() {
     let app = App::start();
-    let mut config = outbound(cluster(WAS, endpoints(&[app.address], None)), |_| {});
+    let mut was = cluster(WAS, endpoints(&[app.address], None));
+    // The application speaks nothing else, and a stream that it refuses makes room.
+    was.http.protocol = ClusterProtocol::Http1;
+    let mut config = outbound(was, |_| {});
     let mut listener = varka_engine::ir::Listener::clone(&config.listeners["virtualOutbound"]);
     if let Terminal::Http(manager) = &mut listener.filter_chains[0].terminal {
         manager.max_concurrent_streams = Some(2);

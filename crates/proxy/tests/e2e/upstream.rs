@@ -171,8 +171,9 @@ fn a_tunnel_that_is_refused_ends_the_connection_and_the_log_says_why() {
     });
     let sidecar = tunnelled(address, ClusterProtocol::Http1, false);
     let mut client = Client::connect(sidecar.address("tcp"));
-    client.send("select 1");
-    assert_eq!(client.rest().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    // Whatever is done first finds out.
+    let ended = client.reader.get_mut().write_all(b"select 1").and_then(|()| client.rest());
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     let log = sidecar.log(1);
     assert!(log[0].contains(" 0 UF ") && log[0].contains("the_tunnel_is_refused_with_status_403"), "{}", log[0]);
 }

@@ -220,9 +220,8 @@ fn a_peer_s_names_and_codes_are_told_so_far_and_no_further() {
         let length = u32::try_from(body.len() + 8).unwrap();
         [&length.to_be_bytes(), &196_608_u32.to_be_bytes(), body.as_bytes()].concat()
     };
-    let packet = |kind: u8, body: &[u8]| {
-        [&[kind][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
-    };
+    let packet =
+        |kind: u8, body: &[u8]| [&[kind][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat();
     let code = [b"SERROR\0C".as_slice(), &[0xff; 100], b"\0\0"].concat();
     for (side, bytes) in [
         (Side::Client, startup(&"돛".repeat(200))),
