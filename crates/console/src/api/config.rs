@@ -164,18 +164,22 @@ pub(super) async fn changes(State(source): Shared, Query(pairs): Pairs) -> Resul
     for revision in &revisions {
         let before = last.insert(&revision.of, revision);
         if revision.at >= from.saturating_mul(1000) && world.sees(&revision.of) {
-            found.push(change(before, revision));
+            found.extend(change(before, revision));
         }
     }
     Ok(Json(found.into()))
 }
 
-/// In the pages' words.
-pub(super) fn change(before: Option<&Revision>, revision: &Revision) -> Value {
-    json!({
+/// In the pages' words; `None`: nobody has changed anything, a controller has noted something down.
+pub(super) fn change(before: Option<&Revision>, revision: &Revision) -> Option<Value> {
+    let summary = describe(before, revision);
+    if revision.verb == Verb::Updated && before.is_some() && summary.is_empty() {
+        return None;
+    }
+    Some(json!({
         "at": revision.at.div_euclid(1000), "verb": revision.verb, "kind": revision.of.kind, "namespace": revision.of.namespace,
-        "name": revision.of.name, "by": revision.by, "summary": describe(before, revision),
-    })
+        "name": revision.of.name, "by": revision.by, "summary": summary,
+    }))
 }
 
 /// Objects of Istio's that name a host.

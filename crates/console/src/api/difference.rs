@@ -1,9 +1,12 @@
 //! What is different between two objects, in a line for a person.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Differences that a line names.
 const NAMED: usize = 3;
+/// What every change changes, or a controller notes down after it, says nothing.
+const SILENT: [&str; 3] =
+    ["metadata.resourceVersion", "metadata.generation", "metadata.annotations.deployment.kubernetes.io/revision"];
 
 /// `spec.http[0].route[1].weight 0 -> 10`; the first few differences, and how many more there are.
 pub(super) fn summary(before: &Value, after: &Value) -> String {
@@ -23,8 +26,7 @@ fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
             let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for name in names {
                 let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                // What every change changes says nothing.
-                if matches!(at.as_str(), "metadata.resourceVersion" | "metadata.generation") {
+                if SILENT.contains(&at.as_str()) {
                     continue;
                 }
                 compare(&at, old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null), found);
@@ -36,9 +38,16 @@ fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
                 compare(&format!("{path}[{at}]"), &of(old), &of(new), found);
             }
         }
+        // Of many annotations that one of them is there says more than the beginning of all.
+        (Value::Null, Value::Object(_)) if is_map(path) => compare(path, &json!({}), after, found),
+        (Value::Object(_), Value::Null) if is_map(path) => compare(path, before, &json!({}), found),
         _ if before == after => {}
         _ => found.push(format!("{path} {} -> {}", short(before), short(after))),
     }
+}
+
+fn is_map(path: &str) -> bool {
+    path.ends_with("metadata.annotations") || path.ends_with("metadata.labels")
 }
 
 fn short(value: &Value) -> String {
@@ -70,5 +79,15 @@ mod tests {
             "a 1 -> none; b 1 -> none; c 1 -> none; and 1 more"
         );
         assert_eq!(summary(&json!({}), &json!({})), "");
+    }
+
+    #[test]
+    fn what_a_controller_notes_down_is_no_difference() {
+        let of = |annotations: serde_json::Value| json!({"metadata": {"annotations": annotations}});
+        let noted = of(json!({"deployment.kubernetes.io/revision": "1"}));
+        assert_eq!(summary(&json!({"metadata": {}}), &noted), "");
+        assert_eq!(summary(&json!({"metadata": {}}), &of(json!({}))), "");
+        let restarted = of(json!({"deployment.kubernetes.io/revision": "2", "kubectl.kubernetes.io/restartedAt": "now"}));
+        assert_eq!(summary(&noted, &restarted), "metadata.annotations.kubectl.kubernetes.io/restartedAt none -> now");
     }
 }

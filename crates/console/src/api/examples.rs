@@ -237,7 +237,12 @@ impl Party {
             return false;
         }
         match node.kind {
-            NodeKind::App => self.app == node.app && (node.version.is_empty() || self.version == node.version),
+            NodeKind::App => {
+                // Istio's names of what has no label: the workload's, and `latest`.
+                let app = if self.app.is_empty() { &self.workload } else { &self.app };
+                let version = if self.version.is_empty() { "latest" } else { &self.version };
+                *app == node.app && (node.version.is_empty() || version == node.version)
+            }
             NodeKind::Workload => self.workload == node.workload,
             _ => false,
         }

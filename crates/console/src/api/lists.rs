@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde_json::{Value, json};
 use varka_telemetry::graph::facts::{app_label, version_label};
-use varka_telemetry::graph::{Graph, GraphType, InOut, Node, Options, RequestedNamespace};
+use varka_telemetry::graph::{Graph, GraphType, InOut, Node, Options, RequestedNamespace, safe_duration};
 
 use super::config::Findings;
 use super::examples::Calls;
@@ -16,7 +16,7 @@ use crate::graph::Source;
 use crate::jaeger::blocking;
 use crate::store::Error;
 
-/// What is shown of the present are the last seconds.
+/// Over so many seconds rates are taken where nobody says over how many.
 const WINDOW: u64 = 60;
 
 /// A graph of the wanted namespaces, and the facts that it was made with.
@@ -26,6 +26,12 @@ async fn look(
     graph_type: GraphType,
 ) -> Result<(Arc<Source>, Graph, varka_telemetry::graph::Facts), Refused> {
     let at = number(pairs, "at")?;
+    let window = match number(pairs, "duration")? {
+        None => WINDOW,
+        Some(asked) => u64::try_from(asked).ok().filter(|seconds| *seconds > 0).ok_or_else(|| {
+            Refused::bad(format!("duration cannot be {asked}; it is a number of seconds greater than nothing"))
+        })?,
+    };
     let wanted: Vec<String> = parameter(pairs, "namespaces")
         .unwrap_or_default()
         .split(',')
@@ -38,11 +44,15 @@ async fn look(
             None => (*source).clone(),
         };
         let facts = then.facts();
-        let named = facts.namespaces.iter().map(|n| &n.name).filter(|n| wanted.is_empty() || wanted.contains(n));
-        let namespaces =
-            named.map(|name| RequestedNamespace { name: name.clone(), duration: WINDOW, ambient: false }).collect();
         let query_time = at.unwrap_or_else(|| now().div_euclid(1000));
-        let options = Options { graph_type, namespaces, query_time, duration: WINDOW, ..Options::default() };
+        let named = facts.namespaces.iter().filter(|n| wanted.is_empty() || wanted.contains(&n.name));
+        // As in the graph: what is younger than the window has its rates over its own age.
+        let namespaces = named.filter_map(|namespace| {
+            let duration = safe_duration(namespace.created, window, query_time)?;
+            Some(RequestedNamespace { name: namespace.name.clone(), duration, ambient: false })
+        });
+        let namespaces = namespaces.collect();
+        let options = Options { graph_type, namespaces, query_time, duration: window, ..Options::default() };
         let graph = then.graph(&facts, &options)?;
         Ok::<_, Error>((Arc::new(then), graph, facts))
     });

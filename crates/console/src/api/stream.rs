@@ -7,7 +7,7 @@
 pub(crate) mod count;
 mod mark;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -197,14 +197,24 @@ impl Teller {
             return Ok(());
         }
         let source = Arc::clone(&self.source);
-        let found = blocking(move || source.store.revisions().since(first)).await?;
-        let next = found.last().map_or(first, |(number, _)| number + 1);
-        let seen: Vec<_> = found.into_iter().filter(|(_, revision)| self.source.world.sees(&revision.of)).collect();
+        let told = blocking(move || {
+            // From the first on, since what is different is told from what was there before.
+            let all = source.store.revisions().since(0)?;
+            let (mut last, mut found) = (HashMap::new(), Vec::new());
+            for (number, revision) in &all {
+                let before = last.insert(&revision.of, revision);
+                if *number >= first && source.world.sees(&revision.of) {
+                    found.extend(config::change(before, revision).map(|change| (*number, change)));
+                }
+            }
+            Ok((all.last().map_or(first, |(number, _)| first.max(number + 1)), found))
+        });
+        let (next, seen) = told.await?;
         let left_out = seen.len().saturating_sub(CHANGES);
         self.gap(text, "changes", left_out);
-        for (number, revision) in seen.into_iter().skip(left_out) {
+        for (number, change) in seen.into_iter().skip(left_out) {
             self.mark.revision = number + 1;
-            self.event(text, "changes", &config::change(None, &revision));
+            self.event(text, "changes", &change);
         }
         self.mark.revision = next;
         Ok(())

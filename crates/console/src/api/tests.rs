@@ -135,6 +135,14 @@ async fn lists_say_how_things_do() {
         (Some("was"), Some("Deployment"), Some("was"))
     );
     assert!(was["rate"].as_f64().unwrap() > 0.8, "{was}");
+    for duration in [20, 50, 600] {
+        let (_, workloads) = get(&source, &format!("/console/api/workloads?at={END}&duration={duration}")).await;
+        let path = format!("/console/api/graph?at={END}&duration={duration}&graphType=workload");
+        let (_, graph) = get(&source, &path).await;
+        let (listed, drawn) = (&workloads[0]["rate"], &graph["edges"][0]["rates"]["total"]);
+        assert!((listed.as_f64().unwrap() - drawn.as_f64().unwrap()).abs() < 1e-9, "{duration}: {listed} {drawn}");
+    }
+    assert_eq!(get(&source, "/console/api/workloads?duration=0").await.0, 400);
     let (_, services) = get(&source, &format!("/console/api/services?at={END}&namespaces=blog-system")).await;
     assert_eq!((&services[0]["name"], &services[0]["config"][0]["name"]), (&json!("was-service"), &json!("was")));
     let (_, apps) = get(&source, &format!("/console/api/applications?at={END}")).await;
@@ -167,6 +175,8 @@ async fn a_stream_begins_with_the_whole_graph_and_goes_on_with_what_is_new() {
     let at = u64::try_from(super::now()).unwrap() * 1000 + 1_000_000;
     source.store.logs().append(Line { at, source: of, text: "hello".to_owned() });
     read_until("event: changes").await;
+    source.world.put(kind("VirtualService"), virtual_service(10));
+    read_until("\"summary\":\"spec.http[0].route[0].weight 0 -> 10\"").await;
     read_until("\"text\":\"hello\"").await;
     read_until("\"whole\":false").await;
     drop(Arc::new(source));

@@ -56,3 +56,19 @@ fn requests_to_nowhere_are_those_of_their_cluster() {
     assert_eq!(calls.all[0].egress, Some(Egress::PassthroughCluster));
     assert_eq!(calls.all[0].service, None);
 }
+
+#[test]
+fn what_has_no_labels_goes_by_the_names_that_istio_gives_it() {
+    let bare = Party { namespace: "ingress".to_owned(), workload: "gate".to_owned(), ..Party::default() };
+    let node = |app: &str, version: &str| {
+        let mut node = Node::default();
+        (node.kind, node.namespace) = (NodeKind::App, "ingress".to_owned());
+        (node.app, node.version) = (app.to_owned(), version.to_owned());
+        node
+    };
+    assert!(bare.is(&node("gate", "latest")) && bare.is(&node("gate", "")));
+    assert!(!bare.is(&node("gate", "v1")) && !bare.is(&node("other", "latest")));
+    let named = Party { app: "ingress-nginx".to_owned(), version: "v2".to_owned(), ..bare };
+    assert!(named.is(&node("ingress-nginx", "v2")));
+    assert!(!named.is(&node("gate", "v2")) && !named.is(&node("ingress-nginx", "latest")));
+}

@@ -1,5 +1,6 @@
 // Asks the console process. Everything lies below one prefix, on the host that the page came from.
 import { signal } from "@preact/signals";
+import { t } from "../i18n/index.ts";
 import type {
   Access, AppItem, ApplyAnswer, ApplyRequest, Change, ConfigItem, DeleteAnswer, DeleteRequest, ExplainRequest, Explanation, Graph, Info, LogLine, LoginRequest, Mesh, ApiError,
   ObjectDetail, ObjectRef, ServiceItem, ValidateAnswer, WorkloadItem,
@@ -41,7 +42,7 @@ async function ask<T>(address: string, init?: RequestInit): Promise<T> {
     answer = await fetch(address, { credentials: "same-origin", ...init });
   } catch (error) {
     if ((error as Error).name === "AbortError") throw error;
-    throw new Failed(0, { code: "unavailable", message: "The console does not answer.", hint: "Is it still running? This page tries again by itself." });
+    throw new Failed(0, { code: "unavailable", message: t("failed.noAnswer"), hint: t("failed.noAnswer.hint") });
   }
   if (answer.ok) return (await answer.json()) as T;
   const body = (await answer.json().catch(() => null)) as ApiError | null;
@@ -63,9 +64,9 @@ export const api = {
   logout: () => post<Access>("/logout", {}),
   graph: (params: GraphParams & { at: At }, signal?: AbortSignal) => get<Graph>("/graph", params, signal),
   changes: (from: number, to: number, signal?: AbortSignal) => get<Change[]>("/changes", { from, to }, signal),
-  workloads: (namespaces: string, at: At) => get<WorkloadItem[]>("/workloads", { namespaces, at }),
-  services: (namespaces: string, at: At) => get<ServiceItem[]>("/services", { namespaces, at }),
-  applications: (namespaces: string, at: At) => get<AppItem[]>("/applications", { namespaces, at }),
+  workloads: (namespaces: string, at: At, duration?: number) => get<WorkloadItem[]>("/workloads", { namespaces, at, duration }),
+  services: (namespaces: string, at: At, duration?: number) => get<ServiceItem[]>("/services", { namespaces, at, duration }),
+  applications: (namespaces: string, at: At, duration?: number) => get<AppItem[]>("/applications", { namespaces, at, duration }),
   config: (namespaces: string, at: At) => get<ConfigItem[]>("/config", { namespaces, at }),
   object: (ref: Omit<ObjectRef, "version" | "group"> & { group?: string }, at: At) =>
     get<ObjectDetail>(`/config/${encodeURIComponent(ref.namespace || "-")}/${encodeURIComponent(ref.kind)}/${encodeURIComponent(ref.name)}`, { at }),

@@ -52,12 +52,14 @@ export const selectorOf = {
 /** Both sides report a request: the server's report is taken where there is one. */
 const one = (selector: string, reporter: string): string => `{${[`reporter=${quote(reporter)}`, selector].filter(Boolean).join(",")}}`;
 
-export function rateQueries(selector: string, reporter: string, window: string): { name: string; query: string }[] {
-  const all = one(selector, reporter);
-  const bad = one([selector, 'response_code=~"0|4..|5.."'].filter(Boolean).join(","), reporter);
+/** Of what both sides count, the larger: a request that its server never saw, such as one that was refused before it, is told by its client alone. */
+const either = (selector: string, window: string): string => `max(sum(rate(istio_requests_total{${selector}}[${window}])) by (reporter))`;
+
+/** `bad`: codes that count as errors. */
+export function rateQueries(selector: string, window: string, bad = "0|4..|5.."): { name: string; query: string }[] {
   return [
-    { name: "total", query: `sum(rate(istio_requests_total${all}[${window}]))` },
-    { name: "errors", query: `sum(rate(istio_requests_total${bad}[${window}]))` },
+    { name: "total", query: either(selector, window) },
+    { name: "errors", query: either([selector, `response_code=~"${bad}"`].filter(Boolean).join(","), window) },
   ];
 }
 

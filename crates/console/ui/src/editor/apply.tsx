@@ -8,7 +8,7 @@ import { t } from "../i18n/index.ts";
 import { Copy } from "../parts/copy.tsx";
 import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
-import { access, session } from "../state/store.ts";
+import { access, session, whyReadOnly } from "../state/store.ts";
 import { type Base, Conflict, Managed } from "./conflict.tsx";
 import { Difference, DifferenceLook } from "./difference.tsx";
 import { EffectCallout } from "./effect.tsx";
@@ -61,7 +61,7 @@ export function Apply({ yaml, base = null, now = false, onApplied, onTheirs }: {
         {answer && !answer.applied && <button type="button" class="button primary" disabled={busy || nothing || access.value.readOnly} onClick={() => void run(false)}>{t("apply.apply")}</button>}
         {answer && !answer.applied && !now && <button type="button" class="button" onClick={() => set(null)}>{t("common.cancel")}</button>}
         <Copy text={yaml} what="YAML" />
-        {access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
+        {access.value.readOnly && <span class="muted small">{whyReadOnly.value}</span>}
       </p>
     </div>
   );

@@ -7,7 +7,7 @@ import type { DeleteAnswer, ObjectDetail } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
-import { access, href, session } from "../state/store.ts";
+import { access, href, session, whyReadOnly } from "../state/store.ts";
 import { EffectCallout } from "./effect.tsx";
 
 /** `onDeleted`: it is gone; `onLook`: it is not what it was, and is to be looked at anew. */
@@ -62,7 +62,7 @@ function Confirm({ it, onClose, onDeleted, onLook }: { it: ObjectDetail; onClose
         {changed && <button type="button" class="button primary" onClick={onLook}>{t("delete.look")}</button>}
         <button type="button" class="button" autofocus onClick={() => dialog.current?.close()}>{t(marked ? "common.close" : "common.cancel")}</button>
         {busy && <span class="muted" role="status">{t("common.loading")}</span>}
-        {access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
+        {access.value.readOnly && <span class="muted small">{whyReadOnly.value}</span>}
       </p>
     </dialog>
   );

@@ -118,6 +118,15 @@ export function nodeTone(node: Node): Tone {
 }
 
 /** Rank by number of edges, from 1 (most) on, as in Kiali: nodes with the same number have the same rank. */
+/** Requests that arrive, how many of them fail and how many come over mTLS. One through a service node is two edges: it counts where it arrives. */
+export function totals(model: GraphModel): { all: number; bad: number; secured: number } {
+  const edges = [...model.edges.values()];
+  const passing = new Set(edges.map((e) => e.source).filter((key) => model.nodes.get(key)?.kind === "service"));
+  const requests = edges.filter((e) => e.protocol !== "tcp" && e.unit === "requests" && !passing.has(e.target));
+  const sum = (of: (e: Edge) => number): number => requests.reduce((s, e) => s + of(e), 0);
+  return { all: sum((e) => e.rates.total), bad: sum((e) => errorsOf(e.rates)), secured: sum((e) => e.rates.total * (e.security?.mtls ?? 0)) };
+}
+
 export function ranks(model: GraphModel): Map<string, number> {
   const degree = new Map<string, number>();
   for (const edge of model.edges.values()) {

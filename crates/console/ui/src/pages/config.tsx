@@ -17,7 +17,7 @@ import { Tabs } from "../parts/tabs.tsx";
 import { changes } from "../state/changes.ts";
 import { moment as momentText, span } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
-import { access, go, href, info, moment, now, view } from "../state/store.ts";
+import { access, go, href, info, moment, now, view, whyReadOnly } from "../state/store.ts";
 import { useItems } from "./list.tsx";
 import { templates } from "../editor/templates.ts";
 
@@ -117,7 +117,7 @@ function Work({ initial, text, onText, base, reviewing, findings: first, fixed, 
           {!review && <button type="button" class="button primary" disabled={!changed || fixed !== ""} onClick={() => look(true)}>{t("apply.review")}</button>}
           {review && <button type="button" class="button" onClick={() => look(false)}>{t("config.backToEditor")}</button>}
           {fixed && <span class="muted small">{fixed}</span>}
-          {!fixed && !review && access.value.readOnly && <span class="muted small">{access.value.why || t("top.readOnly.why")}</span>}
+          {!fixed && !review && access.value.readOnly && <span class="muted small">{whyReadOnly.value}</span>}
         </p>
       </div>
       <aside class="config-side" aria-label={t("common.findings")}>
@@ -143,7 +143,7 @@ function History({ it }: { it: ObjectDetail }): JSX.Element {
     <div class="config-work history">
       <ol class="revisions">
         {it.history.map((r) => (
-          <li key={revisionId(r)}><button type="button" aria-pressed={r === revision} onClick={() => put("revision", revisionId(r))}><strong>{momentText(r.at)}</strong><span>{r.verb === "deleted" ? t("config.verb.deleted") : r.summary}</span><span class="muted small">{r.by}</span></button></li>
+          <li key={revisionId(r)}><button type="button" aria-pressed={r === revision} onClick={() => put("revision", revisionId(r))}><strong>{momentText(r.at)}</strong><span>{r.summary || t(`config.verb.${r.verb}`)}</span><span class="muted small">{r.by}</span></button></li>
         ))}
       </ol>
       <div class="editor-box">

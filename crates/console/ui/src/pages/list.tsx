@@ -14,12 +14,12 @@ import type { PageName } from "../state/url.ts";
 
 interface Item { namespace: string; name: string; health: Health; rate: number; errorShare: number; findings: FindingCount }
 
-/** Asks again every ten seconds while it is live. */
-export function useItems<R>(name: string, load: (namespaces: string, at: number | null) => Promise<R[]>, all = false): Loaded<R[]> {
-  const at = view.value.at;
+/** Asks again every ten seconds while it is live; rates are over the window of the page. */
+export function useItems<R>(name: string, load: (namespaces: string, at: number | null, duration: number) => Promise<R[]>, all = false): Loaded<R[]> {
+  const { at, window } = view.value;
   const turn = at ?? liveTurn.value;
   const ns = all ? "" : namespaces.value;
-  return useLoad(`${name}/${ns}/${turn}`, () => load(ns, at));
+  return useLoad(`${name}/${ns}/${turn}/${window}`, () => load(ns, at, window));
 }
 
 const order = ["Failure", "Degraded", "Not Ready", "Healthy", "NA"];

@@ -7,6 +7,7 @@ import type { LogLine } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
 import { Empty, Problem, Waiting } from "../parts/states.tsx";
 import { access } from "../state/accesslog.ts";
+import { flagText } from "../state/flags.ts";
 import { clock, duration } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
 import { go, href, view } from "../state/store.ts";
@@ -19,7 +20,7 @@ export default function LogsPage(): JSX.Element {
   const items = useItems("workloads", api.workloads);
   useEffect(() => {
     // The first that has a sidecar, until one is chosen.
-    const first = items.data?.find((w) => w.sidecar && w.replicas && w.replicas.available > 0);
+    const first = items.data?.find((w) => w.sidecar && w.replicas && w.replicas.available > 0) ?? items.data?.[0];
     if (!workload && first) go({ path: [first.namespace, first.name] });
   }, [items.data, workload]);
   return (
@@ -27,10 +28,11 @@ export default function LogsPage(): JSX.Element {
       <div class="page-head">
         <h1>{t("nav.logs")}</h1>
         <select aria-label={t("nav.workloads")} value={`${namespace ?? ""}/${workload ?? ""}`} onChange={(e) => go({ path: e.currentTarget.value.split("/") }, "push")}>
+          {workload && !items.data?.some((w) => w.namespace === namespace && w.name === workload) && <option value={`${namespace}/${workload}`}>{namespace} / {workload}</option>}
           {(items.data ?? []).map((w) => <option key={w.namespace + w.name} value={`${w.namespace}/${w.name}`}>{w.namespace} / {w.name}</option>)}
         </select>
       </div>
-      {namespace && workload ? <Logs key={`${namespace}/${workload}`} namespace={namespace} workload={workload} /> : <Waiting />}
+      {namespace && workload ? <Logs key={`${namespace}/${workload}`} namespace={namespace} workload={workload} /> : items.error && !items.data ? <Problem error={items.error} again={items.again} /> : items.data?.length === 0 ? <Empty title={t("logs.noWorkloads")} /> : <Waiting />}
     </div>
   );
 }
@@ -97,10 +99,10 @@ function Line({ line, one }: { line: LogLine; one: boolean }): JSX.Element {
   const a = line.access;
   const text = a ? (
     <span class="access">
-      <span class={`code ${bad(line) ? "bad" : ""}`}>{a.code}</span>
-      <span class="muted">{a.direction === "inbound" ? "←" : "→"}</span>
-      <span class="mono clip grow">{a.method} {a.path}</span>
-      {a.flags && a.flags !== "-" && <span class="flag">{a.flags}</span>}
+      <span class={`code ${bad(line) ? "bad" : ""}`}>{a.code === "0" ? "–" : a.code}</span>
+      {said(a.cluster) && <span class="muted">{a.direction === "inbound" ? "←" : "→"}</span>}
+      <span class="mono clip grow">{said(a.method) || said(a.path) ? `${a.method} ${a.path}` : a.details}</span>
+      {said(a.flags) && <span class="flag" title={`${flagText(a.flags)}\n${a.details}`}>{a.flags}</span>}
       <span class="mono muted clip cluster" title={a.cluster}>{a.cluster}</span>
       <span class="muted number">{duration(a.duration)}</span>
       {a.traceId && <a href={href({ page: "traces", path: [a.traceId] })}>{t("logs.trace")}</a>}
@@ -113,6 +115,9 @@ function Line({ line, one }: { line: LogLine; one: boolean }): JSX.Element {
     </div>
   );
 }
+
+/** Proxies write a dash for nothing. */
+const said = (text: string): boolean => text !== "" && text !== "-";
 
 const bad = (l: LogLine): boolean => (l.access ? /^[45]|^0$/.test(l.access.code) : /\b(ERROR|FATAL|WARN|Exception)\b/.test(l.text));
 

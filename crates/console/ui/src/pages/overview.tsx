@@ -1,7 +1,7 @@
 // The first look: is it well, what is wrong, what has changed.
 import type { JSX } from "preact";
 import { api } from "../api/client.ts";
-import { statusOf } from "../graph/model.ts";
+import { edgeId, fromGraph, nodeName, statusOf, totals } from "../graph/model.ts";
 import { t } from "../i18n/index.ts";
 import { ChangeList } from "../parts/changes.tsx";
 import { Chart } from "../parts/chart.tsx";
@@ -10,7 +10,6 @@ import { HealthSign } from "../parts/health.tsx";
 import { OnsetReport } from "../parts/onset.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
 import type { HealthStatus } from "../api/types.ts";
-import { mtlsShare } from "../api/prometheus.ts";
 import { worst } from "../graph/aggregate.ts";
 import { shownChanges } from "../state/changes.ts";
 import { duration, percent, short } from "../state/format.ts";
@@ -18,27 +17,31 @@ import { useLoad } from "../state/load.ts";
 import { useVolume } from "../state/volume.ts";
 import { href, info, liveTurn, namespaces, view } from "../state/store.ts";
 
+/** The graph as it is drawn where nobody has chosen otherwise: its numbers are those of the overview, its keys lead there. */
+const drawn = { graphType: "versionedApp", injectServiceNodes: true, includeIdleEdges: false };
+
 export default function Overview(): JSX.Element {
-  const at = view.value.at;
+  const { at, window } = view.value;
   // Lists that are live are asked for again every ten seconds.
   const turn = at ?? liveTurn.value;
   const ns = namespaces.value;
-  const loaded = useLoad(`${ns}/${turn}`, () => Promise.all([api.workloads(ns, at), api.services(ns, at), api.mesh(at), mtlsShare(turn, view.peek().window)]));
+  const loaded = useLoad(`${ns}/${turn}/${window}`, () => Promise.all([api.workloads(ns, at, window), api.graph({ ...drawn, namespaces: ns, duration: window, at }), api.mesh(at)]));
   if (!loaded.data) return loaded.error ? <Problem error={loaded.error} again={loaded.again} /> : <Waiting />;
-  const [workloads, services, mesh, secured] = loaded.data;
+  const [workloads, answer, mesh] = loaded.data;
+  const graph = fromGraph(answer);
+  const { all, bad, secured } = totals(graph);
+  const lost = [...graph.edges.values()].filter((e) => e.unmatched.length > 0);
   const healthOf = (namespace: string): HealthStatus => statusOf(worst(workloads.filter((w) => w.namespace === namespace).map((w) => w.health)));
   const troubled = workloads.filter((w) => ["Failure", "Degraded", "Not Ready"].includes(statusOf(w.health)));
-  const rate = services.reduce((s, x) => s + x.rate, 0);
-  const bad = services.reduce((s, x) => s + x.rate * x.errorShare, 0);
   const soon = mesh.certificates.filter((c) => c.notAfter - turn < 14 * 86400 && c.role !== "workload");
   const out = mesh.proxies.filter((p) => p.sync !== "synced").length;
   return (
     <div class="page">
       <div class="page-head"><h1>{t("nav.overview")}</h1></div>
       <section class="tiles" aria-label={t("nav.overview")}>
-        <Tile label={t("common.rate")} value={short(rate)} />
-        <Tile label={t("common.errors")} value={rate > 0 ? percent(bad / rate) : "–"} bad={bad > 0} />
-        <Tile label={t("overview.mtls")} value={percent(secured)} />
+        <Tile label={t("common.rate")} value={short(all)} />
+        <Tile label={t("common.errors")} value={all > 0 ? percent(bad / all) : "–"} bad={bad > 0} />
+        <Tile label={t("overview.mtls")} value={all > 0 ? percent(secured / all) : "–"} />
         <Tile label={t("overview.workloads")} value={`${workloads.length - troubled.length} / ${workloads.length}`} bad={troubled.length > 0} hint={t("overview.healthyOf")} />
         <Tile label={t("overview.proxies")} value={`${mesh.proxies.length - out} / ${mesh.proxies.length}`} bad={out > 0} hint={t("overview.syncedOf")} href={href({ page: "mesh" })} />
       </section>
@@ -47,10 +50,13 @@ export default function Overview(): JSX.Element {
         <div class="stack">
         <section class="card">
           <h2>{t("overview.attention")}</h2>
-          {troubled.length + soon.length + out === 0 && <p class="muted">{t("overview.allWell")}</p>}
+          {troubled.length + soon.length + out + lost.length === 0 && <p class="muted">{t("overview.allWell")}</p>}
           <ul class="attention">
             {troubled.map((w) => (
               <li key={w.namespace + w.name}><HealthSign status={statusOf(w.health)} /><a href={href({ page: "workloads", path: [w.namespace, w.name] })}>{w.name}</a><span class="muted grow">{w.namespace}</span>{w.errorShare > 0 && <span class="bad">{percent(w.errorShare)}</span>}</li>
+            ))}
+            {lost.map((e) => (
+              <li key={edgeId(e)}><HealthSign status="Degraded" /><a href={href({ page: "graph", type: "versionedApp", selected: edgeId(e) })} title={t("overview.unmatched")}>{nodeName(graph.nodes.get(e.source)!)} → {nodeName(graph.nodes.get(e.target)!)}</a><span class="muted grow mono small wrap">{e.unmatched.map((u) => u.host || u.address).join(", ")}</span></li>
             ))}
             {soon.map((c) => <li key={c.subject}><HealthSign status="Degraded" /><a href={href({ page: "mesh" })}>{c.subject}</a><span class="muted grow">{t("mesh.expires", { span: duration((c.notAfter - turn) * 1000) })}</span></li>)}
             {mesh.proxies.filter((p) => p.sync === "rejected").map((p) => <li key={p.pod}><HealthSign status="Failure" /><a href={href({ page: "mesh" })}>{p.pod}</a><span class="muted grow">{t("mesh.sync.rejected")}</span></li>)}

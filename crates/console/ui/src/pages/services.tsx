@@ -49,9 +49,12 @@ function Service({ it }: { it: ServiceItem }): JSX.Element {
             </section>
           </div>
         )}
-        {tab === "inbound" && <TrafficCharts selector={`destination_service_name="${it.name}",destination_service_namespace="${it.namespace}"`} reporter={it.ports[0]?.protocol === "TCP" ? "source" : "destination"} tcp={it.ports[0]?.protocol === "TCP"} />}
+        {tab === "inbound" && <TrafficCharts selector={`destination_service_name="${it.name}",destination_service_namespace="${it.namespace}"`} reporter={isTcp(it) ? "source" : "destination"} tcp={isTcp(it)} />}
         {tab === "wizards" && <Wizards service={it} />}
       </Tabs>
     </div>
   );
 }
+
+/** As its first port's name says; whose says nothing is taken for HTTP. */
+const isTcp = (it: ServiceItem): boolean => /^(tcp|tls|https|mysql|mongo|redis|postgres(ql)?|udp)$/i.test(it.ports[0]?.protocol ?? "");

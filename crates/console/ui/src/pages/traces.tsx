@@ -9,7 +9,8 @@ import { clock, duration, moment as momentText } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
 import { go, href, liveTurn, view } from "../state/store.ts";
 import { colourOf } from "../trace/colours.ts";
-import { compare, hops, tagOf, type Tree, tree } from "../trace/model.ts";
+import { AskedLine } from "../trace/asked.tsx";
+import { askedOf, compare, hops, type Tree, tree } from "../trace/model.ts";
 import { Waterfall } from "../trace/waterfall.tsx";
 
 export default function TracesPage(): JSX.Element {
@@ -53,7 +54,7 @@ export function Traces({ service: fixed }: { service?: string }): JSX.Element {
         <Table caption={t("nav.traces")} rows={trees} id={(r) => r.trace.traceID} sort="start" descending onOpen={(r) => go({ page: "traces", path: [r.trace.traceID], extra: {}, tab: "" }, "push")}
           columns={[
             { id: "pick", title: t("trace.pick"), value: (r) => Number(marked.includes(r.trace.traceID)), cell: (r) => <input type="checkbox" aria-label={t("trace.pickOne", { id: r.trace.traceID.slice(-8) })} checked={marked.includes(r.trace.traceID)} onClick={(e) => e.stopPropagation()} onChange={() => mark((old) => (old.includes(r.trace.traceID) ? old.filter((i) => i !== r.trace.traceID) : [...old, r.trace.traceID].slice(-2)))} /> },
-            { id: "name", title: t("trace.root"), row: true, value: (r) => r.of.rows[0].span.operationName, cell: (r) => <a href={href({ page: "traces", path: [r.trace.traceID] })}>{r.of.rows[0].span.operationName}</a> },
+            { id: "name", title: t("trace.root"), row: true, value: (r) => askedOf(r.of.rows[0].span)?.path ?? r.of.rows[0].span.operationName, cell: (r) => { const asked = askedOf(r.of.rows[0].span); return <><a href={href({ page: "traces", path: [r.trace.traceID] })}>{asked ? <AskedLine it={asked} /> : r.of.rows[0].span.operationName}</a>{asked && <div class="small muted">{r.of.rows[0].span.operationName}</div>}</>; } },
             { id: "services", title: t("nav.services"), value: (r) => r.of.services.length, cell: (r) => <span class="swatches">{r.of.services.map((s) => <i key={s} title={s} style={{ background: colourOf(s, r.of.services) }} />)} <span class="muted">{t("trace.spans", { count: r.of.rows.length })}</span></span> },
             { id: "errors", title: t("common.errors"), number: true, value: (r) => r.of.errors, cell: (r) => (r.of.errors ? <span class="bad">{r.of.errors}</span> : "–") },
             { id: "duration", title: t("trace.duration"), number: true, value: (r) => r.of.duration, cell: (r) => duration(r.of.duration / 1000) },
@@ -98,6 +99,7 @@ function One({ id }: { id: string }): JSX.Element {
         <span class="muted mono small">{id}</span>
       </div>
       <p class="summary-line">
+        <AskedLine it={askedOf(root.span)} />
         <span>{momentText(of.start / 1e6)}</span><span><strong>{duration(of.duration / 1000)}</strong></span><span>{t("trace.spans", { count: of.rows.length })}</span>
         {of.errors > 0 && <span class="bad">{t("trace.errorSpans", { count: of.errors })}</span>}
         <a href={href({ page: "explain", extra: { trace: id } })}>{t("panel.explain")}</a>
@@ -115,7 +117,7 @@ function Hops({ of }: { of: Tree }): JSX.Element {
   return (
     <Table caption={t("trace.hops")} rows={hops(of)} id={(h) => h.service + h.operation} sort="critical" descending columns={[
       { id: "service", title: t("trace.service"), row: true, value: (h) => h.service, cell: (h) => <><i class="swatch" style={{ background: colourOf(h.service, of.services) }} />{h.service}</> },
-      { id: "operation", title: t("trace.operation"), value: (h) => h.operation, cell: (h) => <><span class="mono">{h.operation}</span>{h.statement && <div class="mono small muted wrap">{h.statement}</div>}</> },
+      { id: "operation", title: t("trace.operation"), value: (h) => h.operation, cell: (h) => <><span class="mono">{h.operation}</span>{h.asked && <div class="small"><AskedLine it={h.asked} /></div>}{h.statement && <div class="mono small muted wrap">{h.statement}</div>}</> },
       { id: "total", title: t("trace.duration"), number: true, value: (h) => h.total, cell: (h) => duration(h.total / 1000) },
       { id: "own", title: t("trace.own"), number: true, value: (h) => h.own, cell: (h) => duration(h.own / 1000) },
       { id: "critical", title: t("trace.onCritical"), number: true, value: (h) => h.critical, cell: (h) => <span class="share"><span style={{ width: `${(h.critical / all) * 100}%` }} />{`${Math.round((h.critical / all) * 100)} %`}</span> },
@@ -138,7 +140,7 @@ function Compare({ a, b }: { a: string; b: string }): JSX.Element {
       <div class="page-head"><h1><a class="crumb" href={href({ page: "traces" })}>{t("nav.traces")}</a> <span class="muted" aria-hidden="true">/</span> {t("trace.compare")}</h1></div>
       <div class="split wide">{[["A", x, a], ["B", y, b]].map(([name, of, id]) => (
         <section key={name as string} class="card"><h2>{name as string}: <a href={href({ page: "traces", path: [id as string] })}>{(of as Tree).rows[0].span.operationName}</a></h2>
-          <p class="muted">{momentText((of as Tree).start / 1e6)} · {duration((of as Tree).duration / 1000)} · {tagOf((of as Tree).rows[0].span, "http.status_code")}</p><Waterfall of={of as Tree} scale={longest} /></section>
+          <p class="muted">{momentText((of as Tree).start / 1e6)} · {duration((of as Tree).duration / 1000)} · <AskedLine it={askedOf((of as Tree).rows[0].span)} /></p><Waterfall of={of as Tree} scale={longest} /></section>
       ))}</div>
       <Table caption={t("trace.compare")} rows={compare(x, y)} id={(d) => d.service + d.operation} sort="delta" descending columns={[
         { id: "service", title: t("trace.service"), row: true, value: (d) => d.service, cell: (d) => d.service },

@@ -56,7 +56,7 @@ function Workload({ it }: { it: WorkloadItem }): JSX.Element {
         {tab === "inbound" && <TrafficCharts selector={labels("destination")} reporter={it.sidecar ? "destination" : "source"} />}
         {tab === "outbound" && <TrafficCharts selector={labels("source")} reporter="source" />}
         {tab === "logs" && <Logs namespace={it.namespace} workload={it.name} />}
-        {tab === "traces" && <Traces service={`${it.name}.${it.namespace}`} />}
+        {tab === "traces" && <Traces service={`${it.app || it.name}.${it.namespace}`} />}
       </Tabs>
     </div>
   );

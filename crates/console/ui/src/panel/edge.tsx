@@ -8,10 +8,11 @@ import { t } from "../i18n/index.ts";
 import { HealthReasons, HealthSign } from "../parts/health.tsx";
 import { Copy } from "../parts/copy.tsx";
 import { Icon } from "../parts/icons.tsx";
-import { bytes, duration, percent, short } from "../state/format.ts";
+import { bytes, duration, isBad, percent, short } from "../state/format.ts";
+import { flagText } from "../state/flags.ts";
 import { go, href } from "../state/store.ts";
 import { Change, ChangedBefore } from "./change.tsx";
-import { questionOf, serviceOf } from "./question.ts";
+import { callerOf, questionOf, serviceOf, tracedAs } from "./question.ts";
 import { TrafficCharts } from "./traffic.tsx";
 
 export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): JSX.Element {
@@ -19,6 +20,7 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
   const target = model.nodes.get(edge.target)!;
   const end = (key: string, name: string): JSX.Element => <button type="button" class="link strong" onClick={() => go({ selected: key })}>{name}</button>;
   const question = questionOf(edge, model);
+  const traced = [source, target].find((n) => n.kind !== "service" && n.kind !== "unknown" && !n.outOfMesh) ?? callerOf(source, model);
   const failed = edge.examples.find((e) => e.traceId)?.traceId;
   const service = target.egress ? null : serviceOf(edgeId(edge), model);
   const reporter = target.outOfMesh || target.egress || target.serviceEntry ? "source" : "destination";
@@ -56,7 +58,7 @@ export function EdgePanel({ edge, model }: { edge: Edge; model: GraphModel }): J
         <p class="links">
           {question && <a href={href({ page: "explain", extra: question })}>{t("panel.explain")}</a>}
           {failed && <a href={href({ page: "explain", extra: { trace: failed } })}>{t("explain.example")}</a>}
-          <a href={href({ page: "traces", extra: { service: `${source.workload || source.app || source.service}.${source.namespace}` } })}>{t("panel.traces")}</a>
+          {traced && <a href={href({ page: "traces", extra: { service: tracedAs(traced) } })}>{t("panel.traces")}</a>}
         </p>
       </section>
     </>
@@ -96,17 +98,6 @@ function Responses({ edge }: { edge: Edge }): JSX.Element {
   );
 }
 
-const isBad = (code: string): boolean => code === "0" || code === "-" || /^[45]\d\d$/.test(code) || /^([1-9]|1[0-6])$/.test(code);
-
-/** Envoy's response flags, in the words of its documentation; proper names, the same in every language. */
-const flags: Record<string, string> = {
-  UH: "no healthy upstream", UF: "upstream connection failure", UO: "upstream overflow (circuit breaking)", NR: "no route configured",
-  URX: "upstream retry limit exceeded", UT: "upstream request timeout", DC: "downstream connection termination", LH: "local health check failed",
-  UR: "upstream remote reset", UC: "upstream connection termination", DI: "delay injected", FI: "fault injected", RL: "rate limited",
-  UAEX: "denied by the external authorization service", IH: "invalid header", DPE: "downstream protocol error", NC: "no cluster found", DT: "duration timeout",
-};
-const flagText = (text: string): string => text.split(",").map((f) => `${f}: ${flags[f] ?? "?"}`).join("\n");
-
 /** Why nothing was found, what was probably meant, and the mend. */
 export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: boolean }): JSX.Element {
   return (
@@ -119,6 +110,7 @@ export function Unmatching({ list, blackhole }: { list: Unmatched[]; blackhole: 
             {u.host && <><dt>{t("unmatched.host")}</dt><dd class="mono wrap">{u.host}</dd></>}
             {u.address && <><dt>{t("unmatched.address")}</dt><dd class="mono wrap">{u.address}{u.port !== null && `:${u.port}`}</dd></>}
             <dt>{t("unmatched.reason")}</dt><dd>{whyUnmatched(u)}</dd>
+            {u.arrived && <><dt>{t("unmatched.arrived")}</dt><dd><a href={href({ page: "workloads", path: [u.arrived.namespace, u.arrived.workload] })}>{u.arrived.workload}.{u.arrived.namespace}</a></dd></>}
             {u.meant && <><dt>{t("unmatched.meant")}</dt><dd><a href={u.meant.kind === "Service" ? href({ page: "services", path: [u.meant.namespace, u.meant.name] }) : href({ page: "config", path: [u.meant.namespace, "ServiceEntry", u.meant.name] })}>{u.meant.kind} {u.meant.name}.{u.meant.namespace}</a></dd></>}
           </dl>
           {mend(u) && <p class="fix"><strong>{t("unmatched.fix")}</strong> {mend(u)}</p>}
@@ -135,7 +127,7 @@ function whyUnmatched({ reason, host, address, port }: Unmatched): string {
   switch (reason.code) {
     case "publicHost": return t("unmatched.reason.publicHost", { what, resource: reason.resource });
     case "podAddress": return t("unmatched.reason.podAddress", { what, workload: reason.workload });
-    case "portNotServed": return t("unmatched.reason.portNotServed", { what, port: port ?? "", ports: reason.ports.join(", ") });
+    case "portNotServed": return t("unmatched.reason.portNotServed", { what, port: port ?? "?", ports: reason.ports.join(", ") });
     case "nothingKnown": return t("unmatched.reason.nothingKnown");
     default: return t(`unmatched.reason.${reason.code}`, { what });
   }
@@ -143,7 +135,7 @@ function whyUnmatched({ reason, host, address, port }: Unmatched): string {
 
 /** What to change so that the service that was meant is found. */
 function mend({ reason, meant, port }: Unmatched): string {
-  if (reason.code === "publicHost" && meant) return t("unmatched.mend.publicHost", { host: meant.host, name: meant.name, port: port ?? "" });
+  if (reason.code === "publicHost" && meant) return t("unmatched.mend.publicHost", { host: meant.host, at: port === null ? meant.host : `${meant.host}:${port}` });
   if (reason.code === "notRegistered" || reason.code === "notVisible") return t(`unmatched.mend.${reason.code}`);
   return meant ? t("unmatched.mend.ask", { host: meant.host }) : "";
 }

@@ -1,6 +1,6 @@
 // The whole graph: how much is there, what is worst, what has changed lately.
 import type { JSX } from "preact";
-import { edgeId, edgeTone, errorShare, type GraphModel, statusOf } from "../graph/model.ts";
+import { edgeId, edgeTone, errorShare, type GraphModel, statusOf, totals } from "../graph/model.ts";
 import { fullName } from "../graph/words.ts";
 import { t } from "../i18n/index.ts";
 import { percent, short } from "../state/format.ts";
@@ -12,11 +12,7 @@ import { Number } from "./edge.tsx";
 
 export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
   const edges = [...model.edges.values()];
-  // A request through a service node is two edges: it is counted where it arrives.
-  const passing = new Set(edges.map((e) => e.source).filter((key) => model.nodes.get(key)?.kind === "service"));
-  const requests = edges.filter((e) => e.protocol !== "tcp" && e.unit === "requests" && !passing.has(e.target));
-  const secured = requests.reduce((s, e) => s + e.rates.total * (e.security?.mtls ?? 0), 0);
-  const all = requests.reduce((s, e) => s + e.rates.total, 0);
+  const { all, bad: failed, secured } = totals(model);
   const bad = edges.filter((e) => ["failure", "degraded"].includes(edgeTone(e)) || e.unmatched.length > 0);
   bad.sort((a, b) => b.unmatched.length - a.unmatched.length || errorShare(b.rates) - errorShare(a.rates));
   return (
@@ -24,6 +20,7 @@ export function MeshPanel({ model }: { model: GraphModel }): JSX.Element {
       <header><p class="eyebrow">{t("panel.mesh")}</p><h2>{t("graph.summary", { nodes: model.nodes.size, edges: edges.length, failing: edges.filter((e) => edgeTone(e) === "failure").length })}</h2></header>
       <section class="numbers">
         <Number label={t("common.rate")} value={short(all)} />
+        <Number label={t("common.errors")} value={all > 0 ? percent(failed / all) : "–"} bad={failed > 0} />
         <Number label={t("table.security")} value={all > 0 ? percent(secured / all) : "–"} />
       </section>
       {bad.length > 0 && (

@@ -13,7 +13,7 @@ import { bytes, percent, short } from "../state/format.ts";
 import { go, href } from "../state/store.ts";
 import { Change, ChangedBefore } from "./change.tsx";
 import { Unmatching } from "./edge.tsx";
-import { serviceOf } from "./question.ts";
+import { serviceOf, tracedAs } from "./question.ts";
 import { TrafficCharts } from "./traffic.tsx";
 
 export function NodePanel({ node, model }: { node: Node; model: GraphModel }): JSX.Element {
@@ -24,7 +24,7 @@ export function NodePanel({ node, model }: { node: Node; model: GraphModel }): J
   return (
     <>
       <header>
-        <p class="eyebrow">{t(`shape.${shapeOf(node)}`)}{node.namespace && !isGroup(node.key) ? ` · ${node.namespace}` : ""}</p>
+        <p class="eyebrow">{t(`shape.${shapeOf(node)}`)}{node.namespace && !node.egress && !isGroup(node.key) ? ` · ${node.namespace}` : ""}</p>
         <h2>{fullName(node, model.graphType)}</h2>
         <p class="status-line">{node.health && !node.egress && <HealthSign status={statusOf(node.health)} word />}{node.outOfMesh && <span class="muted">{t("badge.outOfMesh")}</span>}</p>
       </header>
@@ -106,16 +106,17 @@ function Neighbours({ node, model }: { node: Node; model: GraphModel }): JSX.Ele
   );
 }
 
-function Links({ node }: { node: Node }): JSX.Element {
+function Links({ node }: { node: Node }): JSX.Element | null {
   const name = nodeName(node);
   const workload = node.workload;
+  if (node.egress || !(node.kind === "service" || workload || node.app)) return null;
   return (
     <section><h3>{t("panel.links")}</h3>
       <p class="links">
-        {node.kind === "service" && !node.egress && <a href={href({ page: "services", path: [node.namespace, name] })}>{t("common.details")}</a>}
+        {node.kind === "service" && <a href={href({ page: "services", path: [node.namespace, name] })}>{t("common.details")}</a>}
         {workload && <a href={href({ page: "workloads", path: [node.namespace, workload] })}>{t("common.details")}</a>}
         {workload && <a href={href({ page: "logs", path: [node.namespace, workload] })}>{t("panel.logs")}</a>}
-        {(workload || node.app) && <a href={href({ page: "traces", extra: { service: `${workload || node.app}.${node.namespace}` } })}>{t("panel.traces")}</a>}
+        {(workload || node.app) && <a href={href({ page: "traces", extra: { service: tracedAs(node) } })}>{t("panel.traces")}</a>}
       </p>
     </section>
   );

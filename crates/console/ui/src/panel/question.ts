@@ -3,7 +3,7 @@ import type { Edge, Node } from "../api/types.ts";
 import type { GraphModel } from "../graph/model.ts";
 
 /** Fields of the page's form, as they stand in its address; null: nobody is known to have called. */
-export type Question = Record<"from" | "to" | "port" | "method" | "path", string>;
+export type Question = Record<"from" | "to" | "port" | "method" | "path", string> & { headers?: string };
 
 export function questionOf(edge: Edge, model: GraphModel): Question | null {
   const [source, target] = [model.nodes.get(edge.source), model.nodes.get(edge.target)];
@@ -13,16 +13,21 @@ export function questionOf(edge: Edge, model: GraphModel): Question | null {
   if (!caller || !name || caller.kind === "unknown") return null;
   const unmatched = edge.unmatched[0];
   const service = source.kind === "service" ? source : target.kind === "service" ? target : null;
-  const to = unmatched ? unmatched.host || unmatched.address
+  // What is dialled and what is asked for there are two things, of which the second was not found.
+  const both = edge.protocol !== "tcp" && unmatched?.host && unmatched.address;
+  const to = unmatched ? unmatched.address || unmatched.host
     : service ? service.serviceEntry?.hosts[0] ?? `${service.service}.${service.namespace}`
     : target.services[0] ? `${target.services[0].name}.${target.services[0].namespace}` : "";
   if (!to) return null;
   const example = edge.examples[0];
-  return { from: `${caller.namespace}/${name}`, to, port: unmatched?.port ? String(unmatched.port) : "", method: example?.method ?? "GET", path: example?.path ?? "/" };
+  return { from: `${caller.namespace}/${name}`, to, port: unmatched?.port ? String(unmatched.port) : "", method: example?.method ?? "GET", path: example?.path ?? "/", ...(both ? { headers: `host: ${unmatched.host}` } : {}) };
 }
 
+/** The service that the spans of a node are of: proxies call themselves by app. */
+export const tracedAs = (node: Pick<Node, "app" | "workload" | "namespace">): string => `${node.app || node.workload}.${node.namespace}`;
+
 /** Who calls a service most. */
-function callerOf(service: Node, model: GraphModel): Node | undefined {
+export function callerOf(service: Node, model: GraphModel): Node | undefined {
   const into = [...model.edges.values()].filter((e) => e.target === service.key).sort((a, b) => b.rates.total - a.rates.total);
   return into.length ? model.nodes.get(into[0].source) : undefined;
 }

@@ -9,13 +9,13 @@ import { liveTurn, view } from "../state/store.ts";
 
 const timeLines = [{ name: "P50", colour: "tone-tcp", dash: [3, 3] }, { name: "P95", colour: "tone-tcp" }, { name: "P99", colour: "tone-degraded" }];
 
-/** `selector` names the traffic in PromQL, `reporter` who tells of it. */
+/** `selector` names the traffic in PromQL, `reporter` who tells of its times and bytes. */
 export function TrafficCharts({ selector, reporter, tcp = false }: { selector: string; reporter: string; tcp?: boolean }): JSX.Element {
   // Live charts move on every ten seconds, not at every tick.
   const end = view.value.at ?? liveTurn.value;
   const start = end - Math.max(900, view.value.window * 1.5);
   const key = `${selector}/${reporter}/${start}/${end}`;
-  const first = useLoad(`r${key}`, (signal) => range(tcp ? byteQueries(selector, reporter, "1m") : rateQueries(selector, reporter, "1m"), start, end, signal));
+  const first = useLoad(`r${key}`, (signal) => range(tcp ? byteQueries(selector, reporter, "1m") : rateQueries(selector, "1m"), start, end, signal));
   const times = useLoad(`t${tcp}${key}`, (signal) => (tcp ? Promise.resolve(null) : range(timeQueries(selector, reporter, "1m"), start, end, signal)));
   const named = [{ name: t("common.total"), colour: "tone-mtls", fill: true }, { name: t("common.errors"), colour: "tone-failure" }];
   return (

@@ -10,9 +10,9 @@ export function ChangeList({ list }: { list: Change[] }): JSX.Element {
   return (
     <ol class="changes">
       {list.map((c) => (
-        <li key={`${c.at}${c.kind}${c.name}`}>
+        <li key={`${c.at}${c.kind}${c.name}${c.summary}`}>
           <button type="button" class="link" onClick={() => go({ at: Math.round(c.at) }, "push")}>{clock(c.at)}</button>
-          <div><a href={href({ page: "config", path: [c.namespace, c.kind, c.name] })}>{c.kind} {c.name}</a><p class="muted">{c.summary}{c.by && ` · ${c.by}`}</p></div>
+          <div><a href={href({ page: "config", path: [c.namespace, c.kind, c.name] })}>{c.kind} {c.name}</a><p class="muted">{[c.summary || t(`config.verb.${c.verb}`), c.by === "unknown" ? "" : c.by].filter(Boolean).join(" · ")}</p></div>
         </li>
       ))}
     </ol>

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { Example, Health, HealthStatus } from "../api/types.ts";
 import { t } from "../i18n/index.ts";
-import { clock, duration, percent, short } from "../state/format.ts";
+import { clock, duration, isBad, percent, short } from "../state/format.ts";
 import { href } from "../state/store.ts";
 
 const marks: Record<HealthStatus, string> = {
@@ -79,7 +79,7 @@ function Examples({ list }: { list: Example[] }): JSX.Element {
       <ul class="examples">
         {list.map((e) => (
           <li key={`${e.at}${e.traceId}`}>
-            <span class="code bad">{e.code}</span>
+            <span class={`code ${isBad(e.code) ? "bad" : ""}`}>{e.code === "0" ? "–" : e.code}</span>
             <span class="mono grow">{e.method} {e.path}</span>
             <span class="muted">{duration(e.duration)}</span>
             {e.flags !== "" && e.flags !== "-" && <span class="flag">{e.flags}</span>}

@@ -8,7 +8,7 @@ import { HealthSign } from "../parts/health.tsx";
 import { Popover } from "../parts/popover.tsx";
 import { span } from "../state/format.ts";
 import { Who } from "./signin.tsx";
-import { access, go, info, theme, view } from "../state/store.ts";
+import { access, go, info, theme, view, whyReadOnly } from "../state/store.ts";
 import type { Theme } from "../state/theme.ts";
 import { windows } from "../state/url.ts";
 
@@ -34,7 +34,7 @@ export function Top(): JSX.Element {
       </label>
       <span class="grow" />
       {connection.value === "lost" && !stranger.value && <span class="lost" role="status">{t("top.connection.lost")}</span>}
-      {it && access.value.readOnly && <span class="chip" title={access.value.why || t("top.readOnly.why")}>{t("top.readOnly")}</span>}
+      {it && access.value.readOnly && <span class="chip" title={whyReadOnly.value}>{t("top.readOnly")}</span>}
       {it && <Who />}
       <select aria-label={t("top.language")} value={language.value} onChange={(e) => void setLanguage(e.currentTarget.value as Language)}>
         <option value="en">English</option>

@@ -62,3 +62,6 @@ export function moment(seconds: number): string {
   const d = new Date(seconds * 1000);
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${clock(seconds)}`;
 }
+
+/** A code of HTTP or gRPC that says that it failed; `0` and `-`: no answer. */
+export const isBad = (code: string): boolean => code === "0" || code === "-" || /^[45]\d\d$/.test(code) || /^([1-9]|1[0-6])$/.test(code);

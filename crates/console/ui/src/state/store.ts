@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, stranger } from "../api/client.ts";
 import { reopen } from "../api/stream.ts";
+import { t } from "../i18n/index.ts";
 import type { Access, Info } from "../api/types.ts";
 import { keptTheme, type Theme, wear } from "./theme.ts";
 import { defaults, format, parse, type View } from "./url.ts";
@@ -12,6 +13,12 @@ export const infoError = signal<Error | null>(null);
 const unknown: Access = { mode: "anonymous", user: null, readOnly: true, why: "" };
 /** Who we are to the server; until it has said so, nobody. */
 export const access = computed(() => info.value?.access ?? unknown);
+/** Why nothing can be changed; the server's own words where they are not of the two that are known here. */
+export const whyReadOnly = computed(() => {
+  const { mode, user, why } = access.value;
+  if (why.includes("--read-only")) return t("top.readOnly.started");
+  return user === null && mode !== "anonymous" ? t("top.readOnly.signIn") : why || t("top.readOnly.why");
+});
 /** The server's clock minus ours, in milliseconds. */
 const offset = signal(0);
 /** Whether to ask who somebody is: they wish it, or the server does. */

@@ -1,5 +1,5 @@
 // Requests and errors of the whole mesh over a span: behind the time line, and on the overview.
-import { type Range, range, stepOf } from "../api/prometheus.ts";
+import { type Range, range, rateQueries, stepOf } from "../api/prometheus.ts";
 import { type Loaded, useLoad } from "./load.ts";
 import { onsets, type Onset } from "./onset.ts";
 
@@ -11,10 +11,7 @@ export function useVolume(span: number, end: number): Loaded<Volume> {
   const from = to - span;
   const window = `${Math.max(60, step)}s`;
   return useLoad(`volume/${from}/${to}`, async (signal) => {
-    const got = await range([
-      { name: "total", query: `sum(rate(istio_requests_total{reporter="destination"}[${window}]))` },
-      { name: "errors", query: `sum(rate(istio_requests_total{reporter="destination",response_code=~"5.."}[${window}]))` },
-    ], from, to, signal);
+    const got = await range(rateQueries("", window, "5.."), from, to, signal);
     return { range: got, step, onsets: onsets(got.times, got.series[0].values, got.series[1].values) };
   });
 }

@@ -25,6 +25,18 @@ export function statementOf(span: Span): { system: string; text: string } | null
   return text ? { system: tagOf(span, "db.system", "db.system.name"), text } : null;
 }
 
+export interface Asked { method: string; path: string; code: string; flags: string }
+
+/** What was asked for and what was answered, where a span is of a request; a gRPC's code is gRPC's. */
+export function askedOf(span: Span): Asked | null {
+  const method = tagOf(span, "http.method", "http.request.method");
+  const url = tagOf(span, "http.url", "url.full", "http.target", "url.path");
+  if (!method && !url) return null;
+  const flags = tagOf(span, "response_flags");
+  const code = tagOf(span, "grpc.status_code", "rpc.grpc.status_code", "http.status_code", "http.response.status_code");
+  return { method, path: url.replace(/^\w+:\/\/[^/]*/, "") || "/", code: code === "0" && !tagOf(span, "grpc.status_code", "rpc.grpc.status_code") ? "–" : code, flags: flags === "-" ? "" : flags };
+}
+
 export function tree(trace: Trace): Tree {
   const rows = new Map<string, Row>();
   for (const span of trace.spans) {
@@ -95,14 +107,14 @@ export function criticalPath(of: Tree): Piece[] {
   return pieces.sort((a, b) => a.from - b.from);
 }
 
-export interface Hop { service: string; operation: string; statement: string; calls: number; total: number; own: number; critical: number; errors: number }
+export interface Hop { service: string; operation: string; statement: string; asked: Asked | null; calls: number; total: number; own: number; critical: number; errors: number }
 
 /** One row for each service and operation, the costliest on the critical path first. */
 export function hops(of: Tree): Hop[] {
   const found = new Map<string, Hop>();
   const hop = (row: Row): Hop => {
     const key = `${row.service}\0${row.span.operationName}`;
-    return found.get(key) ?? found.set(key, { service: row.service, operation: row.span.operationName, statement: statementOf(row.span)?.text ?? "", calls: 0, total: 0, own: 0, critical: 0, errors: 0 }).get(key)!;
+    return found.get(key) ?? found.set(key, { service: row.service, operation: row.span.operationName, statement: statementOf(row.span)?.text ?? "", asked: askedOf(row.span), calls: 0, total: 0, own: 0, critical: 0, errors: 0 }).get(key)!;
   };
   for (const row of of.rows) {
     const h = hop(row);
@@ -110,6 +122,8 @@ export function hops(of: Tree): Hop[] {
     h.total += row.span.duration;
     h.own += row.own;
     h.errors += Number(row.error);
+    // Of several calls the one that failed is what one looks for.
+    if (row.error && h.errors === 1) h.asked = askedOf(row.span);
   }
   for (const piece of criticalPath(of)) hop(piece.row).critical += piece.to - piece.from;
   return [...found.values()].sort((a, b) => b.critical - a.critical || b.own - a.own);

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import { t } from "../i18n/index.ts";
 import { duration } from "../state/format.ts";
 import { Copy } from "../parts/copy.tsx";
-import { criticalPath, type Row, statementOf, tagOf, type Tree } from "./model.ts";
+import { askedOf, criticalPath, type Row, statementOf, type Tree } from "./model.ts";
 import { colourOf } from "./colours.ts";
 
 /** `scale`: microseconds that the whole width is, where two are compared. */
@@ -42,13 +42,13 @@ export function Waterfall({ of, scale = of.duration }: { of: Tree; scale?: numbe
                 <span class="span-name" style={{ paddingLeft: `${row.depth * 15 + 4}px` }}>
                   {row.children.length > 0 && <span aria-hidden="true" class={`twist ${closed.has(id) ? "" : "is-open"}`} onClick={(e) => { e.stopPropagation(); fold(row, !closed.has(id)); }}>›</span>}
                   <i style={{ background: colourOf(row.service, of.services) }} />
-                  <strong>{row.service.split(".")[0]}</strong> <span class="muted clip">{row.span.operationName}</span>{statementOf(row.span) && <code class="statement mono clip" title={statementOf(row.span)!.text}>{statementOf(row.span)!.text}</code>}
+                  <strong>{row.service.split(".")[0]}</strong> <span class="muted clip" title={row.span.operationName}>{row.span.operationName}</span>{statementOf(row.span) && <code class="statement mono clip" title={statementOf(row.span)!.text}>{statementOf(row.span)!.text}</code>}
                 </span>
                 <span class="span-line">
                   <span class="bar" style={{ left: at(row.span.startTime), width: `max(2px, ${wide(row.span.duration)})`, background: colourOf(row.service, of.services) }} />
                   {slow.map((p) => <span key={p.from} class="critical" style={{ left: at(p.from), width: wide(p.to - p.from) }} />)}
                   <span class={`span-time ${place(row, of.start, scale)}`} style={placeStyle(row, of.start, scale)}>
-                    {duration(row.span.duration / 1000)}{row.error && ` · ${tagOf(row.span, "http.status_code", "grpc.status_code") || t("common.errors")}`}
+                    {duration(row.span.duration / 1000)}{row.error && ` · ${wrong(row)}`}
                   </span>
                 </span>
               </div>
@@ -59,6 +59,12 @@ export function Waterfall({ of, scale = of.duration }: { of: Tree; scale?: numbe
       </div>
     </div>
   );
+}
+
+/** Of what failed: its code, and the proxy's word for why. */
+function wrong(row: Row): string {
+  const asked = askedOf(row.span);
+  return [asked?.code, asked?.flags].filter(Boolean).join(" ") || t("common.errors");
 }
 
 type Place = "after" | "before" | "inside";

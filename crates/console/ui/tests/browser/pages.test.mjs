@@ -177,6 +177,38 @@ test("dark and light, by choice and by the system", async () => {
   await it.page.emulateMedia({ colorScheme: "light" });
 });
 
+test("the overview names requests that no service was found for, leads to them, and has the graph's numbers", async () => {
+  await open(`/console/overview?at=${ago(40)}`);
+  const lost = it.page.locator(".attention a", { hasText: "PassthroughCluster" });
+  await lost.waitFor();
+  assert.match(await it.page.locator(".attention").innerText(), /blog\.jiminhome\.shop/);
+  const tile = async (name) => (await it.page.locator(".tile", { hasText: name }).locator("strong").innerText()).trim();
+  const [rate, mtls] = [await tile("Requests/s"), await tile("Requests over mTLS")];
+  await it.page.getByRole("link", { name: "Graph", exact: true }).click();
+  const figures = it.page.locator("#panel .figure");
+  await figures.first().waitFor();
+  assert.deepEqual([await figures.nth(0).locator("strong").innerText(), await figures.nth(2).locator("strong").innerText()], [rate, mtls]);
+  await it.page.goBack();
+  await lost.click();
+  await it.page.locator("#panel").getByText("No service was found for this traffic").waitFor();
+  await it.page.locator("#panel").getByText("Arrives at").waitFor();
+});
+
+test("a trace says what was asked for and what was answered, in the list and by itself", async () => {
+  await open(`/console/traces?service=web.blog-system&errors=1&at=${ago(11)}`);
+  const first = it.page.locator("tbody tr").first();
+  await first.waitFor();
+  assert.match(await first.innerText(), /503[\s\S]*GET \/api\/posts/);
+  await first.locator("a").first().click();
+  await it.page.locator(".summary-line").filter({ hasText: /503\s+GET \/api\/posts/ }).waitFor();
+  await it.page.locator(".span-row.is-bad .span-time").filter({ hasText: /503/ }).first().waitFor();
+});
+
+test("what is selected and not drawn is told of all the same", async () => {
+  await open("/console/graph?sel=wl_local_nowhere_nothing");
+  await it.page.locator("#panel").getByText("What was selected is not in this graph").waitFor();
+});
+
 test("back and forward go through views", async () => {
   await open("/console/graph");
   await it.page.getByRole("button", { name: "Workload", exact: true }).click();

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Span, Trace } from "../../src/api/jaeger.ts";
 import { edgesOf } from "../../src/trace/overlay.ts";
 import { edge, model, node } from "./fixtures.ts";
-import { compare, criticalPath, hops, tree } from "../../src/trace/model.ts";
+import { askedOf, compare, criticalPath, hops, tree } from "../../src/trace/model.ts";
 
 const span = (id: string, parent: string | null, start: number, duration: number, more: Partial<Span> = {}): Span => ({
   traceID: "t", spanID: id, operationName: id, startTime: start, duration, processID: "p", tags: [], logs: [], warnings: null,
@@ -22,6 +22,19 @@ test("a parent that is missing, and spans that call each other their parent, are
   assert.equal(tree(trace(span("b", "gone", 0, 5))).rows.length, 1);
   assert.equal(tree(trace(span("a", "b", 0, 5), span("b", "a", 1, 3))).rows.length, 2);
   assert.equal(tree(trace(span("a", "a", 0, 5))).rows.length, 1);
+});
+
+test("a span says what was asked for, and what was answered", () => {
+  const tags = (all: Record<string, string>) => Object.entries(all).map(([key, value]) => ({ key, type: "string" as const, value }));
+  const failed = span("a", null, 0, 9, { tags: tags({ "http.method": "GET", "http.url": "https://blog.example/api/posts?page=2", "http.status_code": "502", response_flags: "UC" }) });
+  assert.deepEqual(askedOf(failed), { method: "GET", path: "/api/posts?page=2", code: "502", flags: "UC" });
+  assert.deepEqual(askedOf(span("b", null, 0, 9, { tags: tags({ "http.method": "POST", "http.url": "http://was:8080", "http.status_code": "0", response_flags: "-" }) })), { method: "POST", path: "/", code: "–", flags: "" });
+  assert.deepEqual(askedOf(span("c", null, 0, 9, { tags: tags({ "http.method": "POST", "http.url": "http://a/pkg.S/M", "http.status_code": "200", "grpc.status_code": "0" }) }))?.code, "0");
+  assert.equal(askedOf(span("d", null, 0, 9, { tags: tags({ "db.system": "mysql" }) })), null);
+  // Of several calls of a hop the one that failed.
+  const good = { tags: tags({ "http.method": "GET", "http.url": "http://x/", "http.status_code": "200" }) };
+  const [hop] = hops(tree(trace(span("root", null, 0, 90, good), span("call", "root", 1, 9, { operationName: "call", ...good }), span("again", "root", 20, 9, { ...failed, spanID: "again", operationName: "call", references: [{ refType: "CHILD_OF", traceID: "t", spanID: "root" }] })))).filter((h) => h.operation === "call");
+  assert.deepEqual([hop.calls, hop.errors, hop.asked?.code], [2, 1, "502"]);
 });
 
 test("own time is what no child covers, overlaps counted once", () => {

@@ -57,7 +57,11 @@ fn why(node: &Node, known: &Known<'_>) -> Idle {
         Some(service) => behind(known, service),
         None => workloads_of(known, node),
     };
-    let seen = service.and_then(|s| s.last_seen).or_else(|| workloads.iter().filter_map(|w| w.last_seen).max());
+    // A workload is seen, too, where it asks others; that says nothing of its service.
+    let seen = match service {
+        Some(service) => service.last_seen,
+        None => workloads.iter().filter_map(|w| w.last_seen).max(),
+    };
     reason(service, &workloads, seen)
 }
 

@@ -56,7 +56,7 @@ fn what_is_gone_is_left_out() {
 fn idle_is_told_apart() {
     let of = |name| who("blog", name, name);
     let mut facts = facts();
-    for name in ["used", "never", "zero", "bare", "lost"] {
+    for name in ["used", "never", "zero", "bare", "lost", "asking"] {
         facts.services.push(service("blog", name, name, 80));
         if name != "lost" {
             facts.workloads.push(workload(of(name)));
@@ -64,15 +64,19 @@ fn idle_is_told_apart() {
     }
     for workload in &mut facts.workloads {
         match workload.name.as_str() {
-            "used" => workload.last_seen = Some(77),
+            "used" | "asking" => workload.last_seen = Some(77),
             "zero" => workload.replicas = Some(Replicas::default()),
             "bare" => workload.sidecar = false,
             _ => {}
         }
     }
+    facts.services.iter_mut().filter(|s| s.name == "used").for_each(|s| s.last_seen = Some(77));
     let mut options = options(GraphType::VersionedApp, &["blog"], &[Appender::IdleNode]);
     options.inject_service_nodes = true;
     let graph = graph(&one(), &facts, &options);
+    // What asks others was seen; nobody has asked it.
+    assert_eq!(node(&graph, "svc_Kubernetes_blog_asking").idle, Some(Idle::NeverSeen));
+    assert_eq!(node(&graph, "vapp_Kubernetes_blog_asking").idle, Some(Idle::NotInWindow { last_seen: 77 }));
     for (name, want) in [
         ("used", Idle::NotInWindow { last_seen: 77 }),
         ("never", Idle::NeverSeen),
