@@ -174,6 +174,8 @@ impl Answer {
                 self.step = match (lacks, behind) {
                     (true, Behind::End) => Step::EndOfColumns,
                     (true, Behind::Rows) => Step::Rows,
+                    // A result without columns is a yes, and no server says so in more than one byte.
+                    (false, _) if count == 0 => return Err(End::Lost),
                     (false, behind) => Step::Columns(count, behind),
                 };
                 Ok(Said::More)
