@@ -198,7 +198,7 @@ pub(crate) struct Console {
     /// Nothing older than so many hours is kept.
     #[arg(long, value_name = "HOURS", default_value_t = 168)]
     pub(crate) keep_hours: u32,
-    /// Megabytes that the store may take: two fifths for metrics, two for traces, one for log lines.
+    /// Megabytes that the store may take: a twentieth, at most 64, for what pods were, and of the rest two fifths for metrics, two for traces, one for log lines.
     #[arg(long, value_name = "MB", default_value_t = 1280)]
     pub(crate) keep_megabytes: u32,
     /// Name of the cluster, as the proxies know it.

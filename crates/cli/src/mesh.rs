@@ -107,12 +107,16 @@ pub(crate) fn console(args: Console) -> anyhow::Result<ExitCode> {
         (None, Some(url)) => Some(Elsewhere::new(url.parse().context("--tempo")?, Kind::Tempo)),
         (None, None) => None,
     };
-    let fifth = u64::from(args.keep_megabytes) * 1024 * 1024 / 5;
+    let room = u64::from(args.keep_megabytes) * 1024 * 1024;
+    // A twentieth, and no more than needed.
+    let observed = (room / 20).min(Limits::default().observed);
+    let fifth = (room - observed) / 5;
     let limits = Limits {
         age: Duration::from_secs(u64::from(args.keep_hours) * 3600),
         metrics: 2 * fifth,
         spans: 2 * fifth,
         logs: fifth,
+        observed,
     };
     let rules = rules(&args)?;
     if !args.host.is_empty() && !matches!(rules.mode, Mode::Anonymous) {

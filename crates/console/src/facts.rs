@@ -8,6 +8,7 @@ use varka_telemetry::graph::facts::{
     ServiceEntry, VirtualService, Waypoint, Workload, WorkloadEntry,
 };
 
+use crate::store::{Error, Millis};
 use crate::world::World;
 
 const NETWORKING: &str = "networking.istio.io";
@@ -20,7 +21,7 @@ pub trait Seen {
     fn service(&self, namespace: &str, name: &str) -> Option<i64>;
 }
 
-/// Facts of the objects as they are now. `cluster` is what proxies call the cluster, `domain` is of its names.
+/// Facts of the objects of a world, of now or of then. `cluster` is what proxies call the cluster, `domain` is of its names.
 pub fn of(world: &World, cluster: &str, domain: &str, seen: &dyn Seen) -> Facts {
     let each = |group: &str, kind: &str| world.of(group, kind);
     Facts {
@@ -122,7 +123,9 @@ fn workloads(world: &World, cluster: &str, seen: &dyn Seen) -> Vec<Workload> {
                 labels: map(&object, "/spec/template/metadata/labels"),
                 annotations: map(&object, "/metadata/annotations"),
                 pod_annotations: map(&object, "/spec/template/metadata/annotations"),
-                replicas: Some(replicas(&object, kind)),
+                // How many are asked for is in the specification.
+                replicas: Some(replicas(&object, kind))
+                    .filter(|of| !world.is_undated("apps", kind) || kind != "DaemonSet" && of.desired == 0),
                 ..empty(cluster, &object)
             };
             found.insert((workload.namespace.clone(), workload.name.clone()), workload);
@@ -196,15 +199,39 @@ pub fn workload_of(world: &World, namespace: &str, pod: &str) -> String {
     world.of("", "Pod").into_iter().find(same).map(|found| owner_of(&found, &owners(world))).unwrap_or_default()
 }
 
+/// A pod that was there, and the workload that it counts to.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// As far as it is kept.
+    pub pod: Value,
+    /// Its workload.
+    pub workload: String,
+}
+
+/// Pods that were there at some time from `start` to `end`, and are not in the world.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn departed(world: &World, start: Millis, end: Millis) -> Result<Vec<Departed>, Error> {
+    let pods = world.departed(("", "Pod"), start, end)?;
+    if pods.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut owners = owners(world);
+    owners.extend(world.departed(("apps", "ReplicaSet"), start, end)?.iter().filter_map(owned));
+    Ok(pods.into_iter().map(|pod| Departed { workload: owner_of(&pod, &owners), pod }).collect())
+}
+
 /// Deployments of ReplicaSets.
 fn owners(world: &World) -> HashMap<(String, String), String> {
-    let sets = world.of("apps", "ReplicaSet");
-    let owned = sets.iter().filter_map(|set| {
-        let owner =
-            list(set, "/metadata/ownerReferences").find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
-        Some(((text(set, "/metadata/namespace"), text(set, "/metadata/name")), text(owner, "/name")))
-    });
-    owned.collect()
+    world.of("apps", "ReplicaSet").iter().filter_map(|set| owned(set)).collect()
+}
+
+/// A ReplicaSet and the Deployment that it is of.
+fn owned(set: &Value) -> Option<((String, String), String)> {
+    let owner =
+        list(set, "/metadata/ownerReferences").find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
+    Some(((text(set, "/metadata/namespace"), text(set, "/metadata/name")), text(owner, "/name")))
 }
 
 /// The workload that a pod counts to: its controller, or that one's, or itself.

@@ -144,13 +144,24 @@ async fn in_kialis_form(State(source): Shared, Query(pairs): Query<Pairs>, node:
 }
 
 async fn make(source: Arc<Source>, pairs: &Pairs, node: &Node<'_>) -> Result<Graph, Response> {
+    let failed = |problem: Error| {
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": problem.to_string(), "code": 500}))).into_response()
+    };
+    let time = pairs.iter().find(|(name, _)| name == "queryTime").and_then(|(_, text)| text.parse::<Millis>().ok());
+    let source = match time {
+        // What is there is as it was.
+        Some(time) => {
+            let then =
+                move || Ok(Source { world: source.world.at(time.saturating_mul(1000))?, ..Source::clone(&source) });
+            Arc::new(blocking(then).await.map_err(failed)?)
+        }
+        None => source,
+    };
     let facts = source.facts();
     let query = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let options = parse(node, query, &facts, Default::default(), now()).map_err(|refused| refuse(&refused))?;
     let made = blocking(move || source.graph(&facts, &options)).await;
-    made.map_err(|problem| {
-        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": problem.to_string(), "code": 500}))).into_response()
-    })
+    made.map_err(failed)
 }
 
 fn refuse(refused: &Refused) -> Response {

@@ -8,6 +8,7 @@ mod disk;
 mod keeper;
 pub mod logs;
 pub mod metrics;
+pub mod observed;
 pub mod revisions;
 pub mod spans;
 
@@ -20,6 +21,7 @@ use keeper::Keeper;
 pub use keeper::{Count, Counts, Limits};
 use logs::Logs;
 use metrics::Metrics;
+use observed::Observed;
 use revisions::Revisions;
 use spans::Spans;
 
@@ -63,6 +65,7 @@ struct Parts {
     spans: Spans,
     logs: Logs,
     revisions: Revisions,
+    observed: Observed,
 }
 
 impl Store {
@@ -78,6 +81,7 @@ impl Store {
             spans: Spans::open(Arc::clone(&disk))?,
             logs: Logs::open(Arc::clone(&disk))?,
             revisions: Revisions::open(Arc::clone(&disk))?,
+            observed: Observed::open(Arc::clone(&disk), limits.observed)?,
         });
         let keeper = Arc::new(Keeper::start(disk, Arc::clone(&parts), limits));
         Ok(Self { parts, _keeper: keeper, limits, identity })
@@ -108,6 +112,11 @@ impl Store {
         &self.parts.revisions
     }
 
+    /// Pods and their like of the past.
+    pub fn observed(&self) -> &Observed {
+        &self.parts.observed
+    }
+
     /// When the oldest of what is kept began; `None`: nothing is, or it cannot be read.
     pub fn oldest(&self) -> Option<Millis> {
         let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
@@ -122,8 +131,9 @@ impl Store {
     /// Bytes that are kept, and how many may be.
     pub fn size(&self) -> (u64, u64) {
         let extents = [self.parts.spans.extent(), self.parts.logs.extent(), self.parts.metrics.extent()];
-        let bytes = extents.into_iter().filter_map(|extent| Some(extent.ok()?.0)).sum();
-        (bytes, self.limits.metrics + self.limits.spans + self.limits.logs)
+        let bytes: u64 = extents.into_iter().filter_map(|extent| Some(extent.ok()?.0)).sum();
+        let Limits { metrics, spans, logs, observed, .. } = self.limits;
+        (bytes + self.parts.observed.size(), metrics + spans + logs + observed)
     }
 
     /// What was taken in, dropped and thrown away since the start.
@@ -134,7 +144,12 @@ impl Store {
 
 impl Parts {
     fn counts(&self) -> Counts {
-        Counts { metrics: self.metrics.counts(), spans: self.spans.counts(), logs: self.logs.counts() }
+        Counts {
+            metrics: self.metrics.counts(),
+            spans: self.spans.counts(),
+            logs: self.logs.counts(),
+            observed: self.observed.counts(),
+        }
     }
 }
 

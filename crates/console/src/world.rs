@@ -1,9 +1,12 @@
 //! The objects of the cluster that telemetry is read with: who there is, and what Istio was told.
 //!
 //! Objects are kept as they are, in memory, by watching them. A kind that the cluster does not have is looked for again now and then.
+//! What they said before is in the store: configuration as revisions, pods and their like as far as views need it ([`observed`]).
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+mod observed;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -15,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::sight::Sight;
+use crate::store::observed::kind_of;
 use crate::store::revisions::{Reference, Revision, Verb};
 use crate::store::{Error, Millis, Store};
 
@@ -100,11 +104,22 @@ pub struct World {
     /// Where changes are written down.
     history: Option<Store>,
     sight: Sight,
+    /// Of a moment of the past, kinds whose objects are not known as they were.
+    undated: BTreeSet<(&'static str, &'static str)>,
+    /// Which of [`CONFIG_MAPS`] was looked for.
+    looked_for: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { objects: Arc::default(), version: watch::Sender::new(0), history: None, sight: Sight::All }
+        Self {
+            objects: Arc::default(),
+            version: watch::Sender::new(0),
+            history: None,
+            sight: Sight::All,
+            undated: BTreeSet::new(),
+            looked_for: Arc::default(),
+        }
     }
 }
 
@@ -135,24 +150,60 @@ impl World {
         self.sight.sees(if is_namespace { &of.name } else { &of.namespace })
     }
 
-    /// The objects as they were at a time. What is not written down (pods and their like) is as it is now.
+    /// The objects as they were at a time. Those of which that is not known are as they are now, and their kinds [undated](Self::is_undated).
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn at(&self, time: Millis) -> Result<Self, Error> {
         let Some(history) = &self.history else { return Ok(self.clone()) };
-        let past = Self::default().seen_by(self.sight.clone());
+        let then = history.observed().at(time)?;
+        let (kinds, observed) = then.map(|then| (then.kinds, then.objects)).unwrap_or_default();
+        let knows = |group: &str, kind: &str| kinds.contains(&kind_of(group, kind));
+        let watched = KINDS.iter().filter(|kind| observed::is_observed(kind.group, kind.kind));
+        let undated: BTreeSet<_> =
+            watched.map(|kind| (kind.group, kind.kind)).filter(|(group, kind)| !knows(group, kind)).collect();
         let mut objects = self.objects.read().unwrap_or_else(PoisonError::into_inner).clone();
-        objects.retain(|(group, kind), _| !is_recorded(group, kind));
+        objects.retain(|(group, kind), _| !is_recorded(group, kind) && !knows(group, kind));
         for revision in history.revisions().at(time)? {
-            let Some(kind) = KINDS.iter().find(|k| k.group == revision.of.group && k.kind == revision.of.kind) else {
-                continue;
-            };
+            let Some(kind) = kind_named(&revision.of) else { continue };
             let name = (revision.of.namespace, revision.of.name);
             objects.entry((kind.group, kind.kind)).or_default().insert(name, revision.object);
         }
+        for (of, object) in observed {
+            let Some(kind) = kind_named(&of).filter(|kind| knows(kind.group, kind.kind)) else { continue };
+            let named = objects.entry((kind.group, kind.kind)).or_default();
+            let name = (of.namespace, of.name);
+            if !is_recorded(kind.group, kind.kind) {
+                named.insert(name, Arc::new(object));
+            } else if let Some(recorded) = named.get_mut(&name)
+                && let (Some(status), Some(fields)) = (object.get("status"), Arc::make_mut(recorded).as_object_mut())
+            {
+                fields.insert("status".to_owned(), status.clone());
+            }
+        }
+        let past = Self { undated, history: self.history.clone(), ..Self::default().seen_by(self.sight.clone()) };
         *past.objects.write().unwrap_or_else(PoisonError::into_inner) = objects;
         Ok(past)
+    }
+
+    /// Whether this is a moment of the past of which it is not known how a kind's objects (of recorded ones: their status) were.
+    pub fn is_undated(&self, group: &str, kind: &str) -> bool {
+        self.undated.contains(&(group, kind))
+    }
+
+    /// Objects of a kind that were there at some time from `start` to `end` and are not here, as they were last, as far as that is known.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn departed(&self, of: (&str, &str), start: Millis, end: Millis) -> Result<Vec<serde_json::Value>, Error> {
+        let Some(history) = &self.history else { return Ok(Vec::new()) };
+        let found = history.observed().between(of, start, end)?;
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let here = objects.iter().find(|((group, kind), _)| (*group, *kind) == of).map(|(_, named)| named);
+        let is_here =
+            |of: &Reference| here.is_some_and(|named| named.contains_key(&(of.namespace.clone(), of.name.clone())));
+        let gone = found.into_iter().filter(|(of, _)| self.sees(of) && !is_here(of));
+        Ok(gone.map(|(_, object)| object).collect())
     }
 
     /// The same with objects in place of those of their names, or without them where there are none. Nothing of it is written down.
@@ -190,20 +241,32 @@ impl World {
 
     /// Puts an object in its place.
     pub fn put(&self, kind: Kind, object: serde_json::Value) {
+        self.put_at(kind, object, now());
+    }
+
+    /// As it is from a time on.
+    pub(crate) fn put_at(&self, kind: Kind, object: serde_json::Value, at: Millis) {
         let name = name_of(&object);
-        self.record(kind, &name, Verb::Created, &object);
+        self.record(kind, &name, Verb::Created, &object, at);
         self.change(|objects| {
             objects.entry((kind.group, kind.kind)).or_default().insert(name, Arc::new(object));
         });
     }
 
-    fn record(&self, kind: Kind, name: &Name, verb: Verb, object: &serde_json::Value) {
-        let Some(history) = self.history.as_ref().filter(|_| is_recorded(kind.group, kind.kind)) else { return };
+    fn record(&self, kind: Kind, name: &Name, verb: Verb, object: &serde_json::Value, at: Millis) {
+        let Some(history) = &self.history else { return };
         let of = reference_of(kind, name);
+        if observed::is_observed(kind.group, kind.kind) {
+            let kept = (verb != Verb::Deleted).then(|| observed::reduced(&of, object));
+            history.observed().tell(&of, kept.as_ref(), at);
+        }
+        if !is_recorded(kind.group, kind.kind) {
+            return;
+        }
         let version =
             object.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str).unwrap_or_default();
         let revision = Revision {
-            at: now(),
+            at,
             verb,
             of,
             version: version.to_owned(),
@@ -216,7 +279,12 @@ impl World {
 
     /// Takes an object away.
     pub fn remove(&self, kind: Kind, name: &Name) {
-        self.record(kind, name, Verb::Deleted, &self.last(kind, name));
+        self.remove_at(kind, name, now());
+    }
+
+    /// From a time on.
+    pub(crate) fn remove_at(&self, kind: Kind, name: &Name, at: Millis) {
+        self.record(kind, name, Verb::Deleted, &self.last(kind, name), at);
         self.change(|objects| {
             if let Some(named) = objects.get_mut(&(kind.group, kind.kind)) {
                 named.remove(name);
@@ -230,14 +298,21 @@ impl World {
         found.map(|object| (**object).clone()).unwrap_or_default()
     }
 
-    /// `only`: of the objects of this name nothing else is known; of others nothing.
-    fn keep(&self, kind: Kind, listed: &HashSet<Name>, only: Option<&str>) {
+    /// Everything of a kind that is there was put in its place, and what else is known is there no more. `only`: of the objects of this name; of
+    /// others nothing is said.
+    pub(crate) fn keep(&self, kind: Kind, listed: &HashSet<Name>, only: Option<&str>, at: Millis) {
         let is_meant = |name: &Name| only.is_none_or(|only| name.1 == only);
-        // What went while nobody watched.
-        for of in self.history.iter().flat_map(|history| history.revisions().present()) {
-            let name = (of.namespace, of.name);
-            if of.group == kind.group && of.kind == kind.kind && is_meant(&name) && !listed.contains(&name) {
-                self.record(kind, &name, Verb::Deleted, &self.last(kind, &name));
+        if let Some(history) = &self.history {
+            // What went while nobody watched.
+            let observed = history.observed().present(kind.group, kind.kind);
+            let revisions = history.revisions().present().into_iter();
+            let recorded = revisions.filter(|of| of.group == kind.group && of.kind == kind.kind);
+            let known: HashSet<Name> = recorded.chain(observed).map(|of| (of.namespace, of.name)).collect();
+            for name in known.iter().filter(|name| is_meant(name) && !listed.contains(*name)) {
+                self.record(kind, name, Verb::Deleted, &self.last(kind, name), at);
+            }
+            if self.is_all(only) && observed::is_observed(kind.group, kind.kind) {
+                history.observed().listed(kind.group, kind.kind, at);
             }
         }
         self.change(|objects| {
@@ -245,6 +320,14 @@ impl World {
                 named.retain(|name, _| !is_meant(name) || listed.contains(name));
             }
         });
+    }
+
+    /// Whether with the objects of this name everything of its kind was looked for.
+    fn is_all(&self, only: Option<&str>) -> bool {
+        let Some(only) = only else { return true };
+        let mut looked_for = self.looked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        looked_for.insert(only.to_owned());
+        looked_for.len() == CONFIG_MAPS.len()
     }
 
     fn change(&self, change: impl FnOnce(&mut Objects)) {
@@ -343,7 +426,7 @@ async fn follow(world: World, client: Client, kind: Kind, only: Option<&'static 
                     listed.insert(name_of(&object));
                     world.put(kind, object);
                 }
-                Ok(Some(Event::InitDone)) => world.keep(kind, &listed, only),
+                Ok(Some(Event::InitDone)) => world.keep(kind, &listed, only, now()),
                 Ok(Some(Event::Delete(object))) => {
                     let name =
                         (object.metadata.namespace.unwrap_or_default(), object.metadata.name.unwrap_or_default());
@@ -364,6 +447,10 @@ async fn follow(world: World, client: Client, kind: Kind, only: Option<&'static 
 fn name_of(object: &serde_json::Value) -> Name {
     let of = |field: &str| object.pointer(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     (of("/metadata/namespace"), of("/metadata/name"))
+}
+
+fn kind_named(of: &Reference) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.group == of.group && kind.kind == of.kind)
 }
 
 /// The object's place among revisions.

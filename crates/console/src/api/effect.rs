@@ -109,8 +109,11 @@ fn change(object: Value) -> Option<(Kind, Name, Option<Value>)> {
 fn of(source: &Source, sight: &Sight, changes: Changes, now: i64) -> Result<Value, Error> {
     let (from, to) = (now.saturating_sub(WINDOW), now);
     let whole = source.world.whole();
-    let before = Mesh::of(&whole, &source.cluster, &source.domain);
-    let after = Mesh::of(&whole.changed(changes), &source.cluster, &source.domain);
+    // What pods asked that are gone since was asked all the same.
+    let until = to.saturating_mul(1000).saturating_add(999);
+    let departed = crate::facts::departed(&whole, from.saturating_mul(1000), until)?;
+    let mesh = |world| Mesh::of(world, &source.cluster, &source.domain).with_departed(&departed, &source.cluster);
+    let (before, after) = (mesh(&whole), mesh(&whole.changed(changes)));
     let records = records(source, (micros(from), micros(to)))?;
     let counted = Counted::read(source, to)?;
     let gathered = gather(records, &before, &counted, sight);

@@ -10,8 +10,10 @@ use varka_telemetry::graph::facts::{Facts, Workload, app_label, version_label};
 use varka_telemetry::graph::{Egress, Node, NodeKind, Protocol};
 
 use crate::explain::Direction;
+use crate::facts::Departed;
+use crate::graph::Source;
 use crate::requests::{Seen, seen};
-use crate::store::{Error, Store};
+use crate::store::Error;
 
 /// So many spans at most.
 const LOOKED_AT: usize = 2_000;
@@ -50,15 +52,19 @@ pub(super) struct Calls {
 
 impl Calls {
     /// Reads those of the window of `duration` seconds that ends at `end`, seconds since 1970.
-    pub(super) fn read(store: &Store, facts: &Facts, end: i64, duration: u64) -> Result<Self, Error> {
+    pub(super) fn read(source: &Source, facts: &Facts, end: i64, duration: u64) -> Result<Self, Error> {
+        let until = end.saturating_mul(1000).saturating_add(999);
+        let window = i64::try_from(duration).unwrap_or(i64::MAX / 2000).saturating_mul(1000);
+        let departed = crate::facts::departed(&source.world, until.saturating_sub(window), until)?;
         let end = u64::try_from(end).unwrap_or(0).saturating_add(1).saturating_mul(1_000_000);
         let start = end.saturating_sub(duration.saturating_add(1).saturating_mul(1_000_000));
-        let spans = store.spans().recent(start, end, LOOKED_AT)?;
-        Ok(Self::of(spans.iter().filter_map(seen).collect(), facts))
+        let spans = source.store.spans().recent(start, end, LOOKED_AT)?;
+        Ok(Self::of(spans.iter().filter_map(seen).collect(), facts, &departed))
     }
 
-    fn of(all: Vec<Seen>, facts: &Facts) -> Self {
-        let parties = Parties::of(facts);
+    fn of(all: Vec<Seen>, facts: &Facts, departed: &[Departed]) -> Self {
+        let mut parties = Parties::of(facts);
+        parties.remember(departed);
         let mut servers: HashMap<(String, Vec<u8>), Seen> = HashMap::new();
         let (clients, inbound): (Vec<Seen>, Vec<Seen>) =
             all.into_iter().partition(|seen| seen.hop.direction == Direction::Outbound);
@@ -275,7 +281,27 @@ impl<'f> Parties<'f> {
         Self { by_pod, by_address }
     }
 
-    /// Of a pod that is gone the workload is as its name tells.
+    /// Pods that are gone, of workloads that are there; whoever has an address now keeps it.
+    fn remember(&mut self, departed: &'f [Departed]) {
+        let mut workloads: HashMap<(&str, &str), Party> = HashMap::new();
+        for party in self.by_pod.values() {
+            workloads.insert((&party.namespace, &party.workload), party.clone());
+        }
+        let text = |value: &'f Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let mut found = Vec::new();
+        for Departed { pod, workload } in departed {
+            let name = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
+            let Some(party) = workloads.get(&(name.0, workload.as_str())) else { continue };
+            let addresses = pod.pointer("/status/podIPs").and_then(Value::as_array).into_iter().flatten();
+            for address in addresses.map(|ip| text(ip, "/ip")) {
+                self.by_address.entry(address).or_insert(name);
+            }
+            found.push((name, party.clone()));
+        }
+        self.by_pod.extend(found);
+    }
+
+    /// Of a pod that is gone and was not kept the workload is as its name tells.
     fn pod(&self, namespace: &str, pod: &str) -> Option<Party> {
         if let Some(party) = self.by_pod.get(&(namespace, pod)) {
             return Some(party.clone());

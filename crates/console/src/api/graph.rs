@@ -152,7 +152,7 @@ impl Asked {
             });
         };
         let facts = source.facts();
-        let calls = Calls::read(&source.store, &facts, end, options.duration)?;
+        let calls = Calls::read(&source, &facts, end, options.duration)?;
         let drawn = drawn(&source.graph(&facts, &options)?, &calls);
         // Here, where it holds nobody up.
         drawn.text();

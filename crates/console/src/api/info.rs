@@ -56,6 +56,7 @@ pub(super) async fn info(
         "version": env!("CARGO_PKG_VERSION"),
         "now": now(),
         "oldest": source.store.oldest().unwrap_or_else(now).div_euclid(1000),
+        "podsSince": source.store.observed().since("", "Pod").map(|since| since.div_euclid(1000)),
         "interval": 1,
         "cluster": source.cluster,
         "access": told.map_or(Value::Null, |Extension(Told(access))| access),

@@ -139,8 +139,8 @@ fn is_member(workload: &varka_telemetry::graph::facts::Workload, namespace: &str
 
 /// Requests of the window of a graph.
 async fn calls(then: &Arc<Source>, facts: &varka_telemetry::graph::Facts, graph: &Graph) -> Result<Calls, Refused> {
-    let (store, facts, end, duration) = (then.store.clone(), facts.clone(), graph.timestamp, graph.duration);
-    Ok(blocking(move || Calls::read(&store, &facts, end, duration)).await?)
+    let (then, facts, end, duration) = (Arc::clone(then), facts.clone(), graph.timestamp, graph.duration);
+    Ok(blocking(move || Calls::read(&then, &facts, end, duration)).await?)
 }
 
 /// Versions and workloads of an application.

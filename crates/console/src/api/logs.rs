@@ -1,6 +1,6 @@
 //! Lines of containers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -11,13 +11,15 @@ use crate::access_line;
 use crate::jaeger::blocking;
 use crate::requests::seen;
 use crate::store::logs::{Line, Source};
-use crate::store::{Error, Store};
+use crate::store::{Error, Millis, Store};
 use crate::world::World;
 
 const DEFAULT_LIMIT: i64 = 500;
 const MAX_LIMIT: i64 = 5_000;
 /// A request whose trace is looked for took so long at most, in microseconds.
 const LONGEST: u64 = 60_000_000;
+/// Pods of a workload that are gone are looked for so long before the end of what is asked for, in microseconds.
+const DEPARTED: u64 = 3_600_000_000;
 /// So many spans are looked at for the traces of lines.
 const SPANS: usize = 20_000;
 
@@ -27,17 +29,33 @@ pub(super) struct Wanted {
     namespace: String,
     workload: String,
     containers: Vec<String>,
+    /// Pods of the workload that are there no more.
+    departed: HashSet<(String, String)>,
 }
 
 impl Wanted {
     pub(super) fn read(pairs: &[(String, String)]) -> Self {
         let text = |name| parameter(pairs, name).unwrap_or_default().to_owned();
         let containers = text("containers").split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Self { namespace: text("namespace"), workload: text("workload"), containers }
+        Self { namespace: text("namespace"), workload: text("workload"), containers, departed: HashSet::new() }
+    }
+
+    /// The same, with lines of pods that were there in a time.
+    fn back_to(mut self, world: &World, start: Millis, end: Millis) -> Result<Self, Error> {
+        if !self.workload.is_empty() {
+            let all = crate::facts::departed(world, start, end)?.into_iter();
+            let own = all.filter(|departed| departed.workload == self.workload);
+            let text =
+                |pod: &Value, path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            self.departed =
+                own.map(|of| (text(&of.pod, "/metadata/namespace"), text(&of.pod, "/metadata/name"))).collect();
+        }
+        Ok(self)
     }
 
     pub(super) fn takes(&self, world: &World, source: &Source) -> bool {
-        let of_pod = || crate::facts::workload_of(world, &source.namespace, &source.pod) == self.workload;
+        let is_gone = || self.departed.contains(&(source.namespace.clone(), source.pod.clone()));
+        let of_pod = || is_gone() || crate::facts::workload_of(world, &source.namespace, &source.pod) == self.workload;
         world.sight().sees(&source.namespace)
             && (self.namespace.is_empty() || self.namespace == source.namespace)
             && (self.containers.is_empty() || self.containers.contains(&source.container))
@@ -53,6 +71,8 @@ pub(super) async fn logs(State(source): Shared, Query(pairs): Pairs) -> Result<J
     let end = number(&pairs, "to")?.map_or_else(|| u64::try_from(now()).unwrap_or(0) * 1000, |to| micros(to) + 999_999);
     let found = blocking(move || {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let millis = |micros: u64| Millis::try_from(micros / 1000).unwrap_or(Millis::MAX);
+        let wanted = wanted.back_to(&source.world, millis(start.max(end.saturating_sub(DEPARTED))), millis(end))?;
         let lines = source.store.logs().lines(|of| wanted.takes(&source.world, of), start, end, limit)?;
         let traces = Traces::of(&source.store, &lines)?;
         Ok(lines.iter().map(|one| with_trace(one, &traces)).collect())

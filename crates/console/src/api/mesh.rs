@@ -26,7 +26,8 @@ use proxies::Synced;
 const MONITORING: u16 = 15014;
 
 pub(super) async fn mesh(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
-    let at = number(&pairs, "at")?.map_or_else(now, |at| at.saturating_mul(1000).saturating_add(999));
+    let asked = number(&pairs, "at")?.map(|at| at.saturating_mul(1000).saturating_add(999));
+    let at = asked.unwrap_or_else(now);
     let mut control_planes = Vec::new();
     let mut connected: Vec<Synced> = Vec::new();
     for (name, pods) in control_plane_pods(&source) {
@@ -52,14 +53,18 @@ pub(super) async fn mesh(State(source): Shared, Query(pairs): Pairs) -> Result<J
     }
     let answer = blocking(move || {
         let measured = Measured::read(&source.store, at);
+        let then = match asked {
+            Some(at) => Arc::new(Source { world: source.world.at(at)?, ..Source::clone(&source) }),
+            None => Arc::clone(&source),
+        };
         let control_planes: Vec<Value> = control_planes.iter().map(|one| control_plane(&measured, one)).collect();
         Ok(json!({
             "controlPlane": control_planes,
-            "certificates": certificates::all(&source, &measured, at),
+            "certificates": certificates::all(&then, &measured, at),
             "proxies": proxies::all(&source, &connected, &measured, at),
             "store": store(&source.store),
-            "mtls": {"mode": super::info::mtls(&source.world, SYSTEM)},
-            "settings": settings(&source),
+            "mtls": {"mode": super::info::mtls(&then.world, SYSTEM)},
+            "settings": settings(&then),
         }))
     });
     Ok(Json(answer.await?))

@@ -15,6 +15,9 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// Proxies on its way.
     pub hops: Vec<Hop>,
+    /// What pods and endpoints were then is not known, and it was decided with those of now.
+    #[serde(rename = "podsOfNow")]
+    pub pods_of_now: bool,
     /// Namespaces that it is about: of pods that it came by, and of objects that were looked at.
     #[serde(skip)]
     pub touched: BTreeSet<String>,

@@ -16,7 +16,7 @@ use varka_telemetry::graph::Facts;
 use super::answer::By;
 use super::pod::Pod;
 use super::recorded::{self, RecordedHop};
-use crate::facts::Seen;
+use crate::facts::{Departed, Seen};
 use crate::world::{KINDS, World};
 
 /// Objects and pods, as they were at one moment.
@@ -27,6 +27,7 @@ pub struct Mesh {
     pub(super) facts: Facts,
     pub(super) domain: String,
     pods: Vec<Pod>,
+    departed: Vec<Pod>,
     pub(super) made: Made,
 }
 
@@ -114,7 +115,28 @@ impl Mesh {
         let snapshot = Snapshot::builder().domain(domain).config_domain(domain).objects(objects).build();
         let facts = crate::facts::of(world, cluster, domain, &Never);
         let pods = pods(world, &facts, cluster, domain);
-        Self { world: world.clone(), snapshot, facts, domain: domain.to_owned(), pods, made: Made::default() }
+        Self {
+            world: world.clone(),
+            snapshot,
+            facts,
+            domain: domain.to_owned(),
+            pods,
+            departed: Vec::new(),
+            made: Made::default(),
+        }
+    }
+
+    /// The same, with pods that are there no more: requests that were made by them and to them are known as theirs.
+    pub fn with_departed(mut self, departed: &[Departed], cluster: &str) -> Self {
+        let zone = zones(&self.world);
+        let of = |Departed { pod, workload }: &Departed| Pod::of(pod, workload, cluster, &self.domain, zone(pod));
+        self.departed = departed.iter().filter_map(of).collect();
+        self
+    }
+
+    /// Whether this is a moment of the past whose pods and endpoints are not known.
+    pub fn is_undated(&self) -> bool {
+        self.world.is_undated("", "Pod") || self.world.is_undated("discovery.k8s.io", "EndpointSlice")
     }
 
     /// What configuration is compiled from.
@@ -141,12 +163,12 @@ impl Mesh {
 
     /// The pod that has an address.
     pub(super) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
-        self.pods.iter().find(|pod| pod.key.ips.contains(&address))
+        self.pods.iter().chain(&self.departed).find(|pod| pod.key.ips.contains(&address))
     }
 
     /// The pod of a name.
     pub(super) fn pod_named(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        self.pods.iter().find(|pod| pod.namespace == namespace && pod.name == name)
+        self.pods.iter().chain(&self.departed).find(|pod| pod.namespace == namespace && pod.name == name)
     }
 
     /// Of identities.
@@ -156,19 +178,24 @@ impl Mesh {
     }
 }
 
-fn pods(world: &World, facts: &Facts, cluster: &str, domain: &str) -> Vec<Pod> {
-    let workloads = facts.workloads.iter();
-    let owners: HashMap<(&str, &str), &str> = workloads
-        .flat_map(|w| w.pods.iter().map(|pod| ((w.namespace.as_str(), pod.name.as_str()), w.name.as_str())))
-        .collect();
+/// Where a pod runs.
+fn zones(world: &World) -> impl Fn(&Value) -> TopologyZone + use<> {
     let nodes = world.of("", "Node");
-    let zone = |pod: &Value| {
+    move |pod: &Value| {
         let name = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
         let is_named = |node: &&Arc<Value>| node.pointer("/metadata/name").and_then(Value::as_str) == Some(name);
         let labels = nodes.iter().find(is_named).and_then(|node| node.pointer("/metadata/labels"));
         let labels = labels.and_then(|labels| serde_json::from_value(labels.clone()).ok());
         TopologyZone::of(&labels.unwrap_or_default())
-    };
+    }
+}
+
+fn pods(world: &World, facts: &Facts, cluster: &str, domain: &str) -> Vec<Pod> {
+    let workloads = facts.workloads.iter();
+    let owners: HashMap<(&str, &str), &str> = workloads
+        .flat_map(|w| w.pods.iter().map(|pod| ((w.namespace.as_str(), pod.name.as_str()), w.name.as_str())))
+        .collect();
+    let zone = zones(world);
     let of = |object: &Arc<Value>| {
         let field = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let name = (field("/metadata/namespace"), field("/metadata/name"));

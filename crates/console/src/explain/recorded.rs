@@ -93,7 +93,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
         let explained = walk.finish(asked, came);
         let (outcome, mut own) = (explained.outcome, explained.hops);
         touched.extend(explained.touched);
-        compare(&mut own, outcome, hop, server);
+        compare(&mut own, outcome, (hop, server), mesh.is_undated());
         hops.append(&mut own);
         // What is deepest and did not go well is why.
         if end.as_ref().is_none_or(|_| outcome != Outcome::Ok) {
@@ -109,7 +109,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let request =
         super::answer::Asked { method: first.method.clone(), host: first.authority.clone(), path: first.path.clone() };
     let verdict = format!("The client got {got}. {}", end.verdict);
-    Ok(Explanation { request, verdict, outcome: end.outcome, hops, touched })
+    Ok(Explanation { request, verdict, outcome: end.outcome, hops, pods_of_now: mesh.is_undated(), touched })
 }
 
 fn known(cluster: &str) -> Option<String> {
@@ -191,14 +191,19 @@ fn from_outside<'m>(walk: &mut Walk<'m>, pod: &'m Pod, hop: &RecordedHop) -> End
 }
 
 /// Puts what was recorded beside what is decided.
-fn compare(own: &mut [super::answer::Hop], outcome: Outcome, hop: &RecordedHop, server: Option<&RecordedHop>) {
+fn compare(
+    own: &mut [super::answer::Hop],
+    outcome: Outcome,
+    (hop, server): (&RecordedHop, Option<&RecordedHop>),
+    pods_of_now: bool,
+) {
     let mut sides = own.iter_mut();
     let Some(client) = sides.next() else { return };
     let cluster = client.steps.iter().rev().find(|s| is_destination(s.step)).map(|s| s.chosen.clone());
-    client.steps.push(beside(hop, cluster.as_deref(), outcome));
+    client.steps.push(beside(hop, cluster.as_deref(), outcome, pods_of_now));
     if let (Some(decided), Some(server)) = (sides.next_back(), server) {
         let outcome = if decided.steps.iter().all(|step| step.ok) { Outcome::Ok } else { outcome };
-        decided.steps.push(beside(server, None, outcome));
+        decided.steps.push(beside(server, None, outcome, pods_of_now));
     }
 }
 
@@ -206,7 +211,7 @@ fn is_destination(step: &str) -> bool {
     matches!(step, "route" | "passthrough" | "blackhole")
 }
 
-fn beside(hop: &RecordedHop, cluster: Option<&str>, outcome: Outcome) -> Step {
+fn beside(hop: &RecordedHop, cluster: Option<&str>, outcome: Outcome, pods_of_now: bool) -> Step {
     let status = if hop.status == 0 { "no answer".to_owned() } else { hop.status.to_string() };
     let flags = if matches!(hop.flags.as_str(), "" | "-") { String::new() } else { format!(" {}", hop.flags) };
     let details = if hop.details.is_empty() { String::new() } else { format!(" ({})", hop.details) };
@@ -237,9 +242,10 @@ fn beside(hop: &RecordedHop, cluster: Option<&str>, outcome: Outcome) -> Step {
     if differs.is_empty() {
         return Step::new("recorded", chosen, "as is decided here");
     }
+    let pods = if pods_of_now { ", or pods and their addresses were others at that time" } else { "" };
     let because = format!(
-        "{}; reasons may be: the proxy had not got the newest configuration yet, the decision hangs on a header that is not \
-         recorded, or pods and their addresses were others at that time",
+        "{}; reasons may be: the proxy had not got the newest configuration yet, or the decision hangs on a header that is not \
+         recorded{pods}",
         differs.join("; ")
     );
     Step::new("recorded", chosen, because).fails()

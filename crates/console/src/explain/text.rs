@@ -29,6 +29,9 @@ pub fn render(explanation: &Explanation) -> String {
         Outcome::Blackhole => "blackhole",
     };
     let _ = writeln!(out, "{outcome}: {}", explanation.verdict.trim_end());
+    if explanation.pods_of_now {
+        out.push_str("Pods and endpoints are those of now: what they were then is not known.\n");
+    }
     out
 }
 

@@ -197,7 +197,9 @@ impl<'m> Walk<'m> {
             (Some((_, why)), outcome) => (outcome, format!("{} {why}", end.verdict)),
             (None, outcome) => (outcome, end.verdict),
         };
-        let mut explanation = Explanation { request, verdict, outcome, hops: self.hops, touched: self.touched };
+        let pods_of_now = self.mesh.is_undated();
+        let (hops, touched) = (self.hops, self.touched);
+        let mut explanation = Explanation { request, verdict, outcome, hops, pods_of_now, touched };
         touched::complete(&mut explanation, self.mesh);
         explanation
     }

@@ -30,6 +30,8 @@ pub(super) const LINES: TableDefinition<'_, (u32, u64, u32), &str> = TableDefini
 pub(super) const SOURCES: TableDefinition<'_, u32, &str> = TableDefinition::new("sources");
 /// Number of a revision, in the order in which they came, to the revision as JSON.
 pub(super) const REVISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("revisions");
+/// Number of a segment and place in it, to a row of what objects that change by themselves were ([`super::observed`]).
+pub(super) const OBSERVED: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("observed");
 /// Of the file itself: who it is (`identity`), and how often it was opened (`runs`).
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 /// Bytes that the records of a kind take, by the kind's name.
@@ -73,6 +75,7 @@ impl Disk {
             setup.open_table(LINES)?;
             setup.open_table(SOURCES)?;
             setup.open_table(REVISIONS)?;
+            setup.open_table(OBSERVED)?;
             setup.open_table(SIZES)?;
             let (identity, run) = about(&setup)?;
             setup.commit()?;

@@ -26,12 +26,14 @@ pub struct Limits {
     pub spans: u64,
     /// Bytes for lines.
     pub logs: u64,
+    /// Bytes for what pods and their like were.
+    pub observed: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 3600);
-        Self { age: 7 * day, metrics: 512 << 20, spans: 512 << 20, logs: 256 << 20 }
+        Self { age: 7 * day, metrics: 512 << 20, spans: 512 << 20, logs: 256 << 20, observed: 64 << 20 }
     }
 }
 
@@ -55,6 +57,8 @@ pub struct Counts {
     pub spans: Count,
     /// Lines.
     pub logs: Count,
+    /// States of pods and their like; of what expired: segments.
+    pub observed: Count,
 }
 
 /// The thread; it ends, having written everything, when this goes.
@@ -112,7 +116,8 @@ pub(super) fn flush(parts: &Parts, write: &WriteTransaction) -> Result<(), redb:
     parts.metrics.flush(write)?;
     parts.spans.flush(write)?;
     parts.logs.flush(write)?;
-    parts.revisions.flush(write)
+    parts.revisions.flush(write)?;
+    parts.observed.flush(write)
 }
 
 pub(super) fn settle(parts: &Parts, written: bool) {
@@ -120,6 +125,7 @@ pub(super) fn settle(parts: &Parts, written: bool) {
     parts.spans.settle(written);
     parts.logs.settle(written);
     parts.revisions.settle(written);
+    parts.observed.settle(written);
 }
 
 /// Throws away what is too old, then of each kind that takes too much its oldest tenth.
@@ -129,7 +135,8 @@ pub(super) fn expire(disk: &Disk, parts: &Parts, limits: Limits, now: Millis) ->
         parts.metrics.expire(write, oldest)?;
         parts.spans.expire(write, oldest)?;
         parts.logs.expire(write, oldest)?;
-        parts.revisions.expire(write, oldest)
+        parts.revisions.expire(write, oldest)?;
+        parts.observed.expire(write, oldest)
     })?;
     let tenth = |(size, begins): (u64, Option<Millis>), limit: u64| {
         let begins = begins.filter(|_| size > limit)?;

@@ -52,6 +52,7 @@ fn what_is_too_old_or_too_much_goes_and_the_rest_stays() {
         spans: super::Spans::open(std::sync::Arc::clone(&disk)).unwrap(),
         logs: super::Logs::open(std::sync::Arc::clone(&disk)).unwrap(),
         revisions: super::Revisions::open(std::sync::Arc::clone(&disk)).unwrap(),
+        observed: super::Observed::open(std::sync::Arc::clone(&disk), limits.observed).unwrap(),
     };
     let hour = 3_600_000;
     let now = 1_000 * hour;

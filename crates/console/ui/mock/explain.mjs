@@ -34,6 +34,7 @@ export function explain(world, body) {
   return {
     request: { method: body.to?.method ?? "GET", host, path },
     verdict: wrongHost ? `Passed through to 10.96.114.27:8080 in plain text: no service of the mesh answers to Host ${host}.` : failed ? "503 UO: the circuit breaker of was-dest-rule refused it before it left web." : "Answered 200 by was-6b8f-qq2lp over mTLS.",
+    podsOfNow: false,
     outcome: wrongHost ? "passthrough" : failed ? "failed" : "ok",
     hops: failed ? [out] : [out, into],
   };

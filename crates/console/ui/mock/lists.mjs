@@ -11,7 +11,7 @@ export function info({ world, access, config, now, interval }, request = null) {
   const { nodes } = graphOf(world, { graphType: "workload", inject: false, idle: true, namespaces: [], duration: 600, at });
   const order = ["NA", "Healthy", "Not Ready", "Degraded", "Failure"];
   return {
-    version: "0.1.0-mock", now: at * 1000, oldest: world.start - 7 * 86400, interval, cluster: "local", access: request ? access.of(request) : access.nobody,
+    version: "0.1.0-mock", now: at * 1000, oldest: world.start - 7 * 86400, podsSince: world.start - 7 * 86400, interval, cluster: "local", access: request ? access.of(request) : access.nobody,
     namespaces: names.map((name) => ({
       name, injected: name !== "ingress-nginx", ambient: false, controlPlane: false, mtls: name === "blog-system" ? "PERMISSIVE" : "STRICT",
       health: [...nodes.values()].filter((n) => n.namespace === name).reduce((w, n) => (order.indexOf(n.health?.status ?? "NA") > order.indexOf(w) ? n.health.status : w), "NA"),

@@ -217,3 +217,27 @@ async fn it_is_asked_over_what_somebody_sees() {
     assert_eq!(ask(json!({"objects": "all"})).await.0, 400);
     assert_eq!(ask(json!({"objects": vec![deny("/"); 101]})).await.0, 400);
 }
+
+#[test]
+fn what_pods_asked_that_are_gone_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let world = crate::world::World::recording(source.store.clone());
+    for kind in KINDS {
+        source.world.of(kind.group, kind.kind).iter().for_each(|object| world.put(kind, (**object).clone()));
+    }
+    let pods = KINDS.into_iter().find(|kind| kind.kind == "Pod").unwrap();
+    world.put(pods, crate::explain::tests::pod("batch", "10.0.0.7", true));
+    let text = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap().to_owned();
+    let listed = world.of("", "Pod").iter().map(|pod| (text(pod, "namespace"), text(pod, "name"))).collect();
+    world.keep(pods, &listed, None, crate::api::now());
+    while source.store.observed().size() == 0 {
+        std::thread::yield_now();
+    }
+    let source = Source { world, ..source };
+    let tags = [("http.url", "http://was:8080/admin"), ("http.status_code", "200"), ("upstream_cluster", WAS)];
+    record(&source, "batch-abc", [1, 1, 0], 3, &tags);
+    source.world.remove(pods, &("blog".to_owned(), "batch-abc".to_owned()));
+    let effect = told(&source, &Sight::All, deny("/admin"));
+    assert_eq!((&effect["requests"], &effect["groups"][0]["kind"]), (&json!(1), &json!("denied")), "{effect:#}");
+}

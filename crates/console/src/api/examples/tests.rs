@@ -15,7 +15,7 @@ fn workload(name: &str, address: &str) -> Workload {
 
 fn calls(spans: &[crate::store::spans::Found]) -> Calls {
     let facts = Facts { workloads: vec![workload("web", "10.0.0.1"), workload("was", "10.0.0.2")], ..Facts::default() };
-    Calls::of(spans.iter().filter_map(seen).collect(), &facts)
+    Calls::of(spans.iter().filter_map(seen).collect(), &facts, &[])
 }
 
 fn is(call: &Call, source: &str, target: &str) -> bool {
@@ -71,4 +71,21 @@ fn what_has_no_labels_goes_by_the_names_that_istio_gives_it() {
     let named = Party { app: "ingress-nginx".to_owned(), version: "v2".to_owned(), ..bare };
     assert!(named.is(&node("ingress-nginx", "v2")));
     assert!(!named.is(&node("gate", "v2")) && !named.is(&node("ingress-nginx", "latest")));
+}
+
+#[test]
+fn a_pod_that_is_gone_is_known_by_what_it_was() {
+    let facts = Facts { workloads: vec![workload("web", "10.0.0.1"), workload("was", "10.0.0.2")], ..Facts::default() };
+    let pod = json!({"metadata": {"namespace": "blog-system", "name": "oddly-named"}, "status": {"podIPs": [{"ip": "10.0.0.7"}]}});
+    let departed = [Departed { pod, workload: "web".to_owned() }];
+    let ok = ("http.status_code", "200");
+    let spans = [
+        span("was-1-x", "sidecar", [3, 5, 4], 2, &[ok, ("peer.address", "10.0.0.7")]),
+        span("oddly-named", "sidecar", [4, 6, 0], 3, &[ok]),
+    ];
+    let of = |departed: &[Departed]| {
+        let calls = Calls::of(spans.iter().filter_map(seen).collect(), &facts, departed);
+        calls.all.iter().filter(|call| is(call, "web", "was") || is(call, "web", "")).count()
+    };
+    assert_eq!((of(&[]), of(&departed)), (0, 2));
 }

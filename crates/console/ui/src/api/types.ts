@@ -25,6 +25,8 @@ export interface Info {
   now: number;
   /** Oldest time of which anything is stored. */
   oldest: number;
+  /** From when on it is known what pods, endpoints and the like were; before that they are shown as they are now. null: not yet. */
+  podsSince: number | null;
   /** How often the graph changes, in seconds. */
   interval: number;
   cluster: string;
@@ -555,6 +557,8 @@ export interface Explanation {
   /** What came of it, in one sentence. */
   verdict: string;
   outcome: "ok" | "denied" | "failed" | "passthrough" | "blackhole";
+  /** What pods and endpoints were then is not known, and it was decided with those of now. */
+  podsOfNow: boolean;
   hops: Hop[];
 }
 

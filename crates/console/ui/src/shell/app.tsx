@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n/index.ts";
 import { GraphPage } from "../pages/graph.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
+import { moment } from "../state/format.ts";
 import { follow, info, infoError, view } from "../state/store.ts";
 import type { PageName } from "../state/url.ts";
 import { SignIn } from "./signin.tsx";
@@ -36,11 +37,20 @@ export function App(): JSX.Element {
           {!info.value && (infoError.value ? <Problem error={infoError.value} /> : <Waiting />)}
           {info.value && (page === "graph" ? <GraphPage /> : <Later key={page} page={page} />)}
         </main>
-        <Timeline />
+        <div><PodsOfNow /><Timeline /></div>
       </div>
       <SignIn />
     </div>
   );
+}
+
+/** Before it was kept what pods were, they are shown as they are now: that is said wherever the past is looked at. */
+function PodsOfNow(): JSX.Element | null {
+  const { at } = view.value;
+  if (at === null || !info.value) return null;
+  const since = info.value.podsSince;
+  if (since !== null && at >= since) return null;
+  return <p class="notice" role="status">{since === null ? t("time.podsUnknown") : t("time.podsSince", { since: moment(since) })}</p>;
 }
 
 function Later({ page }: { page: Exclude<PageName, "graph"> }): JSX.Element {
