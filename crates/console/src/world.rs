@@ -197,13 +197,17 @@ impl World {
     /// The store cannot be read.
     pub fn departed(&self, of: (&str, &str), start: Millis, end: Millis) -> Result<Vec<serde_json::Value>, Error> {
         let Some(history) = &self.history else { return Ok(Vec::new()) };
-        let found = history.observed().between(of, start, end)?;
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let here = objects.iter().find(|((group, kind), _)| (*group, *kind) == of).map(|(_, named)| named);
-        let is_here =
-            |of: &Reference| here.is_some_and(|named| named.contains_key(&(of.namespace.clone(), of.name.clone())));
-        let gone = found.into_iter().filter(|(of, _)| self.sees(of) && !is_here(of));
-        Ok(gone.map(|(_, object)| object).collect())
+        let here: HashSet<Name> = {
+            let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+            let named = objects.iter().find(|((group, kind), _)| (*group, *kind) == of);
+            named.into_iter().flat_map(|(_, named)| named.keys().cloned()).collect()
+        };
+        let is_gone = |object: &Reference| {
+            (object.group.as_str(), object.kind.as_str()) == of
+                && self.sees(object)
+                && !here.contains(&(object.namespace.clone(), object.name.clone()))
+        };
+        Ok(history.observed().between(&is_gone, start, end)?.into_values().collect())
     }
 
     /// The same with objects in place of those of their names, or without them where there are none. Nothing of it is written down.

@@ -212,17 +212,16 @@ impl Observed {
         Ok(Some(then))
     }
 
-    /// Every object of a kind that was there at any time from `start` to `end`, both inclusive, as it was last then, as far as is known.
+    /// Every object that is meant and was there at any time from `start` to `end`, both inclusive, as it was last then, as far as is known.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn between(
         &self,
-        (group, kind): (&str, &str),
+        is_meant: &dyn Fn(&Reference) -> bool,
         start: Millis,
         end: Millis,
     ) -> Result<HashMap<Reference, Value>, Error> {
-        let is_meant = |of: &Reference| of.group == group && of.kind == kind;
         let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
         let state = self.lock();
         let from = state.segments.iter().rposition(|segment| segment.start <= start).unwrap_or(0);
@@ -238,7 +237,7 @@ impl Observed {
         let waiting: Vec<Change> = waiting.cloned().collect();
         drop(state);
         for number in segments {
-            self.disk.read(|read| segment::gather(read, number, (start, end), &is_meant, &mut found))?;
+            self.disk.read(|read| segment::gather(read, number, (start, end), is_meant, &mut found))?;
         }
         for change in waiting {
             let text = change.after.or_else(|| change.before.filter(|_| change.at >= start));

@@ -65,7 +65,7 @@ impl Kept {
     }
 
     fn between(&self, start: Millis, end: Millis) -> Vec<(String, u64)> {
-        let found = self.observed.between(("", "Pod"), start, end).unwrap();
+        let found = self.observed.between(&|of| of.kind == "Pod", start, end).unwrap();
         let mut all: Vec<_> =
             found.into_iter().map(|(of, object)| (of.name, object["status"]["state"].as_u64().unwrap())).collect();
         all.sort();
