@@ -87,7 +87,8 @@ mod tests {
         let noted = of(json!({"deployment.kubernetes.io/revision": "1"}));
         assert_eq!(summary(&json!({"metadata": {}}), &noted), "");
         assert_eq!(summary(&json!({"metadata": {}}), &of(json!({}))), "");
-        let restarted = of(json!({"deployment.kubernetes.io/revision": "2", "kubectl.kubernetes.io/restartedAt": "now"}));
+        let restarted =
+            of(json!({"deployment.kubernetes.io/revision": "2", "kubectl.kubernetes.io/restartedAt": "now"}));
         assert_eq!(summary(&noted, &restarted), "metadata.annotations.kubectl.kubernetes.io/restartedAt none -> now");
     }
 }

@@ -116,7 +116,8 @@ async fn a_text_is_checked_as_the_control_plane_checks_it() {
         .iter()
         .map(|f| (f["severity"].as_str().unwrap(), f["line"].as_u64().unwrap()))
         .collect();
-    assert_eq!(places, [("error", 11), ("error", 7)], "{answer}");
+    // No Service is called a.
+    assert_eq!(places, [("error", 11), ("error", 7), ("warning", 9)], "{answer}");
 }
 
 #[tokio::test]
