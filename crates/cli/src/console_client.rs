@@ -32,6 +32,8 @@ use crate::up::is_ready;
 /// Namespace and name of the console's Service.
 const NAMESPACE: &str = "istio-system";
 const SERVICE: &str = "kiali";
+/// What to do where no cluster is known.
+const ELSEWHERE: &str = "One that was started with --state DIR is named with --state DIR, another cluster with --kubeconfig FILE, a console by itself with --console URL";
 /// An answer takes at most so long,
 const WITHIN: Duration = Duration::from_secs(30);
 /// and is at most so big.
@@ -41,11 +43,14 @@ const LARGEST: usize = 64 << 20;
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Reach {
     /// URL of the console [default: the Service kiali in istio-system, through the Kubernetes API].
-    #[arg(long, value_name = "URL", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["kubeconfig", "context", "state"])]
     pub(crate) console: Option<String>,
     /// Kubeconfig [default: $KUBECONFIG, else ~/.kube/config, else that of the system that runs on this machine].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// State directory of the system on this machine that is meant, as `varka up --state DIR` was told.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) state: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one].
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
@@ -227,19 +232,19 @@ fn named(pod: &Pod, name: &str) -> Option<u16> {
 /// The Kubernetes API that is meant, and who one is there.
 pub(crate) async fn config(reach: &Reach) -> anyhow::Result<kube::Config> {
     let options = KubeConfigOptions { context: reach.context.clone(), ..KubeConfigOptions::default() };
-    let kubeconfig = match &reach.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => match (Kubeconfig::read(), State::running(None)) {
-            // Nobody chose a cluster, and one runs here.
-            (Err(_), Ok(state)) if std::env::var_os("KUBECONFIG").is_none() => {
+    let kubeconfig = match (&reach.kubeconfig, &reach.state) {
+        (Some(path), _) => Kubeconfig::read_from(path),
+        (None, Some(dir)) => Kubeconfig::read_from(State::running(Some(dir.as_path()))?.kubeconfig()),
+        (None, None) => match Kubeconfig::read() {
+            // Nobody chose a cluster: one that runs here is meant.
+            Err(_) if std::env::var_os("KUBECONFIG").is_none() => {
+                let state = State::running(None).map_err(|nothing| anyhow!("{nothing}. {ELSEWHERE}"))?;
                 Kubeconfig::read_from(state.kubeconfig())
             }
-            (read, _) => read,
+            read => read,
         },
     };
-    let kubeconfig = kubeconfig.context(
-        "which cluster is meant is not known: name its kubeconfig with --kubeconfig, or the console with --console URL",
-    )?;
+    let kubeconfig = kubeconfig.context("the kubeconfig cannot be read")?;
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
 }
 

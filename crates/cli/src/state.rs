@@ -64,6 +64,14 @@ impl State {
         }
     }
 
+    /// What a command needs to be told to find it: nothing where it looks by itself.
+    pub(crate) fn option(&self) -> String {
+        match base() {
+            Ok(base) if self.root.parent() == Some(&base) => String::new(),
+            _ => format!(" --state {}", self.root.display()),
+        }
+    }
+
     /// The directory itself.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -184,6 +192,14 @@ mod tests {
         drop(lock);
         assert!(!state.is_locked().unwrap());
         state.wait_unlocked().unwrap();
+    }
+
+    #[test]
+    fn what_lies_where_nobody_looks_is_named_by_an_option() {
+        let elsewhere = State { root: PathBuf::from("/tmp/of-mine") };
+        assert_eq!(elsewhere.option(), " --state /tmp/of-mine");
+        let found = State { root: base().unwrap().join("blog-system") };
+        assert_eq!(found.option(), "");
     }
 
     #[test]

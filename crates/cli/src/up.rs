@@ -107,7 +107,7 @@ async fn serve(
     let mut ready = stopped.clone();
     let brought_up = async {
         tokio::select! {
-            result = bring_up(&client, &dir, &manifests, &args, listening, started) => result,
+            result = bring_up(&client, &dir, &manifests, &args, &state, listening, started) => result,
             _ = ready.wait_for(|s| *s) => Ok(()),
         }
     };
@@ -154,6 +154,7 @@ async fn bring_up(
     dir: &std::path::Path,
     manifests: &[Manifest],
     args: &Up,
+    state: &State,
     listening: Listening,
     started: Instant,
 ) -> anyhow::Result<()> {
@@ -168,7 +169,7 @@ async fn bring_up(
     given.extend(applied.given);
     let ready = progress.until_ready(&given, limit).await;
     let hosts = system::public_hosts(client).await.unwrap_or_default();
-    progress::summary(listening, &hosts, started);
+    progress::summary(listening, state, &hosts, started);
     match ready {
         Ok(()) => detach::tell_ready(),
         Err(waiting) => {

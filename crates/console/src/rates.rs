@@ -5,7 +5,7 @@
 
 mod elsewhere;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use varka_telemetry::graph::{self, Labels as GraphLabels, Metrics, Series as Rate};
@@ -55,7 +55,8 @@ const DURATIONS: [&str; 3] = [
 ];
 
 impl Rates {
-    /// Reads the store. `idle`: also what did not grow.
+    /// Reads the store. `idle`: also what did not grow; what is dialled where no service is, is told where it was dialled, whether or not
+    /// a byte moved.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -64,10 +65,15 @@ impl Rates {
         let from = start.saturating_sub(BEFORE);
         let metrics = store.metrics();
         let mut rates = Self::default();
+        let lost = lost(store, from, start, end)?;
         for name in COUNTERS {
             for series in metrics.select(&[("__name__", name)], |_| true) {
                 let Some(grown) = metrics.growth(&series, from, start, end)? else { continue };
-                if grown > 0.0 || idle {
+                let is_shown = match is_egress(series.labels().get("destination_service_name")) {
+                    true => name.starts_with("istio_tcp_") && lost.contains(&ends(series.labels())),
+                    false => idle,
+                };
+                if grown > 0.0 || is_shown {
                     rates.counters.push((name, series.labels().clone(), grown / seconds(window)));
                 }
             }
@@ -160,6 +166,26 @@ impl Rates {
             .collect();
         metrics
     }
+}
+
+/// From which workload to which cluster of no service.
+type Ends = (String, String, String);
+
+fn ends(labels: &Labels) -> Ends {
+    let of = |name: &str| labels.get(name).to_owned();
+    (of("source_workload_namespace"), of("source_workload"), of("destination_service_name"))
+}
+
+/// Who opened connections that no service was found for. One that is refused moves no byte, so that bytes do not tell of it.
+fn lost(store: &Store, from: Millis, start: Millis, end: Millis) -> Result<HashSet<Ends>, Error> {
+    let mut found = HashSet::new();
+    let is_nowhere = |labels: &Labels| is_egress(labels.get("destination_service_name"));
+    for series in store.metrics().select(&[("__name__", "istio_tcp_connections_opened_total")], is_nowhere) {
+        if store.metrics().growth(&series, from, start, end)?.is_some_and(|grown| grown > 0.0) {
+            found.insert(ends(series.labels()));
+        }
+    }
+    Ok(found)
 }
 
 /// Of the labels that the scrape added, none means anything to a graph; `app` would be taken for ztunnel's.

@@ -109,11 +109,12 @@ pub(crate) struct Top {
 
 /// `varka trace`.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(group = clap::ArgGroup::new("which").args(["id", "service"]).required(true))]
 pub(crate) struct Trace {
     #[command(flatten)]
     pub(crate) reach: Reach,
     /// Id of the trace; none: traces of a service are listed.
-    #[arg(value_name = "ID", required_unless_present = "service", conflicts_with = "service")]
+    #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
     /// List traces of this service, the newest first, such as was.blog-system.
     #[arg(long, short)]

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::detach::say;
 use super::given::Given;
 use crate::control::Listening;
+use crate::state::State;
 
 /// Watches pods and deployments.
 pub(super) struct Progress {
@@ -108,7 +109,8 @@ where
 }
 
 /// The short table at the end.
-pub(super) fn summary(listening: Listening, hosts: &[String], started: Instant) {
+pub(super) fn summary(listening: Listening, state: &State, hosts: &[String], started: Instant) {
+    let option = state.option();
     say(&format!("\nup after {:.2} s", started.elapsed().as_secs_f32()));
     for host in hosts {
         say(&format!(
@@ -118,7 +120,10 @@ pub(super) fn summary(listening: Listening, hosts: &[String], started: Instant) 
         ));
     }
     say(&format!("  API          https://{}", listening.api));
-    say("  inside       varka shell   (kubectl, curl and the public hosts just work there)");
+    say(&format!("  inside       varka shell{option}   (kubectl, curl and the public hosts just work there)"));
+    say(&format!(
+        "  console      varka dashboard{option}   (in a browser; in the terminal varka graph{option}, top, trace, logs, metrics)"
+    ));
 }
 
 /// Condition Ready.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use varka_telemetry::graph::facts::{Facts, Map, Workload};
 
 use super::difference::summary;
+use super::findings::references::Known;
 use super::{Pairs, Refused, Shared, findings, number, parameter};
 use crate::explain::Mesh;
 use crate::jaeger::blocking;
@@ -46,6 +47,7 @@ pub(super) async fn list(State(source): Shared, Query(pairs): Pairs) -> Result<J
     let at = number(&pairs, "at")?;
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default().to_owned();
     let world = at_time(&source.world, at).await?;
+    let known = Known::of(&world);
     let mut found = Vec::new();
     for kind in KINDS.iter().filter(|kind| is_config(kind)) {
         for object in world.of(kind.group, kind.kind) {
@@ -58,7 +60,7 @@ pub(super) async fn list(State(source): Shared, Query(pairs): Pairs) -> Result<J
                 fields.insert("created".to_owned(), created.into());
                 let changed = source.store.revisions().newest(&crate::world::reference(*kind, &object));
                 fields.insert("changed".to_owned(), changed.map_or(created, |r| r.at.div_euclid(1000)).into());
-                fields.insert("findings".to_owned(), findings::count(&object));
+                fields.insert("findings".to_owned(), findings::count(&object, &known));
                 fields.insert("managedBy".to_owned(), managed_by(&object).into());
             }
             found.push(item);
@@ -112,7 +114,7 @@ pub(super) async fn object(
     let affects = affects.await?;
     let written = crate::world::written(&object);
     Ok(Json(json!({
-        "ref": reference(kind, &object), "findings": findings::of_text(&written), "yaml": written,
+        "ref": reference(kind, &object), "findings": findings::of_text_in(&written, &world), "yaml": written,
         "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
         "history": history(&own), "affects": affects, "deleted": null,
     })))
@@ -203,10 +205,14 @@ fn naming(world: &World, namespace: &str, service: &str, host: &str) -> Vec<(&'s
 }
 
 /// The objects that name a host, and what is wrong with them.
-pub(super) fn of_host(world: &World, namespace: &str, service: &str, host: &str) -> (Vec<Value>, Value) {
+pub(super) fn of_host(
+    world: &World,
+    known: &Known,
+    (namespace, service, host): (&str, &str, &str),
+) -> (Vec<Value>, Value) {
     let found = naming(world, namespace, service, host);
     let references = found.iter().map(|(kind, object)| reference(kind, object)).collect();
-    (references, sum(found.iter().map(|(_, object)| &**object)))
+    (references, sum(found.iter().map(|(_, object)| &**object), known))
 }
 
 /// What is wrong with objects, by the workloads that they apply to.
@@ -220,8 +226,9 @@ pub(super) struct Findings {
 impl Findings {
     /// Reads every object.
     pub(super) fn read(world: &World, facts: &Facts) -> Self {
+        let known = Known::of(world);
         let counts = |object: &Value| {
-            let found = findings::count(object);
+            let found = findings::count(object, &known);
             let of = |severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);
             (of("errors"), of("warnings"))
         };
@@ -271,11 +278,11 @@ impl Findings {
 }
 
 /// Errors and warnings of objects.
-fn sum<'o>(objects: impl Iterator<Item = &'o Value>) -> Value {
+fn sum<'o>(objects: impl Iterator<Item = &'o Value>, known: &Known) -> Value {
     let of = |found: &Value, severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);
     let (mut errors, mut warnings) = (0, 0);
     for object in objects {
-        let found = findings::count(object);
+        let found = findings::count(object, known);
         errors += of(&found, "errors");
         warnings += of(&found, "warnings");
     }
@@ -283,8 +290,8 @@ fn sum<'o>(objects: impl Iterator<Item = &'o Value>) -> Value {
 }
 
 /// Errors and warnings of all of a namespace's objects.
-pub(super) fn count_in(world: &World, namespace: &str) -> Value {
+pub(super) fn count_in(world: &World, known: &Known, namespace: &str) -> Value {
     let kinds = KINDS.iter().filter(|kind| is_config(kind));
     let all: Vec<Arc<Value>> = kinds.flat_map(|kind| world.of(kind.group, kind.kind)).collect();
-    sum(all.iter().map(|object| &**object).filter(|object| text(object, "/metadata/namespace") == namespace))
+    sum(all.iter().map(|object| &**object).filter(|object| text(object, "/metadata/namespace") == namespace), known)
 }

@@ -246,7 +246,7 @@ impl Party {
             NodeKind::App => {
                 // Istio's names of what has no label: the workload's, and `latest`.
                 let app = if self.app.is_empty() { &self.workload } else { &self.app };
-                let version = if self.version.is_empty() { "latest" } else { &self.version };
+                let version = if self.version.is_empty() { "latest" } else { self.version.as_str() };
                 *app == node.app && (node.version.is_empty() || version == node.version)
             }
             NodeKind::Workload => self.workload == node.workload,

@@ -1,13 +1,18 @@
 //! What is wrong with an object, or will surprise: what the control plane says of it when it comes, with lines.
 
+pub(super) mod references;
+
 use axum::Json;
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use varka_api::RawObject;
 use varka_api::validate::{FieldError, validate};
 use varka_pilot::{Severity, not_implemented};
 
-use super::Refused;
+use super::{Refused, Shared};
+use crate::world::World;
+use references::Known;
 
 /// A text is at most so long.
 const LARGEST: usize = 1 << 20;
@@ -17,11 +22,11 @@ pub(super) struct Text {
     yaml: String,
 }
 
-pub(super) async fn check(Json(text): Json<Text>) -> Result<Json<Value>, Refused> {
+pub(super) async fn check(State(source): Shared, Json(text): Json<Text>) -> Result<Json<Value>, Refused> {
     if text.yaml.len() > LARGEST {
         return Err(Refused::bad(format!("the text is larger than {LARGEST} bytes")));
     }
-    Ok(Json(json!({"findings": of_text(&text.yaml)})))
+    Ok(Json(json!({"findings": of_text_in(&text.yaml, &source.world)})))
 }
 
 /// Findings of every document of a text.
@@ -31,9 +36,18 @@ pub(super) fn of_text(text: &str) -> Vec<Value> {
     unreadable.chain(objects.iter().flat_map(of_object)).collect()
 }
 
+/// The same, and what the objects name that is not there.
+pub(super) fn of_text_in(text: &str, world: &World) -> Vec<Value> {
+    let (objects, _) = varka_api::read("", text);
+    let known = Known::of(world).with(&objects);
+    let missing = objects.iter().flat_map(|object| known.missing(object));
+    of_text(text).into_iter().chain(missing).collect()
+}
+
 /// How many errors and warnings an object of the API has.
-pub(super) fn count(object: &Value) -> Value {
-    let found = RawObject::from_value(object.clone()).map(|raw| of_object(&raw)).unwrap_or_default();
+pub(super) fn count(object: &Value, known: &Known) -> Value {
+    let of = |raw: RawObject| -> Vec<Value> { of_object(&raw).into_iter().chain(known.missing(&raw)).collect() };
+    let found = RawObject::from_value(object.clone()).map(of).unwrap_or_default();
     let of = |severity: &str| found.iter().filter(|finding| finding["severity"] == severity).count();
     json!({"errors": of("error"), "warnings": of("warning")})
 }

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::findings::references::Known;
 use super::health::{Health, of_namespace};
 use super::{Shared, config, now};
 use crate::access::Told;
@@ -32,6 +33,7 @@ pub(super) async fn info(
     };
     let (services, deployments, sets) =
         (count(("", "Service")), count(("apps", "Deployment")), count(("apps", "StatefulSet")));
+    let known = Known::of(world);
     let namespaces: Vec<Value> = world
         .of("", "Namespace")
         .iter()
@@ -48,7 +50,7 @@ pub(super) async fn info(
                 "health": of_namespace(&states, &name),
                 "workloads": of(&deployments) + of(&sets),
                 "services": of(&services),
-                "findings": config::count_in(world, &name),
+                "findings": config::count_in(world, &known, &name),
             })
         })
         .collect();

@@ -11,6 +11,7 @@ use varka_telemetry::graph::{Graph, GraphType, InOut, Node, Options, RequestedNa
 
 use super::config::Findings;
 use super::examples::Calls;
+use super::findings::references::Known;
 use super::{Pairs, Refused, Shared, now, number, parameter};
 use crate::graph::Source;
 use crate::jaeger::blocking;
@@ -114,11 +115,12 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
     let calls = calls(&then, &facts, &graph).await?;
+    let known = Known::of(&then.world);
     let one = |s: &varka_telemetry::graph::facts::Service| {
         let node = nodes.get(&(s.namespace.as_str(), s.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
         let host = format!("{}.{}.{}", s.name, s.namespace, facts.service_suffix());
-        let (config, findings) = super::config::of_host(&then.world, &s.namespace, &s.name, &host);
+        let (config, findings) = super::config::of_host(&then.world, &known, (&s.namespace, &s.name, &host));
         let ports: Vec<Value> = s
             .ports
             .iter()

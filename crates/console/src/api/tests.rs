@@ -13,6 +13,8 @@ use crate::graph::Source;
 use crate::graph::tests::{END, source};
 use crate::store::Error;
 use crate::store::logs::{Line, Source as Container};
+use crate::store::metrics::Sample;
+use crate::store::tests::labels;
 use crate::world::{KINDS, World};
 
 async fn get(source: &Source, path: &str) -> (u16, Value) {
@@ -118,7 +120,8 @@ async fn a_text_is_checked_as_the_control_plane_checks_it() {
         .iter()
         .map(|f| (f["severity"].as_str().unwrap(), f["line"].as_u64().unwrap()))
         .collect();
-    assert_eq!(places, [("error", 11), ("error", 7)], "{answer}");
+    // No Service is called a.
+    assert_eq!(places, [("error", 11), ("error", 7), ("warning", 9)], "{answer}");
 }
 
 #[tokio::test]
@@ -296,4 +299,46 @@ fn a_store_elsewhere_that_does_not_answer_is_no_fault_of_ours() {
     let status = |error| super::Refused::from(error).status.as_u16();
     assert_eq!(status(Error::Elsewhere("http://jaeger:16686/ does not answer".to_owned())), 503);
     assert_eq!(status(Error::Record("a span without an id".to_owned())), 500);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_is_an_edge_though_no_byte_moves() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(&directory);
+    let tell = |name: &str, at: i64, value: f64| {
+        let of = labels(&[
+            ("__name__", name),
+            ("reporter", "source"),
+            ("source_workload", "web"),
+            ("source_workload_namespace", "blog-system"),
+            ("source_canonical_service", "web"),
+            ("source_canonical_revision", "latest"),
+            ("source_cluster", "Kubernetes"),
+            ("destination_workload", "unknown"),
+            ("destination_service", "unknown"),
+            ("destination_service_name", "BlackHoleCluster"),
+            ("destination_service_namespace", "unknown"),
+            ("request_protocol", "tcp"),
+            ("response_flags", "UH"),
+        ]);
+        let series = source.store.metrics().series(&of).unwrap();
+        source.store.metrics().append(&series, Sample { at: at * 1000, value });
+    };
+    for at in [END - 100, END - 10] {
+        tell("istio_tcp_received_bytes_total", at, 0.0);
+        tell("istio_tcp_connections_opened_total", at, 0.0);
+    }
+    // Of another moment, since a drawing of one is kept.
+    let holes = async |at: i64, idle: bool| {
+        let path = format!("/console/api/graph?at={at}&duration=50&graphType=workload&includeIdleEdges={idle}");
+        let (_, graph) = get(&source, &path).await;
+        let leads = |edge: &&Value| {
+            let target = &graph["nodes"][edge["target"].as_u64().unwrap() as usize];
+            target["egress"] == "BlackHoleCluster" && !edge["unmatched"].as_array().unwrap().is_empty()
+        };
+        graph["edges"].as_array().unwrap().iter().filter(leads).count()
+    };
+    assert_eq!((holes(END, false).await, holes(END, true).await), (0, 0), "nothing was dialled");
+    tell("istio_tcp_connections_opened_total", END - 5, 3.0);
+    assert_eq!((holes(END + 1, false).await, holes(END + 1, true).await), (1, 1));
 }

@@ -108,7 +108,10 @@ pub(super) fn collect<'a>(draft: &mut Draft<'a>, metrics: &Metrics<'a>) {
         let metric = u8::try_from(metric).unwrap_or(u8::MAX);
         for series in series {
             let Some(row) = read(series, unit, &options.rates, &mut draft.left_out) else { continue };
-            if row.rate <= 0.0 && !options.include_idle_edges {
+            // A connection that was refused at once has moved no byte, and is what one looks for.
+            let is_nowhere =
+                matches!(series.labels.destination_service_name, "PassthroughCluster" | "BlackHoleCluster");
+            if row.rate <= 0.0 && !options.include_idle_edges && !is_nowhere {
                 continue;
             }
             let selected = selector.takes(&series.labels, unit, row.side);

@@ -95,7 +95,8 @@ export function nodeSubtitle(node: Node, type: GraphType): string {
 export const statusOf = (health: Health | null): HealthStatus => health?.status ?? health?.verdict.status ?? "NA";
 
 export function edgeTone(edge: Edge): Tone {
-  if (edge.rates.total <= 0) return "idle";
+  // A connection that was refused has moved nothing.
+  if (edge.rates.total <= 0) return edge.unmatched.length ? "degraded" : "idle";
   const status = statusOf(edge.health);
   if (status === "Failure") return "failure";
   if (status === "Degraded") return "degraded";
@@ -106,18 +107,17 @@ export function edgeTone(edge: Edge): Tone {
 
 export function nodeTone(node: Node): Tone {
   const status = statusOf(node.health);
+  if (node.egress === "BlackHoleCluster" && !node.idle) return "failure";
+  if (node.egress === "PassthroughCluster" && !node.idle) return "degraded";
   if (node.idle || (!hasTraffic(node) && node.kind !== "unknown")) {
     return status === "Failure" ? "failure" : status === "Degraded" ? "degraded" : "idle";
   }
-  if (node.egress === "BlackHoleCluster") return "failure";
-  if (node.egress === "PassthroughCluster") return "degraded";
   if (status === "Failure") return "failure";
   if (status === "Degraded" || status === "Not Ready") return "degraded";
   if (node.outOfMesh || node.kind === "unknown" || (node.serviceEntry && !node.serviceEntry.internal)) return "plain";
   return "mtls";
 }
 
-/** Rank by number of edges, from 1 (most) on, as in Kiali: nodes with the same number have the same rank. */
 /** Requests that arrive, how many of them fail and how many come over mTLS. One through a service node is two edges: it counts where it arrives. */
 export function totals(model: GraphModel): { all: number; bad: number; secured: number } {
   const edges = [...model.edges.values()];
@@ -127,6 +127,7 @@ export function totals(model: GraphModel): { all: number; bad: number; secured: 
   return { all: sum((e) => e.rates.total), bad: sum((e) => errorsOf(e.rates)), secured: sum((e) => e.rates.total * (e.security?.mtls ?? 0)) };
 }
 
+/** Rank by number of edges, from 1 (most) on, as in Kiali: nodes with the same number have the same rank. */
 export function ranks(model: GraphModel): Map<string, number> {
   const degree = new Map<string, number>();
   for (const edge of model.edges.values()) {

@@ -75,7 +75,7 @@ function read(text: string): { expr: Expr | null; error: FindError | null } {
 }
 
 function withoutIdle(model: GraphModel): GraphModel {
-  const edges = new Map([...model.edges].filter(([, e]) => e.rates.total > 0));
+  const edges = new Map([...model.edges].filter(([, e]) => e.rates.total > 0 || e.unmatched.length > 0));
   const used = new Set([...edges.values()].flatMap((e) => [e.source, e.target]));
   return { ...model, edges, nodes: new Map([...model.nodes].filter(([key, n]) => used.has(key) || nodeTone(n) !== "idle")) };
 }

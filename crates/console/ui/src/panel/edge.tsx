@@ -87,7 +87,7 @@ function Responses({ edge }: { edge: Edge }): JSX.Element {
           {rows.map((r) => (
             <tr key={`${r.code}${r.flags}${r.host}`}>
               <td><span class={`code ${isBad(r.code) ? "bad" : ""}`}>{r.code || "–"}</span></td>
-              <td>{r.flags && r.flags !== "-" ? <span class="flag" title={flagText(r.flags)}>{r.flags}</span> : "–"}</td>
+              <td>{r.flags && r.flags !== "-" ? <><span class="flag">{r.flags}</span><small class="muted flag-words">{flagText(r.flags).replace(/^\w+: /gm, "")}</small></> : "–"}</td>
               <td class="mono clip" title={r.host}>{r.host || "–"}</td>
               <td class="number">{percent(r.rate / all)} <small class="muted">{short(r.rate)}/s</small></td>
             </tr>

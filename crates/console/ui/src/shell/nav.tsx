@@ -11,7 +11,7 @@ export function Nav(): JSX.Element {
       <a class="brand" href={href({ page: "overview" })} aria-label="Varka"><img src="icon.svg" width="26" height="26" alt="" /><span aria-hidden="true">Varka</span></a>
       <ul>
         {pageNames.map((page) => (
-          <li key={page}><a href={href({ page })} aria-current={view.value.page === page ? "page" : undefined}><Icon name={page} /><span>{t(`nav.${page}`)}</span></a></li>
+          <li key={page}><a href={href({ page })} title={t(`nav.${page}`)} aria-current={view.value.page === page ? "page" : undefined}><Icon name={page} /><span>{t(`nav.${page}`)}</span></a></li>
         ))}
       </ul>
       <p class="version muted">{info.value?.version ?? ""}</p>

@@ -1,8 +1,10 @@
-/** Envoy's response flags, in the words of its documentation; proper names, the same in every language. */
-const flags: Record<string, string> = {
-  UH: "no healthy upstream", UF: "upstream connection failure", UO: "upstream overflow (circuit breaking)", NR: "no route configured",
-  URX: "upstream retry limit exceeded", UT: "upstream request timeout", DC: "downstream connection termination", LH: "local health check failed",
-  UR: "upstream remote reset", UC: "upstream connection termination", DI: "delay injected", FI: "fault injected", RL: "rate limited",
-  UAEX: "denied by the external authorization service", IH: "invalid header", DPE: "downstream protocol error", NC: "no cluster found", DT: "duration timeout",
-};
-export const flagText = (text: string): string => text.split(",").map((f) => `${f}: ${flags[f] ?? "?"}`).join("\n");
+// Envoy's response flags in words.
+import { t } from "../i18n/index.ts";
+
+const known = ["UH", "UF", "UO", "NR", "URX", "UT", "DC", "LH", "UR", "UC", "DI", "FI", "RL", "UAEX", "IH", "DPE", "NC", "DT"] as const;
+
+/** `UC: the upstream closed the connection`, one flag a line; of what is not known its letters. */
+export const flagText = (text: string): string => text.split(",").map((flag) => {
+  const one = known.find((f) => f === flag.trim());
+  return one ? `${one}: ${t(`flag.${one}`)}` : flag;
+}).join("\n");

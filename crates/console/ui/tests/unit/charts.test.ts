@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { rateQueries } from "../../src/api/prometheus.ts";
-import { totals } from "../../src/graph/model.ts";
+import { edgeTone, nodeTone, totals } from "../../src/graph/model.ts";
+import { flagText } from "../../src/state/flags.ts";
 import { isBad } from "../../src/state/format.ts";
 import { edge, model, node } from "./fixtures.ts";
 
@@ -21,7 +22,21 @@ test("a request through a service node counts once, with how it went", () => {
   assert.deepEqual(totals(m), { all: 6, bad: 1, secured: 4 });
 });
 
+test("a refused connection moves nothing and is shown, a hole that nobody falls into is not", () => {
+  const hole = node("hole", { kind: "service", service: "BlackHoleCluster", egress: "BlackHoleCluster", workload: "", app: "" });
+  const refused = { ...edge("web", "hole", { rate: 0, protocol: "tcp" }), unmatched: [{ host: "", address: "10.0.0.1", port: 8080, rate: 0, reason: { code: "nothingKnown" as const }, meant: null, arrived: null, message: "", yaml: null }] };
+  assert.equal(edgeTone(refused), "degraded");
+  assert.equal(edgeTone({ ...refused, unmatched: [] }), "idle");
+  assert.equal(nodeTone(hole), "failure");
+});
+
 test("what was answered well is not called bad", () => {
   for (const code of ["200", "204", "302"]) assert.equal(isBad(code), false, code);
   for (const code of ["0", "-", "404", "502", "14"]) assert.equal(isBad(code), true, code);
+});
+
+test("flags are told in words, and what is not known by its letters", () => {
+  assert.equal(flagText("UC"), "UC: the upstream closed the connection");
+  assert.equal(flagText("UF,URX"), "UF: upstream connection failure\nURX: upstream retry limit exceeded");
+  assert.equal(flagText("XYZ"), "XYZ");
 });
