@@ -244,7 +244,9 @@ pub(crate) async fn config(reach: &Reach) -> anyhow::Result<kube::Config> {
             read => read,
         },
     };
-    let kubeconfig = kubeconfig.context("the kubeconfig cannot be read")?;
+    let kubeconfig = kubeconfig.with_context(|| {
+        format!("which cluster is meant is not known, since the kubeconfig cannot be read. {ELSEWHERE}")
+    })?;
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
 }
 
