@@ -18,7 +18,7 @@ export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }
   return (
     <div class="stack">
     <Table caption={t("table.caption")} rows={edges} id={(e) => edgeId(e)} selected={selected} sort="rate" descending
-      onOpen={(e) => go({ selected: edgeId(e) })}
+      onOpen={(e) => go({ selected: edgeId(e) }, "push")}
       columns={[
         { id: "health", title: t("common.health"), cell: (e) => <HealthSign status={statusOf(e.health)} />, value: (e) => statusOf(e.health) },
         { id: "source", title: t("table.source"), cell: (e) => node(e.source), value: (e) => node(e.source), row: true },
@@ -30,7 +30,7 @@ export function GraphTable({ model, marks }: { model: GraphModel; marks: Marks }
         { id: "mtls", title: t("table.security"), number: true, cell: (e) => (e.security ? percent(e.security.mtls) : percent(0)), value: (e) => e.security?.mtls ?? 0 },
       ]} />
       {idle.length > 0 && <section><h2 class="section-title">{t("idle.table")}</h2>
-        <Table caption={t("idle.table")} rows={idle} id={(n) => n.key} selected={selected} onOpen={(n) => go({ selected: n.key })} columns={[
+        <Table caption={t("idle.table")} rows={idle} id={(n) => n.key} selected={selected} onOpen={(n) => go({ selected: n.key }, "push")} columns={[
           { id: "name", title: t("common.name"), row: true, cell: (n) => fullName(n, model.graphType), value: (n) => fullName(n, model.graphType) },
           { id: "namespace", title: t("common.namespace"), cell: (n) => n.namespace, value: (n) => n.namespace },
           { id: "why", title: t("idle.column"), cell: (n) => whyIdle(n.idle!), value: (n) => n.idle!.why },

@@ -74,7 +74,7 @@ export function GraphView({ model, marks }: { model: GraphModel; marks: Marks })
   }, [shape, memoryKey]);
 
   useEffect(() => {
-    const select = (hit: Hit): void => go({ selected: hit === null ? "" : hit.kind === "node" ? hit.key : hit.id });
+    const select = (hit: Hit): void => go({ selected: hit === null ? "" : hit.kind === "node" ? hit.key : hit.id }, "push");
     const made = new Engine(host.current!, picture.current!, letters.current!, {
       hover: (hit, x, y) => setHover(hit ? { text: describe(now.current, hit), x, y } : null),
       select,

@@ -155,6 +155,12 @@ test("the table says what the picture says, and is walked with the arrows", asyn
   assert.equal(await it.page.evaluate(() => document.activeElement.dataset.row), "1");
   await it.page.keyboard.press("Enter");
   await it.page.locator("#panel .numbers").waitFor();
+  // One step back is to nothing selected, not to the page before.
+  const selected = () => new URL(it.page.url()).searchParams.get("sel");
+  assert.ok(selected());
+  await it.page.goBack();
+  assert.equal(selected(), null);
+  assert.match(it.page.url(), /\/console\/graph\?/);
 });
 
 test("without WebGL the same is drawn on a plain canvas", async () => {
