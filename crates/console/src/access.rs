@@ -76,14 +76,21 @@ impl Access {
             (Mode::Anonymous, false) | (Mode::Token, _) => "token",
             (Mode::Oidc(_), _) => "oidc",
         };
-        let why = match (self.rules.read_only, caller) {
-            (true, _) => "This console was started with --read-only: it changes nothing.",
-            (false, None) => "Nobody has signed in. What is changed is changed with the rights of who signs in.",
-            (false, Some(_)) => "",
+        let (code, why) = match (self.rules.read_only, caller) {
+            (true, _) => (STARTED, "This console was started with --read-only: it changes nothing."),
+            (false, None) => {
+                ("signedOut", "Nobody has signed in. What is changed is changed with the rights of who signs in.")
+            }
+            (false, Some(_)) => ("", ""),
         };
-        json!({"mode": mode, "user": caller.map(|caller| &caller.user), "readOnly": !why.is_empty(), "why": why})
+        json!({
+            "mode": mode, "user": caller.map(|caller| &caller.user), "readOnly": !why.is_empty(), "why": why, "code": code,
+        })
     }
 }
+
+/// `code` of an access that was started to change nothing.
+pub(crate) const STARTED: &str = "readOnly";
 
 /// What `Info.access` says.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use crate::access::sight::Sight;
-use crate::access::{Refusal, cookie};
+use crate::access::{Refusal, STARTED, cookie};
 use crate::api::apply::{self, Changer};
 use crate::api::delete;
 pub use tunnel::Connect;
@@ -202,10 +202,13 @@ async fn info(State(shared): State<Arc<Shared>>, mut request: Request) -> Result
         Refusal::unavailable("The console in the cluster is of another version: its answer is not understood.")
     })?;
     let Person { user, read_only, .. } = &shared.person;
-    let why = if *read_only { "This dashboard was started with --read-only: it changes nothing." } else { "" };
+    let (code, why) = match *read_only {
+        true => (STARTED, "This dashboard was started with --read-only: it changes nothing."),
+        false => ("", ""),
+    };
     if let Some(info) = info.as_object_mut() {
         // Nobody has to sign in, nor can.
-        let access = json!({"mode": "anonymous", "user": user, "readOnly": read_only, "why": why});
+        let access = json!({"mode": "anonymous", "user": user, "readOnly": read_only, "why": why, "code": code});
         info.insert("access".to_owned(), access);
     }
     Ok(axum::Json(info).into_response())

@@ -26,7 +26,7 @@ pub(crate) fn is_subset(a: &str, b: &str) -> bool {
 }
 
 /// A short name in its namespace; names with a dot and wildcards stay. Without a domain (`""`) only the namespace is added.
-pub(crate) fn resolve(host: &str, namespace: &str, domain: &str) -> String {
+pub fn resolve(host: &str, namespace: &str, domain: &str) -> String {
     if host.is_empty() || host.contains('.') || is_wildcard(host) || namespace.is_empty() {
         return host.to_owned();
     }

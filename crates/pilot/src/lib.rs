@@ -41,6 +41,7 @@ pub use gateway_api::{
     all_made as gateway_api_made, default_name as gateway_name, managed as managed_gateways,
     statuses as gateway_api_statuses,
 };
+pub use hosts::resolve as resolve_host;
 pub use ingress::{Converted as ConvertedIngress, convert as convert_ingress};
 pub use key::{Interception, ProxyEngine, ProxyKey, ProxyKind, ProxyPort, ResourceName};
 pub use policy::{Mode, Rules, authorization_rules, peer_mode, peer_reason};

@@ -19,7 +19,7 @@ use varka_engine::facts::Connection;
 use varka_engine::ir::{AccessLog, AccessLogSink, Str};
 use varka_engine::outcome::{Flag, Outcome};
 use varka_telemetry::accesslog::{self, Format, Record};
-use varka_telemetry::text::Line;
+use varka_telemetry::text::Buffer;
 
 use crate::peer::{Peer, Secured};
 use crate::state::State;
@@ -125,7 +125,7 @@ impl Log {
 
 thread_local! {
     /// Where a line is made.
-    static LINE: RefCell<Line> = RefCell::new(Line::with_room(512));
+    static LINE: RefCell<Buffer> = RefCell::new(Buffer::with_room(512));
 }
 
 /// Where lines go.

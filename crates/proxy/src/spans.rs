@@ -5,7 +5,6 @@
 //! never delays a request.
 
 mod export;
-mod otlp;
 mod reservoir;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use varka_engine::expression::{Expression, ExpressionError};
 use varka_engine::format::{FormatError, Operator, Segment, segments};
 use varka_engine::ir::AccessLogFormat;
 
-use crate::text::{Line, Short};
+use crate::text::{Buffer, Short};
 
 mod attributes;
 mod record;
@@ -133,7 +133,7 @@ impl Format {
     }
 
     /// Appends the line of one request or connection. A JSON line ends with a newline, a text line with what the format ends with.
-    pub fn render(&self, record: &Record<'_>, out: &mut Line) {
+    pub fn render(&self, record: &Record<'_>, out: &mut Buffer) {
         match &self.0 {
             Shape::Text(parts) => parts.iter().for_each(|part| write_text(part, record, out)),
             Shape::Json(fields) => {
@@ -148,8 +148,9 @@ impl Format {
     }
 }
 
+// A line has dozens of parts: what is done for each is done in one place, without a call.
 #[inline(always)]
-fn write_text(part: &Part, record: &Record<'_>, out: &mut Line) {
+fn write_text(part: &Part, record: &Record<'_>, out: &mut Buffer) {
     out.put(&part.text);
     if part.longest.is_some() {
         return write_cut(part, record, out);
@@ -159,8 +160,8 @@ fn write_text(part: &Part, record: &Record<'_>, out: &mut Line) {
     }
 }
 
-#[cold]
-fn write_cut(part: &Part, record: &Record<'_>, out: &mut Line) {
+#[inline(never)]
+fn write_cut(part: &Part, record: &Record<'_>, out: &mut Buffer) {
     let start = out.len();
     if !record.write(&part.value, out) {
         out.letter(b'-');
@@ -171,7 +172,7 @@ fn write_cut(part: &Part, record: &Record<'_>, out: &mut Line) {
     }
 }
 
-fn write_json(parts: &[Part], record: &Record<'_>, out: &mut Line) {
+fn write_json(parts: &[Part], record: &Record<'_>, out: &mut Buffer) {
     let before = out.len();
     if let [Part { text, value, longest: None }] = parts
         && text.as_bytes().is_empty()

@@ -5,11 +5,11 @@
 
 use std::net::Ipv4Addr;
 
-mod line;
+mod buffer;
 #[cfg(test)]
 mod tests;
 
-pub use line::Line;
+pub use buffer::Buffer;
 
 /// Room for an address of four bytes with its port, and for blocks that are longer than what counts of them.
 const ADDRESS: usize = 24;

@@ -8,6 +8,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub mod otlp;
+mod protobuf;
 mod span;
 mod tags;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use varka_api::RawObject;
 use super::difference::summary;
 use super::findings;
 use crate::access::sight::Sight;
-use crate::access::{Refusal, is_deliberate};
+use crate::access::{Refusal, STARTED, is_deliberate};
 use refused::{Doing, explained};
 
 /// Who owns what is changed here, in `metadata.managedFields`.
@@ -76,7 +76,7 @@ impl Changing {
             return Ok(());
         }
         let message = "This console was started with --read-only: it changes nothing.";
-        Err(Refusal::new(StatusCode::FORBIDDEN, "readOnly", message, hint))
+        Err(Refusal::new(StatusCode::FORBIDDEN, STARTED, message, hint))
     }
 }
 

@@ -11,8 +11,9 @@ use super::difference::summary;
 use super::findings::references::Known;
 use super::{Pairs, Refused, Shared, findings, number, parameter};
 use crate::explain::Mesh;
+use crate::graph::Source;
 use crate::jaeger::blocking;
-use crate::store::revisions::{Reference, Revision, Verb};
+use crate::store::revisions::{Change, Reference, Revision, Verb};
 use crate::world::{KINDS, Kind, World};
 
 /// Groups whose objects are Istio's configuration.
@@ -47,7 +48,7 @@ pub(super) async fn list(State(source): Shared, Query(pairs): Pairs) -> Result<J
     let at = number(&pairs, "at")?;
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default().to_owned();
     let world = at_time(&source.world, at).await?;
-    let known = Known::of(&world);
+    let known = Known::of(&world, &source.domain);
     let mut found = Vec::new();
     for kind in KINDS.iter().filter(|kind| is_config(kind)) {
         for object in world.of(kind.group, kind.kind) {
@@ -114,7 +115,7 @@ pub(super) async fn object(
     let affects = affects.await?;
     let written = crate::world::written(&object);
     Ok(Json(json!({
-        "ref": reference(kind, &object), "findings": findings::of_text_in(&written, &world), "yaml": written,
+        "ref": reference(kind, &object), "findings": findings::of_text_in(&written, &world, &source.domain), "yaml": written,
         "resourceVersion": text(&object, "/metadata/resourceVersion"), "managedBy": managed_by(&object),
         "history": history(&own), "affects": affects, "deleted": null,
     })))
@@ -160,21 +161,15 @@ pub(super) async fn changes(State(source): Shared, Query(pairs): Pairs) -> Resul
     let (from, to) = (number(&pairs, "from")?.unwrap_or(0), number(&pairs, "to")?.unwrap_or(i64::MAX / 2000));
     let end = to.saturating_mul(1000).saturating_add(999);
     let world = source.world.clone();
-    let revisions = blocking(move || source.store.revisions().between(i64::MIN, end)).await?;
-    let mut last = std::collections::HashMap::new();
-    let mut found = Vec::new();
-    for revision in &revisions {
-        let before = last.insert(&revision.of, revision);
-        if revision.at >= from.saturating_mul(1000) && world.sees(&revision.of) {
-            found.extend(change(before, revision));
-        }
-    }
-    Ok(Json(found.into()))
+    let wanted = from.saturating_mul(1000)..=end;
+    let all = blocking(move || source.store.revisions().changes(0)).await?;
+    let shown = all.iter().filter(|one| wanted.contains(&one.revision.at) && world.sees(&one.revision.of));
+    Ok(Json(shown.filter_map(change).collect::<Vec<_>>().into()))
 }
 
 /// In the pages' words; `None`: nobody has changed anything, a controller has noted something down.
-pub(super) fn change(before: Option<&Revision>, revision: &Revision) -> Option<Value> {
-    let summary = describe(before, revision);
+pub(super) fn change(Change { before, revision, .. }: &Change) -> Option<Value> {
+    let summary = describe(before.as_ref(), revision);
     if revision.verb == Verb::Updated && before.is_some() && summary.is_empty() {
         return None;
     }
@@ -225,8 +220,9 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Reads every object.
-    pub(super) fn read(world: &World, facts: &Facts) -> Self {
-        let known = Known::of(world);
+    pub(super) fn read(source: &Source, facts: &Facts) -> Self {
+        let world = &source.world;
+        let known = Known::of(world, &source.domain);
         let counts = |object: &Value| {
             let found = findings::count(object, &known);
             let of = |severity: &str| found.get(severity).and_then(Value::as_u64).unwrap_or(0);

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use varka_api::RawObject;
 use varka_api::validate::{FieldError, validate};
+use varka_api::{Problem, RawObject};
 use varka_pilot::{Severity, not_implemented};
 
 use super::{Refused, Shared};
@@ -26,22 +26,26 @@ pub(super) async fn check(State(source): Shared, Json(text): Json<Text>) -> Resu
     if text.yaml.len() > LARGEST {
         return Err(Refused::bad(format!("the text is larger than {LARGEST} bytes")));
     }
-    Ok(Json(json!({"findings": of_text_in(&text.yaml, &source.world)})))
+    Ok(Json(json!({"findings": of_text_in(&text.yaml, &source.world, &source.domain)})))
 }
 
 /// Findings of every document of a text.
 pub(super) fn of_text(text: &str) -> Vec<Value> {
     let (objects, problems) = varka_api::read("", text);
+    of_read(&objects, &problems)
+}
+
+fn of_read(objects: &[RawObject], problems: &[Problem]) -> Vec<Value> {
     let unreadable = problems.iter().map(|problem| finding("error", "yaml", &problem.message, "", "", problem.line));
     unreadable.chain(objects.iter().flat_map(of_object)).collect()
 }
 
 /// The same, and what the objects name that is not there.
-pub(super) fn of_text_in(text: &str, world: &World) -> Vec<Value> {
-    let (objects, _) = varka_api::read("", text);
-    let known = Known::of(world).with(&objects);
+pub(super) fn of_text_in(text: &str, world: &World, domain: &str) -> Vec<Value> {
+    let (objects, problems) = varka_api::read("", text);
+    let known = Known::of(world, domain).with(&objects);
     let missing = objects.iter().flat_map(|object| known.missing(object));
-    of_text(text).into_iter().chain(missing).collect()
+    of_read(&objects, &problems).into_iter().chain(missing).collect()
 }
 
 /// How many errors and warnings an object of the API has.

@@ -33,7 +33,7 @@ pub(super) async fn info(
     };
     let (services, deployments, sets) =
         (count(("", "Service")), count(("apps", "Deployment")), count(("apps", "StatefulSet")));
-    let known = Known::of(world);
+    let known = Known::of(world, &source.domain);
     let namespaces: Vec<Value> = world
         .of("", "Namespace")
         .iter()

@@ -83,7 +83,7 @@ pub(super) async fn workloads(State(source): Shared, Query(pairs): Pairs) -> Res
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.workload.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
-    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then.world, &facts));
+    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then, &facts));
     let one = |w: &varka_telemetry::graph::facts::Workload| {
         let node = nodes.get(&(w.namespace.as_str(), w.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
@@ -115,7 +115,7 @@ pub(super) async fn services(State(source): Shared, Query(pairs): Pairs) -> Resu
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();
     let shown = |namespace: &str| wanted.is_empty() || wanted.split(',').any(|n| n == namespace);
     let calls = calls(&then, &facts, &graph).await?;
-    let known = Known::of(&then.world);
+    let known = Known::of(&then.world, &then.domain);
     let one = |s: &varka_telemetry::graph::facts::Service| {
         let node = nodes.get(&(s.namespace.as_str(), s.name.as_str())).copied();
         let (rate, error_share) = arriving(node);
@@ -150,7 +150,7 @@ type Members<'f> = (Vec<&'f str>, Vec<&'f str>);
 
 pub(super) async fn applications(State(source): Shared, Query(pairs): Pairs) -> Result<Json<Value>, Refused> {
     let (then, graph, facts) = look(source, &pairs, GraphType::App).await?;
-    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then.world, &facts));
+    let (calls, findings) = (calls(&then, &facts, &graph).await?, Findings::read(&then, &facts));
     let nodes: BTreeMap<(&str, &str), &Node> =
         graph.nodes.iter().map(|node| ((node.namespace.as_str(), node.app.as_str()), node)).collect();
     let wanted = parameter(&pairs, "namespaces").unwrap_or_default();

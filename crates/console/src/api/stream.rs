@@ -7,7 +7,7 @@
 pub(crate) mod count;
 mod mark;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -197,19 +197,10 @@ impl Teller {
             return Ok(());
         }
         let source = Arc::clone(&self.source);
-        let told = blocking(move || {
-            // From the first on, since what is different is told from what was there before.
-            let all = source.store.revisions().since(0)?;
-            let (mut last, mut found) = (HashMap::new(), Vec::new());
-            for (number, revision) in &all {
-                let before = last.insert(&revision.of, revision);
-                if *number >= first && source.world.sees(&revision.of) {
-                    found.extend(config::change(before, revision).map(|change| (*number, change)));
-                }
-            }
-            Ok((all.last().map_or(first, |(number, _)| first.max(number + 1)), found))
-        });
-        let (next, seen) = told.await?;
+        let all = blocking(move || source.store.revisions().changes(first)).await?;
+        let next = all.last().map_or(first, |change| change.number + 1);
+        let seen = all.iter().filter(|change| self.source.world.sees(&change.revision.of));
+        let seen: Vec<_> = seen.filter_map(|change| Some((change.number, config::change(change)?))).collect();
         let left_out = seen.len().saturating_sub(CHANGES);
         self.gap(text, "changes", left_out);
         for (number, change) in seen.into_iter().skip(left_out) {

@@ -1,6 +1,6 @@
 //! What objects said at which time: every change of what Istio and the workloads were told, with who made it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableTable as _, WriteTransaction};
@@ -13,6 +13,8 @@ const KIND: &str = "revisions";
 const OVERHEAD: i64 = 24;
 /// Numbers of a run begin at its own multiple of this: none is given twice, though a crash may have lost the last ones.
 const RUN: u32 = 32;
+/// So many of the newest changes are told without reading the file.
+const RECENT: usize = 256;
 /// An object that is larger is kept without its content.
 const LARGEST: usize = 256 << 10;
 
@@ -58,8 +60,21 @@ pub struct Revision {
     pub object: Arc<serde_json::Value>,
 }
 
+/// A revision, and the one of the same object before it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its number: they are in the order in which they came.
+    pub number: u64,
+    /// `None`: there was none, or it is kept no more.
+    pub before: Option<Revision>,
+    /// It.
+    pub revision: Revision,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// The newest of all, without a gap, as far as they came in this run.
+    recent: VecDeque<Change>,
     /// The newest of each object.
     newest: HashMap<Reference, Revision>,
     waiting: Vec<(u64, Arc<Revision>)>,
@@ -121,11 +136,14 @@ impl Revisions {
         } else if revision.verb == Verb::Deleted {
             return false;
         }
-        let revision = Arc::new(revision);
-        state.newest.insert(revision.of.clone(), (*revision).clone());
         let number = state.next;
         state.next += 1;
-        state.waiting.push((number, revision));
+        let before = state.newest.insert(revision.of.clone(), revision.clone());
+        if state.recent.len() == RECENT {
+            state.recent.pop_front();
+        }
+        state.recent.push_back(Change { number, before, revision: revision.clone() });
+        state.waiting.push((number, Arc::new(revision)));
         true
     }
 
@@ -154,6 +172,25 @@ impl Revisions {
         let newer = waiting.into_iter().filter(|(number, _)| *number >= written);
         found.extend(newer.map(|(number, revision)| (number, (*revision).clone())));
         Ok(found)
+    }
+
+    /// Every change from a number on whose revision is still kept, in the order in which they came.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn changes(&self, first: u64) -> Result<Vec<Change>, Error> {
+        {
+            let state = self.lock();
+            if state.recent.front().is_some_and(|oldest| oldest.number <= first) || first >= state.next {
+                return Ok(state.recent.iter().filter(|change| change.number >= first).cloned().collect());
+            }
+        }
+        let mut last: HashMap<Reference, Revision> = HashMap::new();
+        let all = self.since(0)?.into_iter().map(|(number, revision)| {
+            let before = last.insert(revision.of.clone(), revision.clone());
+            Change { number, before, revision }
+        });
+        Ok(all.filter(|change| change.number >= first).collect())
     }
 
     /// Every object as it was at a time.

@@ -10,9 +10,9 @@ const users = {
 
 /** `mode` as in the contract; `mustSignIn`: without it nothing is shown. */
 export function createAccess({ mode = "anonymous", mustSignIn = false, readOnly = false } = {}) {
-  const nobody = { mode, user: mode === "anonymous" ? "jimin" : null, readOnly: mode !== "anonymous" || readOnly, why: mode !== "anonymous" ? "Sign in to change anything." : readOnly ? "This console was started read-only." : "" };
+  const nobody = { mode, user: mode === "anonymous" ? "jimin" : null, readOnly: mode !== "anonymous" || readOnly, why: mode !== "anonymous" ? "Nobody has signed in. What is changed is changed with the rights of who signs in." : readOnly ? "This console was started with --read-only: it changes nothing." : "", code: mode !== "anonymous" ? "signedOut" : readOnly ? "readOnly" : "" };
   const who = (request) => users[/(?:^|; )console=(\w+)/.exec(request.headers.cookie ?? "")?.[1]] ?? null;
-  const of = (request) => { const found = who(request); return found ? { mode, user: found.user, readOnly: found.readOnly, why: found.why } : nobody; };
+  const of = (request) => { const found = who(request); return found ? { mode, user: found.user, readOnly: found.readOnly, why: found.why, code: "" } : nobody; };
   return {
     /** Without a session, for tests to change. */
     nobody, of,
@@ -25,7 +25,7 @@ export function createAccess({ mode = "anonymous", mustSignIn = false, readOnly 
       const found = users[body.token];
       if (!found) throw failure(401, "forbidden", "The API server does not know this token.", "It may have expired: make a new one.");
       response.setHeader("set-cookie", `console=${body.token}; Path=/; HttpOnly; SameSite=Strict`);
-      return { mode, user: found.user, readOnly: found.readOnly, why: found.why };
+      return { mode, user: found.user, readOnly: found.readOnly, why: found.why, code: "" };
     },
     logout(response) {
       response.setHeader("set-cookie", "console=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");

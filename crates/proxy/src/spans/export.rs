@@ -11,10 +11,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use varka_engine::ir::{ClusterProtocol, OtlpExporter, Str, TracingProvider};
 use varka_telemetry::metrics::TracerCounters;
-use varka_telemetry::text::Line;
-use varka_telemetry::trace::{Span, Tags, zipkin_json};
+use varka_telemetry::text::Buffer;
+use varka_telemetry::trace::{Span, Tags, otlp, zipkin_json};
 
-use super::{otlp, service_name};
+use super::service_name;
 use crate::cluster::Want;
 use crate::http::RequestHead;
 use crate::on_demand;
@@ -48,7 +48,7 @@ pub(crate) struct Exporter {
 #[derive(Debug, Default)]
 struct Room {
     tags: Tags,
-    message: Line,
+    message: Buffer,
 }
 
 /// Spans for one collector.
@@ -77,7 +77,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, message: &mut Line, span: &Span<'_>) {
+    fn pack(&mut self, worker: &Worker, provider: &TracingProvider, message: &mut Buffer, span: &Span<'_>) {
         self.spans += 1;
         match provider {
             TracingProvider::OpenTelemetry { .. } => otlp::pack(&mut self.packed, message, span),

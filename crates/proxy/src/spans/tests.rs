@@ -1,5 +1,7 @@
 //! Places in traces, names, and what goes on the wire.
 
+mod otlp;
+
 use varka_engine::ir::OtlpExporter;
 
 use super::*;

@@ -9,7 +9,7 @@ use varka_engine::headers::protocol_name;
 use varka_engine::outcome::Outcome;
 
 use super::{Header, Value, time};
-use crate::text::Line;
+use crate::text::Buffer;
 
 /// What is known of one request, or of one connection without HTTP, at its end. Empty text and `None` mean: not known.
 #[derive(Debug, Clone)]
@@ -141,8 +141,9 @@ fields! {
 
 impl Record<'_> {
     /// Appends a value; `false` if there is none, with nothing appended.
+    // As what calls it.
     #[inline(always)]
-    pub(super) fn write(&self, value: &Value, out: &mut Line) -> bool {
+    pub(super) fn write(&self, value: &Value, out: &mut Buffer) -> bool {
         match value {
             Value::Nothing => true,
             Value::StartTime(format) => time::write_formatted(self.start, format.as_deref(), out),
@@ -161,7 +162,7 @@ impl Record<'_> {
         }
     }
 
-    fn request_header(&self, name: &Header, out: &mut Line) -> bool {
+    fn request_header(&self, name: &Header, out: &mut Buffer) -> bool {
         match name {
             Header::Method => text(self.method, out),
             Header::Path => text(self.path, out),
@@ -172,7 +173,7 @@ impl Record<'_> {
         }
     }
 
-    fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut Line) -> bool {
+    fn response_header(&self, headers: Option<&HeaderMap>, name: &Header, out: &mut Buffer) -> bool {
         match name {
             Header::Name(name) => headers.is_some_and(|headers| lines(headers, name, out)),
             Header::Status => self.outcome.status > 0 && put(self.outcome.status, out),
@@ -180,8 +181,9 @@ impl Record<'_> {
         }
     }
 
+    // As what calls it.
     #[inline(always)]
-    fn field(&self, field: Field, out: &mut Line) -> bool {
+    fn field(&self, field: Field, out: &mut Buffer) -> bool {
         match field {
             Field::Protocol => self.version.is_some_and(|version| text(protocol_name(version), out)),
             Field::ResponseCode => put(self.outcome.status, out),
@@ -218,7 +220,7 @@ impl Record<'_> {
         }
     }
 
-    fn upstream_address(&self, field: Field, out: &mut Line) -> bool {
+    fn upstream_address(&self, field: Field, out: &mut Buffer) -> bool {
         let (host, local) = (self.upstream_host, self.upstream_local);
         match field {
             Field::UpstreamHost | Field::UpstreamRemoteAddress => some(host, put_address, out),
@@ -231,7 +233,7 @@ impl Record<'_> {
         }
     }
 
-    fn downstream(&self, field: Field, out: &mut Line) -> bool {
+    fn downstream(&self, field: Field, out: &mut Buffer) -> bool {
         let c = self.connection;
         let peer = c.peer_identity;
         match field {
@@ -254,7 +256,7 @@ impl Record<'_> {
         }
     }
 
-    fn long_flags(&self, out: &mut Line) -> bool {
+    fn long_flags(&self, out: &mut Buffer) -> bool {
         for (i, flag) in self.outcome.flags.iter().enumerate() {
             if i > 0 {
                 out.letter(b',');
@@ -271,22 +273,22 @@ impl Record<'_> {
     }
 }
 
-fn put(value: impl Into<u64>, out: &mut Line) -> bool {
+fn put(value: impl Into<u64>, out: &mut Buffer) -> bool {
     out.number(value.into());
     true
 }
 
-fn put_address(value: SocketAddr, out: &mut Line) -> bool {
+fn put_address(value: SocketAddr, out: &mut Buffer) -> bool {
     out.address(value);
     true
 }
 
-fn put_ip(value: IpAddr, out: &mut Line) -> bool {
+fn put_ip(value: IpAddr, out: &mut Buffer) -> bool {
     out.ip(value);
     true
 }
 
-fn some<T>(value: Option<T>, put: impl FnOnce(T, &mut Line) -> bool, out: &mut Line) -> bool {
+fn some<T>(value: Option<T>, put: impl FnOnce(T, &mut Buffer) -> bool, out: &mut Buffer) -> bool {
     value.is_some_and(|value| put(value, out))
 }
 
@@ -294,14 +296,14 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[inline(always)]
-fn text(value: &str, out: &mut Line) -> bool {
+#[inline]
+fn text(value: &str, out: &mut Buffer) -> bool {
     out.push(value.as_bytes());
     !value.is_empty()
 }
 
 /// White space becomes `_`, so that a line stays a sequence of words.
-fn underscored(value: &str, out: &mut Line) -> bool {
+fn underscored(value: &str, out: &mut Buffer) -> bool {
     let mut words = value.split(char::is_whitespace);
     text(words.next().unwrap_or_default(), out);
     for word in words {
@@ -312,7 +314,7 @@ fn underscored(value: &str, out: &mut Line) -> bool {
 }
 
 /// All lines of a header, joined by commas. Bytes that would break a log line are shown escaped.
-fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut Line) -> bool {
+fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut Buffer) -> bool {
     let Some(first) = headers.get(name) else { return false };
     line(first, out);
     // Hardly any message has a name twice.
@@ -325,7 +327,7 @@ fn lines(headers: &HeaderMap, name: &HeaderName, out: &mut Line) -> bool {
     true
 }
 
-fn line(value: &HeaderValue, out: &mut Line) {
+fn line(value: &HeaderValue, out: &mut Buffer) {
     let value = value.as_bytes();
     // One look at all of them is quicker than one that ends at the first.
     let plain = value.iter().fold(true, |plain, letter| plain & matches!(letter, b' '..=b'~' | b'\t'));

@@ -55,8 +55,8 @@ fn record<'a>(connection: &'a Connection<'a>, outcome: &'a Outcome) -> Record<'a
     }
 }
 
-fn made(write: impl FnOnce(&mut Line)) -> String {
-    let mut out = Line::default();
+fn made(write: impl FnOnce(&mut Buffer)) -> String {
+    let mut out = Buffer::default();
     write(&mut out);
     String::from_utf8(out.as_bytes().to_vec()).unwrap()
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::text::{Line, Short};
+use crate::text::{Buffer, Short};
 
 /// A civil date and time in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ thread_local! {
 }
 
 /// Appends `2026-11-22T17:35:03.012Z`.
-pub(super) fn write_utc(at: SystemTime, out: &mut Line) {
+pub(super) fn write_utc(at: SystemTime, out: &mut Buffer) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut last, mut text) = LAST.get();
     if last != since.as_secs() {
@@ -97,7 +97,7 @@ fn time<const N: usize>(t: &Utc, text: &mut Short<N>) {
 }
 
 /// Appends a time as a `strftime` format says, with Envoy's additions: `%f`, `%1f` to `%9f` (fraction of a second) and `%E3S`.
-pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut Line) -> bool {
+pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut Buffer) -> bool {
     let Some(format) = format else {
         write_utc(at, out);
         return true;
@@ -113,7 +113,7 @@ pub(super) fn write_formatted(at: SystemTime, format: Option<&str>, out: &mut Li
 }
 
 /// Appends what one specifier stands for; returns what follows it. An unknown one stands for itself.
-fn specifier<'a>(t: &Utc, text: &'a str, out: &mut Line) -> &'a str {
+fn specifier<'a>(t: &Utc, text: &'a str, out: &mut Buffer) -> &'a str {
     if let Some(rest) = text.strip_prefix("E3S") {
         let _ = write!(out, "{:02}.{:03}", t.second, t.nanos / 1_000_000);
         return rest;

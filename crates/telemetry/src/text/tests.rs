@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is written into a line that has too little room, and in one that has been used before.
-fn line(write: impl Fn(&mut Line)) -> String {
-    let mut tight = Line::default();
-    let mut used = Line::with_room(256);
+/// What is written into a buffer that has too little room, and in one that has been used before.
+fn line(write: impl Fn(&mut Buffer)) -> String {
+    let mut tight = Buffer::default();
+    let mut used = Buffer::with_room(256);
     used.push(&[b'x'; 256]);
     used.clear();
     for line in [&mut tight, &mut used] {
@@ -49,9 +49,9 @@ proptest! {
     }
 
     #[test]
-    fn a_line_is_the_sum_of_its_pieces(pieces in prop::collection::vec("[ -~äか]{0,20}", 0..40), most in 0_usize..400) {
+    fn a_buffer_is_the_sum_of_its_pieces(pieces in prop::collection::vec("[ -~äか]{0,20}", 0..40), most in 0_usize..400) {
         let mut whole = pieces.concat();
-        let mut line = Line::with_room(16);
+        let mut line = Buffer::with_room(16);
         for piece in &pieces {
             let mut short = Short::<16>::default();
             if piece.chars().all(|letter| short.add(letter)) {

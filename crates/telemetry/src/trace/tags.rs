@@ -1,26 +1,25 @@
 //! Names and values that are told of a span, kept as OTLP's message has them.
 
-use crate::text::Line;
+use super::protobuf::{begin, bytes, delimited, low_byte, put, take};
+use crate::text::Buffer;
 
-/// How fields of OTLP's messages begin that are read here again. Each is a number and says that a length follows.
-mod field {
-    /// `Span.attributes`, a list of `KeyValue`.
-    pub(super) const ATTRIBUTES: u8 = 9 << 3 | 2;
-    /// `KeyValue.key`.
-    pub(super) const KEY: u8 = 1 << 3 | 2;
-    /// `KeyValue.value`, an `AnyValue`.
-    pub(super) const VALUE: u8 = 2 << 3 | 2;
-    /// `AnyValue.string_value`.
-    pub(super) const STRING: u8 = 1 << 3 | 2;
-}
+/// `Span.attributes` and `Resource.attributes`, lists of `KeyValue`.
+const SPAN: u8 = bytes(9);
+const RESOURCE: u8 = bytes(1);
+/// `KeyValue.key`.
+const KEY: u8 = bytes(1);
+/// `KeyValue.value`, an `AnyValue`.
+const VALUE: u8 = bytes(2);
+/// `AnyValue.string_value`.
+const STRING: u8 = bytes(1);
 
 /// Names and values, in one text: a span of a dozen of them takes little more room than they have letters, and what is cleared and filled
 /// again takes no new one. They are written as attributes of OTLP's `Span` at once, which is where nearly all of them go.
 #[derive(Debug, Clone, Default)]
 pub struct Tags {
-    attributes: Line,
+    attributes: Buffer,
     /// Where a value is made whose length is not known before.
-    value: Line,
+    value: Buffer,
 }
 
 impl Tags {
@@ -35,7 +34,7 @@ impl Tags {
     }
 
     /// Adds one whose value is appended.
-    pub fn write(&mut self, name: &str, value: impl FnOnce(&mut Line)) {
+    pub fn write(&mut self, name: &str, value: impl FnOnce(&mut Buffer)) {
         self.value.clear();
         value(&mut self.value);
         attribute(&mut self.attributes, name.as_bytes(), self.value.as_bytes());
@@ -50,78 +49,42 @@ impl Tags {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut rest = self.attributes.as_bytes();
         std::iter::from_fn(move || {
-            let mut attribute = field(field::ATTRIBUTES, &mut rest)?;
-            let name = field(field::KEY, &mut attribute)?;
-            let mut value = field(field::VALUE, &mut attribute)?;
-            let value = field(field::STRING, &mut value)?;
+            let mut attribute = take(SPAN, &mut rest)?;
+            let name = take(KEY, &mut attribute)?;
+            let mut value = take(VALUE, &mut attribute)?;
+            let value = take(STRING, &mut value)?;
             Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
         })
     }
 }
 
+/// The only attribute of an OTLP `Resource`.
+pub(super) fn of_resource(name: &str, value: &str) -> Buffer {
+    let mut out = Buffer::default();
+    long_attribute(&mut out, RESOURCE, name.as_bytes(), value.as_bytes());
+    out
+}
+
 #[inline]
-fn attribute(out: &mut Line, name: &[u8], value: &[u8]) {
+fn attribute(out: &mut Buffer, name: &[u8], value: &[u8]) {
     // Three fields are around a value, and two more bytes before a name; hardly one is so long that a length does not fit into a byte.
     let whole = name.len() + value.len() + 6;
     if whole >= 0x80 {
-        return long_attribute(out, name, value);
+        return long_attribute(out, SPAN, name, value);
     }
     let [whole, name_length, any, length] = [whole, name.len(), value.len() + 2, value.len()].map(low_byte);
-    out.block([field::ATTRIBUTES, whole, field::KEY, name_length]);
+    out.block([SPAN, whole, KEY, name_length]);
     out.push(name);
-    out.block([field::VALUE, any, field::STRING, length]);
+    out.block([VALUE, any, STRING, length]);
     out.push(value);
 }
 
-fn long_attribute(out: &mut Line, name: &[u8], value: &[u8]) {
+fn long_attribute(out: &mut Buffer, field: u8, name: &[u8], value: &[u8]) {
     let any = delimited(value.len());
-    begin(out, field::ATTRIBUTES, delimited(name.len()) + delimited(any));
-    begin(out, field::KEY, name.len());
-    out.push(name);
-    begin(out, field::VALUE, any);
-    begin(out, field::STRING, value.len());
-    out.push(value);
-}
-
-fn low_byte(length: usize) -> u8 {
-    length.to_le_bytes()[0]
-}
-
-/// Length of a field with so many bytes in it.
-fn delimited(length: usize) -> usize {
-    let mut digits = 1;
-    while length >> (7 * digits) > 0 {
-        digits += 1;
-    }
-    1 + digits + length
-}
-
-/// A field's number and length; seven bits of it in each byte, the least first, of which the eighth says that there are more.
-fn begin(out: &mut Line, field: u8, mut length: usize) {
-    out.block([field]);
-    while length >= 0x80 {
-        out.block([low_byte(length) | 0x80]);
-        length >>= 7;
-    }
-    out.block([low_byte(length)]);
-}
-
-/// Takes a field that [`begin`] began.
-fn field<'a>(wanted: u8, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (found, mut after) = rest.split_first()?;
-    let (mut length, mut shift) = (0, 0);
-    loop {
-        let (byte, more) = after.split_first()?;
-        after = more;
-        length |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    let (content, after) = after.split_at_checked(length)?;
-    *rest = after;
-    (*found == wanted).then_some(content)
+    begin(out, field, delimited(name.len()) + delimited(any));
+    put(out, KEY, name);
+    begin(out, VALUE, any);
+    put(out, STRING, value);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use varka_api::RawObject;
+use varka_pilot::resolve_host;
 
 use super::finding;
 use crate::world::World;
@@ -17,7 +18,9 @@ const NAMED: usize = 5;
 /// What can be named.
 #[derive(Debug, Default)]
 pub(in crate::api) struct Known {
-    /// `name.namespace`.
+    /// Of the cluster's own names.
+    domain: String,
+    /// `name.namespace.svc.DOMAIN`.
     services: BTreeSet<String>,
     /// Hosts of ServiceEntries, with wildcards.
     entries: BTreeSet<String>,
@@ -28,14 +31,11 @@ pub(in crate::api) struct Known {
 
 impl Known {
     /// What is there.
-    pub(in crate::api) fn of(world: &World) -> Self {
-        let mut known = Self { whole: world.sight().is_all(), ..Self::default() };
+    pub(in crate::api) fn of(world: &World, domain: &str) -> Self {
+        let mut known = Self { domain: domain.to_owned(), whole: world.sight().is_all(), ..Self::default() };
         for service in world.of("", "Service") {
-            known.services.insert(format!(
-                "{}.{}",
-                text(&service, "/metadata/name"),
-                text(&service, "/metadata/namespace")
-            ));
+            let name = known.full(text(&service, "/metadata/name"), text(&service, "/metadata/namespace"));
+            known.services.insert(name);
         }
         for kind in ["ServiceEntry", "DestinationRule"] {
             for object in world.of("networking.istio.io", kind) {
@@ -59,7 +59,7 @@ impl Known {
                 self.entries.extend(list(object, "/spec/hosts").filter_map(Value::as_str).map(str::to_owned));
             }
             "DestinationRule" => {
-                let host = canonical(text(object, "/spec/host"), text(object, "/metadata/namespace"));
+                let host = self.full(text(object, "/spec/host"), text(object, "/metadata/namespace"));
                 let named = list(object, "/spec/subsets").map(|subset| text(subset, "/name").to_owned());
                 self.subsets.entry(host).or_default().extend(named);
             }
@@ -67,14 +67,16 @@ impl Known {
         }
     }
 
-    fn has(&self, host: &str, namespace: &str) -> bool {
+    /// As the control plane reads a host that an object of a namespace names.
+    fn full(&self, host: &str, namespace: &str) -> String {
+        resolve_host(host, namespace, &self.domain).to_ascii_lowercase()
+    }
+
+    fn has(&self, host: &str) -> bool {
         let covers = |known: &String| {
             known == host || known.strip_prefix('*').is_some_and(|rest| !rest.is_empty() && host.ends_with(rest))
         };
-        host.starts_with('*')
-            || self.services.contains(&canonical(host, namespace))
-            || self.services.contains(host)
-            || self.entries.iter().any(covers)
+        host.starts_with('*') || self.services.contains(host) || self.entries.iter().any(covers)
     }
 
     /// What an object names and is not there.
@@ -89,7 +91,7 @@ impl Known {
             "DestinationRule" => {
                 let host = text(&object.value, "/spec/host");
                 let (message, path) = (format!("{} This rule does nothing.", nobody(host)), "spec.host");
-                let is_lost = !host.is_empty() && !self.has(host, &object.metadata.namespace);
+                let is_lost = !host.is_empty() && !self.has(&self.full(host, &object.metadata.namespace));
                 is_lost.then(|| told(object, "unknownHost", &message, &self.near(object), path)).into_iter().collect()
             }
             _ => Vec::new(),
@@ -102,11 +104,12 @@ impl Known {
             return None;
         }
         let answered = "Requests that come here are answered 503.";
-        if !self.has(host, &object.metadata.namespace) {
+        let full = self.full(host, &object.metadata.namespace);
+        if !self.has(&full) {
             let message = format!("{} {answered}", nobody(host));
             return Some(told(object, "unknownHost", &message, &self.near(object), &format!("{path}.host")));
         }
-        let given = self.subsets.get(&canonical(host, &object.metadata.namespace));
+        let given = self.subsets.get(&full);
         if subset.is_empty() || given.is_some_and(|given| given.contains(subset)) {
             return None;
         }
@@ -119,7 +122,8 @@ impl Known {
     /// Services of the object's namespace.
     fn near(&self, object: &RawObject) -> String {
         let namespace = &object.metadata.namespace;
-        let own = self.services.iter().filter_map(|name| name.strip_suffix(namespace.as_str())?.strip_suffix('.'));
+        let behind = format!(".{namespace}.svc.{}", self.domain);
+        let own = self.services.iter().filter_map(|name| name.strip_suffix(&behind));
         let names: Vec<&str> = own.take(NAMED).collect();
         if names.is_empty() { String::new() } else { format!("Services of {namespace}: {}.", names.join(", ")) }
     }
@@ -149,16 +153,6 @@ fn destinations(object: &Value) -> impl Iterator<Item = (String, &Value)> {
         }
     }
     found.into_iter()
-}
-
-/// `name.namespace` of a Service's host, however it is written; others as they are.
-fn canonical(host: &str, namespace: &str) -> String {
-    let labels: Vec<&str> = host.split('.').collect();
-    match labels.as_slice() {
-        [name] => format!("{name}.{namespace}"),
-        [name, namespace, "svc", ..] => format!("{name}.{namespace}"),
-        _ => host.to_owned(),
-    }
 }
 
 fn text<'o>(object: &'o Value, path: &str) -> &'o str {
@@ -196,7 +190,7 @@ mod tests {
     fn said(world: &World, yaml: &str) -> Vec<String> {
         let (objects, problems) = varka_api::read("", yaml);
         assert!(problems.is_empty(), "{yaml}");
-        let known = Known::of(world).with(&objects);
+        let known = Known::of(world, "cluster.local").with(&objects);
         let found = objects.iter().flat_map(|object| known.missing(object));
         found
             .map(|f| format!("{}:{} {}", f["line"], f["field"].as_str().unwrap(), f["code"].as_str().unwrap()))
@@ -218,6 +212,7 @@ spec:
     - destination: {host: hooks.slack.com}
   - route:
     - destination: {host: nowhere.example.com}
+    - destination: {host: web.blog}
 ";
 
     #[test]
@@ -228,6 +223,8 @@ spec:
                 "9:spec.http[0].route[1].destination.subset unknownSubset",
                 "10:spec.http[1].mirror.host unknownHost",
                 "15:spec.http[2].route[0].destination.host unknownHost",
+                // A name with a dot is taken for a whole one.
+                "16:spec.http[2].route[1].destination.host unknownHost",
             ]
         );
         let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, namespace: blog}\nspec:\n  host: wep\n";

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::Store;
 use super::super::tests::forever;
-use super::{Reference, Revision, Verb};
+use super::{Change, RECENT, Reference, Revision, Verb};
 
 fn of(name: &str) -> Reference {
     Reference {
@@ -80,4 +80,32 @@ fn a_number_is_given_once_whatever_became_of_its_revision() {
     let another = tempfile::tempdir().unwrap();
     identities.insert(Store::open(another.path(), forever()).unwrap().identity());
     assert_eq!(identities.len(), 2, "the same after a restart, another one of another file");
+}
+
+#[test]
+fn changes_are_told_with_what_was_there_before_from_memory_as_from_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = |store: &Store, first: u64| -> Vec<(u64, Option<i64>, i64)> {
+        let weight = |revision: &Revision| revision.object["spec"]["weight"].as_i64().unwrap();
+        let of = |change: &Change| (change.number, change.before.as_ref().map(weight), weight(&change.revision));
+        store.revisions().changes(first).unwrap().iter().map(of).collect()
+    };
+    let store = Store::open(directory.path(), forever()).unwrap();
+    let begin = store.revisions().next();
+    let count = i32::try_from(RECENT).unwrap() + 50;
+    for weight in 0..count {
+        let name = if weight % 3 == 0 { "a" } else { "b" };
+        assert!(store.revisions().append(revision(i64::from(weight), name, Verb::Updated, weight)));
+    }
+    let end = store.revisions().next();
+    let all: Vec<_> = [begin, begin + 49, begin + 50, end - 3, end].map(|first| told(&store, first)).into();
+    assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [RECENT + 50, RECENT + 1, RECENT, 3, 0]);
+    let last = i64::from(count) - 1;
+    assert_eq!(all[3].last(), Some(&(end - 1, Some(if last % 3 == 2 { last - 1 } else { last - 2 }), last)));
+    for (first, found) in [begin, begin + 49, begin + 50, end - 3, end].into_iter().zip(&all) {
+        assert!(all[0].ends_with(found), "from {first}");
+    }
+    drop(store);
+    let again = Store::open(directory.path(), forever()).unwrap();
+    assert_eq!(told(&again, end - 3), all[3], "of another run, from the file");
 }

@@ -45,6 +45,8 @@ export interface Access {
   readOnly: boolean;
   /** Why not, for a person; empty where changes are possible. */
   why: string;
+  /** The same for a page: `readOnly`: it was started so; `signedOut`: one has to sign in first; empty: `why` is all that is known, or changes are possible. */
+  code: "" | "readOnly" | "signedOut";
 }
 
 export interface LoginRequest {

@@ -10,14 +10,14 @@ import { defaults, format, parse, type View } from "./url.ts";
 export const view = signal<View>(defaults());
 export const info = signal<Info | null>(null);
 export const infoError = signal<Error | null>(null);
-const unknown: Access = { mode: "anonymous", user: null, readOnly: true, why: "" };
+const unknown: Access = { mode: "anonymous", user: null, readOnly: true, why: "", code: "" };
 /** Who we are to the server; until it has said so, nobody. */
 export const access = computed(() => info.value?.access ?? unknown);
-/** Why nothing can be changed; the server's own words where they are not of the two that are known here. */
+/** Why nothing can be changed; the server's own words where there are none here. */
 export const whyReadOnly = computed(() => {
-  const { mode, user, why } = access.value;
-  if (why.includes("--read-only")) return t("top.readOnly.started");
-  return user === null && mode !== "anonymous" ? t("top.readOnly.signIn") : why || t("top.readOnly.why");
+  const { code, why } = access.value;
+  if (code === "readOnly") return t("top.readOnly.started");
+  return code === "signedOut" ? t("top.readOnly.signIn") : why || t("top.readOnly.why");
 });
 /** The server's clock minus ours, in milliseconds. */
 const offset = signal(0);

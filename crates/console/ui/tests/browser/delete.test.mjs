@@ -108,7 +108,7 @@ test("who may not is told what is missing; read-only shows and does nothing; the
   const fixed = await browse({ reducedMotion: "reduce", readOnly: true });
   await fixed.page.goto(`${fixed.mock.url}/console/config/blog-system/PeerAuthentication/default`);
   await fixed.page.getByRole("button", { name: "Delete", exact: true }).click();
-  await fixed.page.getByRole("dialog").getByText("This console was started read-only.").waitFor();
+  await fixed.page.getByRole("dialog").getByText("This console was started with --read-only: it changes nothing.").waitFor();
   assert.ok(await fixed.page.getByRole("button", { name: "Delete default" }).isDisabled());
   await fixed.page.goto(`${fixed.mock.url}/console/config/blog-system/PeerAuthentication/default?at=${fixed.mock.context.world.start - 600}`);
   await fixed.page.getByText("You are looking at the past").waitFor();

@@ -175,10 +175,12 @@ fn everything_is_restarted() {
     let before = resident();
     begin(&world);
     let recorded = resident() - before;
+    // More than so many bytes are.
     let written = |size: u64| {
         let until = Instant::now() + Duration::from_secs(30);
-        while store.observed().size() == size && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(20));
+        while store.observed().size() == size {
+            assert!(Instant::now() < until, "nothing is written");
+            std::thread::yield_now();
         }
     };
     written(0);
@@ -189,14 +191,13 @@ fn everything_is_restarted() {
     for round in 1..=2 {
         let (size, begun) = (store.observed().size(), Instant::now());
         let mut telling = Duration::ZERO;
-        let mut last = Instant::now();
+        let (mut last, mut reached) = (Instant::now(), size);
         let events = restart(&world, round, &mut || {
             telling += last.elapsed();
             // So that it is written in many rows, as it would be.
-            std::thread::sleep(Duration::from_millis(300));
-            last = Instant::now();
+            written(reached);
+            (last, reached) = (Instant::now(), store.observed().size());
         });
-        written(size);
         let now = store.observed().size();
         let begin = BEGIN + i64::try_from(round).unwrap() * 3_600_000;
         let looked = Instant::now();

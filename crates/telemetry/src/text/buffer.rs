@@ -1,23 +1,23 @@
-//! A line that is made of many short pieces.
+//! A buffer that is filled with many short pieces.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{ADDRESS, Short};
 
-/// A line of text, made anew again and again in the same place.
+/// What is made of many short pieces, again and again in the same place: a line of a log, a message.
 ///
 /// Behind what is in it there is room, so that a short piece is put there as one block of a fixed size of which only the beginning
 /// counts, instead of being copied by the letter.
 #[derive(Debug, Clone, Default)]
-pub struct Line {
+pub struct Buffer {
     /// What is in it, and the room behind.
     bytes: Vec<u8>,
     used: usize,
 }
 
-impl Line {
-    /// An empty line with room for so many bytes.
+impl Buffer {
+    /// Empty, with room for so many bytes.
     pub fn with_room(room: usize) -> Self {
         Self { bytes: vec![0; room], used: 0 }
     }
@@ -32,7 +32,7 @@ impl Line {
         self.bytes.get(..self.used).unwrap_or_default()
     }
 
-    /// Bytes in it.
+    /// How many bytes are in it.
     pub fn len(&self) -> usize {
         self.used
     }
@@ -133,7 +133,7 @@ impl Line {
     }
 }
 
-impl std::fmt::Write for Line {
+impl std::fmt::Write for Buffer {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.push(text.as_bytes());
         Ok(())
