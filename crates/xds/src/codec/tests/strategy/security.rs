@@ -5,7 +5,8 @@ use varka_engine::ir::{
     JwtRequirement, Str,
 };
 
-use super::{Gen, metadata_match, string_match};
+use super::routes::metadata_match;
+use super::{Gen, string_match};
 
 pub(super) fn ext_authz(g: &mut Gen) -> ExtAuthz {
     ExtAuthz {
