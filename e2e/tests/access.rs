@@ -144,7 +144,7 @@ fn as_oneself(system: &System) -> Result<()> {
         binary()?.display()
     );
     let info: Value = serde_json::from_str(&system.sh(&format!("{open}curl -sSf -b jar $base/console/api/info"))?)?;
-    let access = json!({"mode": "anonymous", "user": "kubernetes-admin", "readOnly": false, "why": ""});
+    let access = json!({"mode": "anonymous", "user": "kubernetes-admin", "readOnly": false, "why": "", "code": ""});
     ensure!(info["access"] == access, "{}", info["access"]);
     ensure!(info["namespaces"].as_array().is_some_and(|n| n.iter().any(|n| n["name"] == "blog-system")), "{info}");
     let (status, answer) = apply(system, &open, "$base", "-b jar", &yaml("mine", "2s"), false)?;
