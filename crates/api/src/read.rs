@@ -43,13 +43,20 @@ pub fn read(source_name: &str, text: &str) -> (Vec<RawObject>, Vec<Problem>) {
             },
             Err(error) => {
                 let line = error.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or(0));
-                let text = error.to_string();
-                let message = format!("not YAML: {}", text.lines().next().unwrap_or("syntax error"));
+                let message = format!("not YAML: {}", reason(&error.to_string()));
                 problems.push(problem(line.max(1) + offset, message));
             }
         }
     }
     (objects, problems)
+}
+
+/// What the parser says, without its place, which counts from the document's first line, and without advice to who calls it.
+fn reason(said: &str) -> &str {
+    let line = said.lines().next().unwrap_or("syntax error");
+    let placed = line.strip_prefix("error: line ").and_then(|rest| rest.split_once(": "));
+    let reason = placed.map_or(line, |(_, reason)| reason);
+    reason.split_once(", set DuplicateKeyPolicy").map_or(reason, |(reason, _)| reason)
 }
 
 /// Cuts a stream at its document markers, which YAML allows nowhere else at the start of a line; with each one's first line.

@@ -28,6 +28,7 @@ mod touched;
 mod unmatched;
 mod upstream;
 mod walk;
+mod wire;
 
 pub use answer::{Asked, By, Direction, Explanation, Hop, Outcome, Rejected, Step, Who};
 pub use fix::{Wanted, service_entry};

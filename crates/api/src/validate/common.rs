@@ -203,7 +203,7 @@ fn target_ref(v: &mut Validation, path: &str, t: &TargetRef) {
         ("networking.istio.io", "ServiceEntry"),
     ];
     if !known.contains(&(t.group.as_str(), t.kind.as_str())) {
-        v.error(path, format!("a policy cannot be attached to {} {}", t.group, t.kind));
+        v.error(path, format!("a policy cannot be attached to {}", format!("{} {}", t.group, t.kind).trim()));
     }
 }
 
@@ -219,6 +219,7 @@ pub(super) fn export_to(v: &mut Validation, namespace: &str, list: &[String], is
             "*" | "." => {}
             "~" if is_entry => {}
             name if is_label(name) => {}
+            other if is_entry => v.error(path, format!("`{other}` is neither `*`, `.`, `~` nor a namespace")),
             other => v.error(path, format!("`{other}` is neither `*`, `.` nor a namespace")),
         }
     }

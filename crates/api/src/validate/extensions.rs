@@ -181,14 +181,14 @@ impl Module<'_> {
         }
         for (field, text, most) in [("imagePullSecret", self.secret, 253), ("pluginName", self.name, 256)] {
             if text.is_some_and(|t| t.is_empty() || t.len() > most) {
-                v.error(format!("{path}.{field}"), format!("a name has 1 to {most} letters"));
+                v.error(format!("{path}.{field}"), format!("a name has 1 to {most} bytes"));
             }
         }
         let mut names = HashSet::new();
         for (i, variable) in self.vm.iter().flat_map(|vm| &vm.env).enumerate() {
             let path = format!("{path}.vmConfig.env[{i}]");
             if variable.name.is_empty() || variable.name.len() > 256 {
-                v.error(format!("{path}.name"), "a name has 1 to 256 letters");
+                v.error(format!("{path}.name"), "a name has 1 to 256 bytes");
             } else if !names.insert(&variable.name) {
                 v.error(format!("{path}.name"), format!("`{}` is there twice", variable.name));
             }

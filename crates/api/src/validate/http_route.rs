@@ -65,7 +65,7 @@ fn actions(v: &mut Validation, path: &str, route: &HttpRoute, is_delegate: bool)
     match kinds.iter().filter(|k| **k).count() {
         0 => v.error(path, "a rule needs a route, a redirect or a direct response"),
         1 => {}
-        _ => v.error(path, "a rule has one of route, redirect and direct response"),
+        _ => v.error(path, "a rule has only one of route, redirect and direct response"),
     }
     if let Some(redirect) = &route.redirect {
         let path = format!("{path}.redirect");
@@ -79,7 +79,10 @@ fn actions(v: &mut Validation, path: &str, route: &HttpRoute, is_delegate: bool)
             && redirect.port.is_none()
             && redirect.derive_port.is_none()
         {
-            v.error(&path, "the redirect changes nothing: give a uri, an authority, a scheme or a port");
+            v.error(
+                &path,
+                "the redirect changes nothing: give a uri, a prefixRewrite, an authority, a scheme or a port",
+            );
         }
         if !redirect.uri.is_empty() && !redirect.prefix_rewrite.is_empty() {
             v.error(&path, "only one of uri and prefixRewrite can be set");
@@ -123,12 +126,14 @@ fn actions(v: &mut Validation, path: &str, route: &HttpRoute, is_delegate: bool)
 }
 
 fn condition(v: &mut Validation, path: &str, m: &HttpMatch) {
-    for (name, value) in m.headers.iter().chain(&m.without_headers) {
-        let path = format!("{path}.headers.{name}");
-        if !name.starts_with('@') {
-            header_name(v, &path, name);
+    for (field, headers) in [("headers", &m.headers), ("withoutHeaders", &m.without_headers)] {
+        for (name, value) in headers {
+            let path = format!("{path}.{field}.{name}");
+            if !name.starts_with('@') {
+                header_name(v, &path, name);
+            }
+            text(v, &path, value, false);
         }
-        text(v, &path, value, false);
     }
     for (name, value) in &m.query_params {
         text(v, &format!("{path}.queryParams.{name}"), value, false);
@@ -152,8 +157,8 @@ fn text(v: &mut Validation, path: &str, m: &StringMatch, is_uri: bool) {
         v.error(path, "an empty prefix matches everything; leave the value out to ask for presence");
     }
     match m.regex.as_deref() {
-        Some("") => v.error(path, "an empty regular expression matches nothing"),
-        Some(pattern) if pattern.len() > 1024 => v.error(path, "the regular expression is longer than 1024 characters"),
+        Some("") => v.error(path, "an empty regular expression matches the empty text alone"),
+        Some(pattern) if pattern.len() > 1024 => v.error(path, "the regular expression is longer than 1024 bytes"),
         _ => {}
     }
 }
@@ -186,7 +191,7 @@ fn share(v: &mut Validation, path: &str, p: Option<&Percent>) {
 
 fn faults(v: &mut Validation, path: &str, fault: &Fault) {
     if fault.abort.is_none() && fault.delay.is_none() {
-        v.error(path, "a fault is a delay or an abort");
+        v.error(path, "the fault says nothing: give a delay or an abort");
     }
     if let Some(delay) = &fault.delay {
         percent(v, &format!("{path}.delay.percent"), delay.percent.into());
@@ -246,9 +251,9 @@ fn cors_policy(v: &mut Validation, path: &str, c: &CorsPolicy) {
             v.error(format!("{path}.allowMethods"), format!("`{method}` is not a method"));
         }
     }
-    for name in c.allow_headers.iter().chain(&c.expose_headers) {
-        if name != "*" {
-            header_name(v, &format!("{path}.allowHeaders"), name);
+    for (field, names) in [("allowHeaders", &c.allow_headers), ("exposeHeaders", &c.expose_headers)] {
+        for name in names.iter().filter(|name| *name != "*") {
+            header_name(v, &format!("{path}.{field}"), name);
         }
     }
     duration(v, &format!("{path}.maxAge"), c.max_age);

@@ -130,7 +130,7 @@ fn resolution(spec: &ServiceEntry, wildcard: bool, v: &mut Validation) {
                 v.error("spec.endpoints", "DYNAMIC_DNS resolves the host that is asked for; it has no endpoints");
             }
             if spec.hosts.iter().any(|h| !h.starts_with('*')) {
-                v.error("spec.hosts", "DYNAMIC_DNS is for wildcard hosts; use DNS");
+                v.error("spec.hosts", "DYNAMIC_DNS is for wildcard hosts; use DNS for others");
             }
             if !spec.addresses.is_empty() {
                 v.error("spec.addresses", "DYNAMIC_DNS cannot have addresses of its own");

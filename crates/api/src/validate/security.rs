@@ -221,7 +221,10 @@ fn condition(v: &mut Validation, path: &str, c: &Condition, action: Authorizatio
         v.error(path, "a condition needs values or notValues");
     }
     if action == AuthorizationAction::Custom && c.key.starts_with("request.auth.") {
-        v.error(format!("{path}.key"), "a CUSTOM policy is asked before tokens are read");
+        v.error(
+            format!("{path}.key"),
+            "a CUSTOM policy is asked before tokens are read, so it cannot ask for what they say",
+        );
     }
     for value in c.values.iter().chain(&c.not_values) {
         let ok = match c.key.as_str() {

@@ -33,6 +33,15 @@ fn a_misspelt_field_is_a_warning_and_a_wrong_type_an_error() {
 }
 
 #[test]
+fn a_name_of_a_header_is_wrong_where_it_stands() {
+    let v = judge(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: [a]\n  http:\n  - match: [{withoutHeaders: {'a b': {exact: x}}}]\n    route: [{destination: {host: a}}]\n    corsPolicy: {allowOrigins: [{exact: x}], exposeHeaders: ['c d']}\n",
+    );
+    let paths: Vec<_> = v.errors.iter().map(|e| e.path.as_str()).collect();
+    assert_eq!(paths, ["spec.http[0].match[0].withoutHeaders.a b", "spec.http[0].corsPolicy.exposeHeaders"]);
+}
+
+#[test]
 fn what_is_null_or_empty_is_not_read_as_everything() {
     let v = judge(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: [a]\n  http:\n  - match: [{headers: {x-user: null}}]\n    route: [{destination: {host: a}}]\n    headers: {request: null}\n",

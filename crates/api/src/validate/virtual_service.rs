@@ -16,7 +16,10 @@ pub(super) fn check(meta: &ObjectMeta, spec: &VirtualService, v: &mut Validation
             v.error("spec.hosts", "a VirtualService without hosts is a delegate, which has HTTP rules only");
         }
         if !spec.gateways.is_empty() {
-            v.error("spec.gateways", "a delegate has the gateways of the VirtualService that delegates to it");
+            v.error(
+                "spec.gateways",
+                "a delegate has the gateways of the VirtualService that delegates to it; leave them out",
+            );
         }
     }
     for (i, gateway) in spec.gateways.iter().enumerate() {
@@ -81,7 +84,7 @@ fn hosts(spec: &VirtualService, is_mesh: bool, v: &mut Validation) {
         for other in spec.hosts.iter().take(i) {
             let covers = |a: &str, b: &str| a == b || a.strip_prefix('*').is_some_and(|end| b.ends_with(end));
             if covers(host, other) || covers(other, host) {
-                v.error(&path, format!("`{host}` and `{other}` mean the same hosts"));
+                v.error(&path, format!("`{host}` and `{other}` have hosts in common"));
             }
         }
     }
@@ -146,14 +149,17 @@ fn unreachable(spec: &VirtualService, v: &mut Validation) {
     let mut catch_all: Option<usize> = None;
     for (i, route) in spec.http.iter().enumerate() {
         if let Some(first) = catch_all {
-            v.warn(format!("spec.http[{i}]"), format!("rule {first} takes every request, so this one is never asked"));
+            v.warn(
+                format!("spec.http[{i}]"),
+                format!("http[{first}] takes every request, so this rule is never asked"),
+            );
             continue;
         }
         for (j, m) in route.r#match.iter().enumerate() {
             if let Some((first, _)) = before.iter().find(|(_, b)| covers(b, m)) {
                 v.warn(
                     format!("spec.http[{i}].match[{j}]"),
-                    format!("a match of rule {first} takes all of its requests, so it never applies"),
+                    format!("a match of http[{first}] takes all of its requests, so it never applies"),
                 );
             }
             before.push((i, m));

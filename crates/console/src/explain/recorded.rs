@@ -15,7 +15,7 @@ use super::mesh::Mesh;
 use super::pod::Pod;
 use super::request::{Request, To};
 use super::walk::{Delivery, End, Offer, Refusal, Walk};
-use super::{inbound, outbound};
+use super::{inbound, outbound, wire};
 
 /// A request as its proxies recorded it, by time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,9 +95,13 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
         touched.extend(explained.touched);
         compare(&mut own, outcome, (hop, server), mesh.is_undated());
         hops.append(&mut own);
+        let came = match wire::happened(&hop.flags).filter(|_| outcome == Outcome::Ok) {
+            Some(what) => End::new(Outcome::Failed, let_through(&pod.workload, what, &hop.flags)),
+            None => End::new(outcome, explained.verdict),
+        };
         // What is deepest and did not go well is why.
-        if end.as_ref().is_none_or(|_| outcome != Outcome::Ok) {
-            end = Some(End::new(outcome, explained.verdict));
+        if end.as_ref().is_none_or(|_| came.outcome != Outcome::Ok) {
+            end = Some(came);
         }
     }
     let Some(end) = end else {
@@ -108,8 +112,19 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let got = if first.status == 0 { "no answer".to_owned() } else { first.status.to_string() };
     let request =
         super::answer::Asked { method: first.method.clone(), host: first.authority.clone(), path: first.path.clone() };
-    let verdict = format!("The client got {got}. {}", end.verdict);
+    let own =
+        end.outcome == Outcome::Ok && first.status >= 400 && recorded.hops.iter().all(|hop| is_unflagged(&hop.flags));
+    let own = if own { " What is answered is the application's own." } else { "" };
+    let verdict = format!("The client got {got}. {}{own}", end.verdict);
     Ok(Explanation { request, verdict, outcome: end.outcome, hops, pods_of_now: mesh.is_undated(), touched })
+}
+
+fn is_unflagged(flags: &str) -> bool {
+    matches!(flags, "" | "-")
+}
+
+fn let_through(workload: &str, what: &str, flags: &str) -> String {
+    format!("Configuration lets it through, and then {what} (at {workload}, {flags}).")
 }
 
 fn known(cluster: &str) -> Option<String> {
@@ -213,7 +228,7 @@ fn is_destination(step: &str) -> bool {
 
 fn beside(hop: &RecordedHop, cluster: Option<&str>, outcome: Outcome, pods_of_now: bool) -> Step {
     let status = if hop.status == 0 { "no answer".to_owned() } else { hop.status.to_string() };
-    let flags = if matches!(hop.flags.as_str(), "" | "-") { String::new() } else { format!(" {}", hop.flags) };
+    let flags = if is_unflagged(&hop.flags) { String::new() } else { format!(" {}", hop.flags) };
     let details = if hop.details.is_empty() { String::new() } else { format!(" ({})", hop.details) };
     let to = match (hop.cluster.as_str(), hop.upstream.as_str()) {
         ("", _) => String::new(),
@@ -241,6 +256,10 @@ fn beside(hop: &RecordedHop, cluster: Option<&str>, outcome: Outcome, pods_of_no
     }
     if differs.is_empty() {
         return Step::new("recorded", chosen, "as is decided here");
+    }
+    if let (1, Outcome::Ok, Some(what)) = (differs.len(), outcome, wire::happened(&hop.flags)) {
+        let because = format!("{what}: configuration lets it through, and does not decide that alone");
+        return Step::new("recorded", chosen, because).fails();
     }
     let pods = if pods_of_now { ", or pods and their addresses were others at that time" } else { "" };
     let because = format!(

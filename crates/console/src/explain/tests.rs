@@ -286,6 +286,22 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
     let beside = step(&told, 0, "recorded");
     assert!(!beside.ok && beside.because.contains("it went to PassthroughCluster"), "{}", beside.because);
     assert!(beside.because.contains("not let through"), "{}", beside.because);
+    // What happened on the way is no riddle of the configuration: it is told by the flags.
+    let mut full = hop("web-abc", Direction::Outbound, [1, 0], 503, was);
+    full.flags = "UO".to_owned();
+    let told = trace(&blog([]), &Recorded { hops: vec![full] }, 0).unwrap();
+    let beside = step(&told, 0, "recorded");
+    assert!(!beside.ok && beside.because.starts_with("the connection pool was full"), "{}", beside.because);
+    assert_eq!(told.outcome, Outcome::Failed);
+    let begins = "The client got 503. Configuration lets it through, and then the connection pool was full";
+    assert!(told.verdict.starts_with(begins) && told.verdict.ends_with("(at web, UO)."), "{}", told.verdict);
+    // Nor is what the application answers.
+    let hops = vec![
+        hop("web-abc", Direction::Outbound, [1, 0], 500, was),
+        hop("was-abc", Direction::Inbound, [2, 1], 500, "inbound|8080||"),
+    ];
+    let told = trace(&blog([]), &Recorded { hops }, 0).unwrap();
+    assert!(told.verdict.ends_with(" What is answered is the application's own."), "{}", told.verdict);
     // Of a client that leaves no spans the log says that it came over the mesh's TLS.
     let strict = || istio("PeerAuthentication", "default", json!({"mtls": {"mode": "STRICT"}}));
     let mut alone = hop("was-abc", Direction::Inbound, [2, 9], 200, "inbound|8080||");

@@ -19,9 +19,9 @@ export function mesh({ world }, at) {
     store: { samples: 18_400_000, spans: 421_000, lines: 1_250_000, bytes: 412 * 2 ** 20, limit: 2 * 2 ** 30, dropped: 0, oldest: at - 6.2 * day },
     mtls: { mode: "PERMISSIVE" },
     settings: [
-      { name: "outboundTrafficPolicy", value: "ALLOW_ANY", meaning: "Traffic to unknown services is let through, in plain text." },
-      { name: "trustDomain", value: "cluster.local", meaning: "The first part of every identity." },
-      { name: "enableTracing", value: "100 %", meaning: "Share of requests that make spans." },
+      { name: "outboundTrafficPolicy", value: "ALLOW_ANY", meaning: "what becomes of requests to hosts that the mesh does not know" },
+      { name: "trustDomain", value: "cluster.local", meaning: "the first part of every identity" },
+      { name: "enableAutoMtls", value: "true", meaning: "whether clients use mutual TLS towards whoever has a sidecar" },
     ],
   };
 }

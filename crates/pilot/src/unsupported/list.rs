@@ -69,7 +69,7 @@ const NO_SESSIONS: &str = "requests of one client go to any endpoint";
 pub const NOT_IMPLEMENTED: &[NotImplemented] = &[
     whole(NETWORKING, "EnvoyFilter", ABSENT),
     whole(NETWORKING, "WorkloadGroup", "no WorkloadEntry is made of it and nothing is probed"),
-    field(NETWORKING, "ProxyConfig", "spec.image", "there is one image"),
+    field(NETWORKING, "ProxyConfig", "spec.image", "the proxy is part of this program: there is no image to choose"),
     whole(EXTENSIONS, "WasmPlugin", ABSENT),
     whole(EXTENSIONS, "TrafficExtension", ABSENT),
     whole(GATEWAY_API, "UDPRoute", "no packet is routed by it"),

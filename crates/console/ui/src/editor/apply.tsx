@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, Failed } from "../api/client.ts";
 import type { ApplyAnswer } from "../api/types.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { Copy } from "../parts/copy.tsx";
 import { Findings } from "../parts/findings.tsx";
 import { Problem } from "../parts/states.tsx";
@@ -74,8 +74,8 @@ function Refused({ error }: { error: Error }): JSX.Element {
     <div class="problem" role="alert">
       {error.status === 403 && error.body.code === "forbidden" && <p class="strong">{t("apply.forbidden")}</p>}
       {error.status === 409 && <p class="strong">{t("conflict.title")}</p>}
-      <p class="wrap">{error.message}</p>
-      {error.body.hint && <p class="muted wrap">{error.body.hint}</p>}
+      <p class="wrap">{said(error.message)}</p>
+      {error.body.hint && <p class="muted wrap">{said(error.body.hint)}</p>}
       {error.body.findings && <Findings list={error.body.findings} />}
     </div>
   );

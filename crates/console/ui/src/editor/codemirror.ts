@@ -9,6 +9,7 @@ import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } f
 import { tags } from "@lezer/highlight";
 import { parseAllDocuments } from "yaml";
 import type { Finding } from "../api/types.ts";
+import { said } from "../i18n/index.ts";
 
 const colours = HighlightStyle.define([
   { tag: [tags.propertyName, tags.definition(tags.propertyName)], color: "var(--accent)" },
@@ -55,7 +56,7 @@ export function edit(host: HTMLElement, options: { text: string; label: string; 
     if (wrong.length) void options.check("");
     return findings.filter((f) => f.line > 0 && f.line <= editor.state.doc.lines).map((f) => {
       const line = editor.state.doc.line(f.line);
-      return { from: Math.min(line.to, line.from + Math.max(0, f.column - 1)), to: line.to, severity: f.severity, source: f.code, message: f.hint ? `${f.message}\n${f.hint}` : f.message };
+      return { from: Math.min(line.to, line.from + Math.max(0, f.column - 1)), to: line.to, severity: f.severity, source: f.code, message: [f.message, f.hint].filter(Boolean).map(said).join("\n") };
     });
   }, { delay: 350 });
   const editor = new EditorView({

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { api, type Failed } from "../api/client.ts";
 import type { ObjectRef } from "../api/types.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { moment } from "../state/format.ts";
 import { useLoad } from "../state/load.ts";
@@ -19,7 +19,7 @@ export function Conflict({ base, error, onMine, onTake, onTheirs }: { base: Base
   return (
     <section class="callout" role="alert">
       <h3>{t("conflict.title")}</h3>
-      <p>{error.message}</p>
+      <p>{said(error.message)}</p>
       {failed && <Problem error={failed} again={again} />}
       {!data && !failed && <Waiting />}
       {data && last && <p class="muted">{t("conflict.theirs", { who: last.by || "?", when: moment(last.at) })} {last.summary}</p>}
@@ -39,8 +39,8 @@ export function Managed({ error, onTake }: { error: Failed; onTake: () => void }
   return (
     <section class="callout" role="alert">
       <h3>{t("managed.title")}</h3>
-      <p class="wrap">{error.message}</p>
-      {error.body.hint && <p class="muted wrap">{error.body.hint}</p>}
+      <p class="wrap">{said(error.message)}</p>
+      {error.body.hint && <p class="muted wrap">{said(error.body.hint)}</p>}
       <p class="muted">{t("managed.lead")}</p>
       <p class="actions"><button type="button" class="button primary" onClick={onTake}>{t("managed.take")}</button></p>
     </section>

@@ -2,7 +2,7 @@
 // which object says so, and what cannot be said.
 import type { JSX } from "preact";
 import type { Effect, EffectGroup } from "../api/types.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { percent, short, span } from "../state/format.ts";
 import { href } from "../state/store.ts";
 
@@ -45,7 +45,7 @@ export function sentence(group: EffectGroup): string {
     case "altered": return t("effect.altered", { count });
     case "allowed": return t("effect.allowed", { count, codes: codesOf(group) });
     case "mended": return t("effect.mended", { count, codes: codesOf(group) });
-    case "unknown": return t("effect.unknown", { count, what: group.because });
+    case "unknown": return t("effect.unknown", { count, what: said(group.because) });
   }
 }
 
@@ -76,9 +76,9 @@ function Told({ group }: { group: EffectGroup }): JSX.Element {
   return (
     <div class="effect-group" data-kind={group.kind}>
       <p><span class="strong">{from} → {hostOf(group.to)}</span>: {sentence(group)}{group.share < 0.995 && ` ${t("effect.share", { share: percent(group.share) })}`}</p>
-      {group.changes.filter((c) => c.step !== "route" && c.step !== "cluster" || group.kind === "altered").map((c) => <p key={c.step} class="small mono wrap">{c.step}: {c.before || "–"} → {c.after || "–"}</p>)}
+      {group.changes.filter((c) => c.step !== "route" && c.step !== "cluster" || group.kind === "altered").map((c) => <p key={c.step} class="small mono wrap">{c.step}: {said(c.before) || "–"} → {said(c.after) || "–"}</p>)}
       {by && <p class="small"><a href={href({ page: "config", path: [by.namespace || "-", by.kind, by.name], extra: {} })}>{by.kind} {by.namespace && `${by.namespace}/`}{by.name}</a>{by.field && <span class="mono"> {by.field}</span>}{by.line > 0 && `, ${t("findings.line", { line: by.line })}`}</p>}
-      {group.because && group.kind !== "unknown" && <p class="small muted wrap">{group.because}</p>}
+      {group.because && group.kind !== "unknown" && <p class="small muted wrap">{said(group.because)}</p>}
       {group.examples.map((e) => <p key={e.traceId} class="small"><a class="mono" href={href({ page: "traces", path: [e.traceId], extra: {} })}>{e.method} {e.path}</a> <span class="muted">{e.code || "–"}</span></p>)}
     </div>
   );

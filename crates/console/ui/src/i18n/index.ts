@@ -1,5 +1,5 @@
 // The language of the page. Korean is loaded only when it is asked for.
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import { en } from "./en.ts";
 
 export type Key = keyof typeof en;
@@ -12,10 +12,16 @@ type Args<K extends Key> = [Names<(typeof en)[K]>] extends [never] ? [] : [Recor
 
 export const language = signal<Language>("en");
 const catalogue = signal<Catalogue>(en);
+/** How sentences of the server are read: in English as they are. */
+const reading = signal((text: string): string => text);
 
 export async function setLanguage(wanted: Language): Promise<void> {
-  catalogue.value = wanted === "ko" ? (await import("./ko.ts")).ko : en;
-  language.value = wanted;
+  const { messages, read } = wanted === "ko" ? await import("./ko/index.ts") : { messages: en, read: (text: string) => text };
+  batch(() => {
+    catalogue.value = messages;
+    reading.value = read;
+    language.value = wanted;
+  });
   document.documentElement.lang = wanted;
   try { localStorage.setItem("language", wanted); } catch { /* private mode: it is not kept */ }
 }
@@ -33,3 +39,6 @@ export function t<K extends Key>(key: K, ...args: Args<K>): string {
   const values = (args[0] ?? {}) as Record<string, string | number>;
   return text.replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
 }
+
+/** A sentence of the server, which says it in English. */
+export const said = (text: string): string => reading.value(text);

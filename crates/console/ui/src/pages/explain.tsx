@@ -3,7 +3,7 @@ import type { JSX, TargetedSubmitEvent } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
 import type { Explanation, Hop, Step } from "../api/types.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { Copy } from "../parts/copy.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { Problem, Waiting } from "../parts/states.tsx";
@@ -74,7 +74,7 @@ function Answer({ it }: { it: Explanation }): JSX.Element {
     <>
       <section class={`callout ${tone}`} role="status">
         <p class="eyebrow mono">{it.request.method} {it.request.host}{it.request.path}</p>
-        <p class="verdict"><Icon name={signs[it.outcome]} /> {t(`explain.outcome.${it.outcome}`)} <span class="verdict-text">{it.verdict}</span></p>
+        <p class="verdict"><Icon name={signs[it.outcome]} /> {t(`explain.outcome.${it.outcome}`)} <span class="verdict-text">{said(it.verdict)}</span></p>
         {it.podsOfNow && <p class="muted">{t("explain.podsOfNow")}</p>}
       </section>
       <ol class="hops">{it.hops.map((hop, i) => <li key={i}><OneHop hop={hop} /></li>)}</ol>
@@ -109,12 +109,12 @@ function OneStep({ it }: { it: Step }): JSX.Element {
     <li class={it.ok ? "" : "is-bad"}>
       <span class="step-name"><span class="step-mark"><Icon name={it.ok ? "check" : "close"} size={14} /></span>{it.step}<span class="sr">{it.ok ? "" : ` ${t("explain.notOk")}`}</span></span>
       <div>
-        <p class="strong wrap">{it.chosen}</p>
-        {it.because && <Because text={it.because} />}
+        <p class="strong wrap">{said(it.chosen)}</p>
+        {it.because && <Because text={said(it.because)} />}
         {it.by && <p class="small"><a href={href({ page: "config", path: [it.by.namespace || "-", it.by.kind, it.by.name], extra: it.by.line > 0 ? { line: String(it.by.line) } : {} })}>{it.by.kind} {it.by.namespace && `${it.by.namespace}/`}{it.by.name}{it.by.line > 0 && `, ${t("findings.line", { line: it.by.line })}`}</a></p>}
         {it.rejected.length > 0 && (
           <details open={!it.ok}><summary class="muted small">{t("explain.rejected", { count: it.rejected.length })}</summary>
-            <ul class="rejected small">{it.rejected.map((r) => <li key={r.what}><span class="mono wrap">{r.what}</span><span class="muted">{r.why}</span></li>)}</ul></details>
+            <ul class="rejected small">{it.rejected.map((r) => <li key={r.what}><span class="mono wrap">{said(r.what)}</span><span class="muted">{said(r.why)}</span></li>)}</ul></details>
         )}
       </div>
     </li>

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { api } from "../api/client.ts";
 import type { Certificate, Proxy } from "../api/types.ts";
 import { mtlsShare } from "../api/prometheus.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { Problem, Waiting } from "../parts/states.tsx";
 import { Table } from "../parts/table.tsx";
 import { bytes, duration, moment as momentText, percent, short, span } from "../state/format.ts";
@@ -46,7 +46,7 @@ export default function MeshPage(): JSX.Element {
         </section>
         <section class="card"><h2>{t("mesh.settings")}</h2>
           <dl class="facts"><dt>mTLS</dt><dd>{data.mtls.mode} · {t("panel.mtls", { share: percent(secured.data ?? NaN) })}</dd>
-            {data.settings.map((s) => <><dt class="mono">{s.name}</dt><dd>{s.value}<small>{meaning(s.name, s.meaning)}</small></dd></>)}</dl>
+            {data.settings.map((s) => <><dt class="mono">{s.name}</dt><dd>{s.value}<small>{said(s.meaning)}</small></dd></>)}</dl>
         </section>
       </div>
       <section><h2 class="section-title">{t("mesh.certificates")}</h2>
@@ -87,12 +87,4 @@ function versions(proxies: Proxy[]): string {
   const count = new Map<string, number>();
   for (const p of proxies) count.set(p.version || "?", (count.get(p.version || "?") ?? 0) + 1);
   return [...count].sort((a, b) => b[1] - a[1]).map(([v, n]) => `${v} × ${n}`).join(", ");
-}
-
-const settings = ["outboundTrafficPolicy", "enableAutoMtls", "accessLogFile", "accessLogEncoding", "defaultConfig", "defaultProviders", "rootNamespace", "trustDomain"] as const;
-
-/** Of a setting that is known here, in the language of the page. */
-function meaning(name: string, told: string): string {
-  const known = settings.find((s) => s === name);
-  return known ? t(`mesh.setting.${known}`) : told;
 }

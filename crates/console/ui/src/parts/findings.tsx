@@ -1,7 +1,7 @@
 // What is wrong with an object: where, what it means, what to do.
 import type { JSX } from "preact";
 import type { Finding, FindingCount } from "../api/types.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 
 export function Counts({ count }: { count: FindingCount }): JSX.Element {
   if (count.errors + count.warnings === 0) return <span class="muted">–</span>;
@@ -19,8 +19,8 @@ export function Findings({ list, onGo }: { list: Finding[]; onGo?: (line: number
     <ul class="findings">
       {list.map((f) => (
         <li key={`${f.code}${f.line}${f.message}`} class={`finding-${f.severity}`}>
-          <p><strong>{f.message}</strong> <span class="muted mono">{f.code}</span></p>
-          {f.hint && <p>{f.hint}</p>}
+          <p><strong>{said(f.message)}</strong> <span class="muted mono">{f.code}</span></p>
+          {f.hint && <p>{said(f.hint)}</p>}
           {f.line > 0 && (onGo
             ? <button type="button" class="link small" onClick={() => onGo(f.line)}>{t("findings.line", { line: f.line })} {f.field && <span class="mono">{f.field}</span>}</button>
             : <p class="muted small">{t("findings.line", { line: f.line })} <span class="mono">{f.field}</span></p>)}

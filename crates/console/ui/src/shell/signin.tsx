@@ -2,7 +2,7 @@
 import type { JSX, TargetedSubmitEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, Failed, PREFIX } from "../api/client.ts";
-import { t } from "../i18n/index.ts";
+import { said, t } from "../i18n/index.ts";
 import { Copy } from "../parts/copy.tsx";
 import { access, asking, signedIn } from "../state/store.ts";
 
@@ -52,7 +52,7 @@ function Token(): JSX.Element {
     <form class="form" onSubmit={(e) => void send(e)}>
       <p class="muted">{t("sign.token.lead")}</p>
       <label class="field">{t("sign.token")}<input type="password" autocomplete="off" spellcheck={false} value={token} aria-describedby={error ? "sign-in-error" : undefined} aria-invalid={error ? "true" : undefined} onInput={(e) => put(e.currentTarget.value)} autofocus /></label>
-      {error && <div id="sign-in-error" class="problem" role="alert"><p>{error.message}</p>{error.body.hint && <p class="muted">{error.body.hint}</p>}</div>}
+      {error && <div id="sign-in-error" class="problem" role="alert"><p>{said(error.message)}</p>{error.body.hint && <p class="muted">{said(error.body.hint)}</p>}</div>}
       <p class="small muted">{t("sign.token.how")}</p>
       <p class="command"><code class="mono">{make}</code><Copy text={make} /></p>
       <p class="small muted">{t("sign.kept")}</p>

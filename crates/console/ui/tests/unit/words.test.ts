@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { en } from "../../src/i18n/en.ts";
-import { ko } from "../../src/i18n/ko.ts";
+import { ko } from "../../src/i18n/ko/messages.ts";
 
 const names = (text: string): string[] => [...text.matchAll(/\{(\w+)\}/g)].map((m) => m[1]).sort();
 

@@ -1,5 +1,5 @@
 // 화면의 모든 말, 한국어. English is the measure: a message that is missing here does not compile.
-import type { Catalogue } from "./index.ts";
+import type { Catalogue } from "../index.ts";
 
 export const ko: Catalogue = {
   "nav.label": "페이지",
@@ -422,14 +422,6 @@ export const ko: Catalogue = {
   "mesh.store.oldest": "가장 오래된 데이터",
   "mesh.store.dropped": "버려진 항목",
   "mesh.settings": "설정",
-  "mesh.setting.outboundTrafficPolicy": "메시가 모르는 호스트로 가는 요청을 어떻게 할지",
-  "mesh.setting.enableAutoMtls": "사이드카가 있는 상대에게 상호 TLS를 쓸지",
-  "mesh.setting.accessLogFile": "프록시가 요청마다 한 줄을 쓰는 곳",
-  "mesh.setting.accessLogEncoding": "텍스트 또는 JSON",
-  "mesh.setting.defaultConfig": "파드가 달리 정하지 않으면 모든 프록시가 받는 설정",
-  "mesh.setting.defaultProviders": "Telemetry가 달리 정하지 않으면 로그, 메트릭, 스팬을 받는 곳",
-  "mesh.setting.rootNamespace": "정책이 메시 전체에 적용되는 네임스페이스",
-  "mesh.setting.trustDomain": "모든 신원의 첫 부분",
   "mesh.certificates": "인증서",
   "mesh.certificate": "인증서",
   "mesh.role": "역할",
