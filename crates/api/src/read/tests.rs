@@ -29,7 +29,7 @@ spec:
 
 #[test]
 fn what_cannot_be_read_is_told_with_one_line_number_and_without_advice_to_programmers() {
-    let (_, problems) = read("a.yaml", "kind: A\n---\na: 1\na: 2\n");
+    let (_, problems) = read("a.yaml", "# nothing\n---\na: 1\na: 2\n");
     assert_eq!((problems[0].line, problems[0].message.as_str()), (4, "not YAML: duplicate mapping key: a"));
 }
 

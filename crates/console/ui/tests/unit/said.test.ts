@@ -82,7 +82,7 @@ const unsaid: readonly string[] = [
   "Write two policies: {} with `mtls: {{mode: {own}}}` and no portLevelMtls, and one for each workload that needs an exception:",
   // Of the terminal, of logs, of protocols and queries, and of a program that does not start.
   "Pods and endpoints are those of now: what they were then is not known.\n", "too much", "and {more} more",
-  "policy {policy} denies it", "no ALLOW policy has a rule that could match it", "no ALLOW policy matches it: {told}{rest}", "no route of virtual host {} matches", "{}: not matched, {why}",
+  "policy {policy} denies it", "no ALLOW policy has a rule that could match it", "no ALLOW policy matches it: {told}{rest}", "no route of virtual host {} matches", "{}: not matched, {why}", "error: line ",
   "retry: 1000\nid: {}\n\n", "id: {}\nevent: {topic}\ndata: {data}\n\n",
   "histogram_quantile(0.99, sum by (le) (increase(pilot_proxy_convergence_time_bucket[1h])))",
   "{0:?} is no URL of a server, such as http://prometheus.monitoring:9090: {1}", "there is no host in it", "what is asked for is not part of it", "{host} is no name of a server",
