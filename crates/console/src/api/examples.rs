@@ -55,16 +55,22 @@ impl Calls {
     pub(super) fn read(source: &Source, facts: &Facts, end: i64, duration: u64) -> Result<Self, Error> {
         let until = end.saturating_mul(1000).saturating_add(999);
         let window = i64::try_from(duration).unwrap_or(i64::MAX / 2000).saturating_mul(1000);
-        let departed = crate::facts::departed(&source.world, until.saturating_sub(window), until)?;
         let end = u64::try_from(end).unwrap_or(0).saturating_add(1).saturating_mul(1_000_000);
         let start = end.saturating_sub(duration.saturating_add(1).saturating_mul(1_000_000));
         let spans = source.store.spans().recent(start, end, LOOKED_AT)?;
-        Ok(Self::of(spans.iter().filter_map(seen).collect(), facts, &departed))
+        let all: Vec<Seen> = spans.iter().filter_map(seen).collect();
+        let mut parties = Parties::of(facts);
+        // Those that are gone are looked for where somebody is missed: it costs as much as all the rest.
+        let departed = if all.iter().all(|seen| parties.know(seen)) {
+            Vec::new()
+        } else {
+            crate::facts::departed(&source.world, until.saturating_sub(window), until)?
+        };
+        parties.remember(&departed);
+        Ok(Self::of(all, facts, &parties))
     }
 
-    fn of(all: Vec<Seen>, facts: &Facts, departed: &[Departed]) -> Self {
-        let mut parties = Parties::of(facts);
-        parties.remember(departed);
+    fn of(all: Vec<Seen>, facts: &Facts, parties: &Parties<'_>) -> Self {
         let mut servers: HashMap<(String, Vec<u8>), Seen> = HashMap::new();
         let (clients, inbound): (Vec<Seen>, Vec<Seen>) =
             all.into_iter().partition(|seen| seen.hop.direction == Direction::Outbound);
@@ -279,6 +285,13 @@ impl<'f> Parties<'f> {
             }
         }
         Self { by_pod, by_address }
+    }
+
+    /// Whether both ends of a request are there, as far as its record names them.
+    fn know(&self, seen: &Seen) -> bool {
+        let is_sent = seen.hop.direction == Direction::Outbound;
+        let sender = || seen.hop.peer.is_none_or(|peer| self.by_address.contains_key(&*peer.to_string()));
+        self.by_pod.contains_key(&(seen.hop.namespace.as_str(), seen.hop.pod.as_str())) && (is_sent || sender())
     }
 
     /// Pods that are gone, of workloads that are there; whoever has an address now keeps it.

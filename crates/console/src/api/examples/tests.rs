@@ -15,7 +15,7 @@ fn workload(name: &str, address: &str) -> Workload {
 
 fn calls(spans: &[crate::store::spans::Found]) -> Calls {
     let facts = Facts { workloads: vec![workload("web", "10.0.0.1"), workload("was", "10.0.0.2")], ..Facts::default() };
-    Calls::of(spans.iter().filter_map(seen).collect(), &facts, &[])
+    Calls::of(spans.iter().filter_map(seen).collect(), &facts, &Parties::of(&facts))
 }
 
 fn is(call: &Call, source: &str, target: &str) -> bool {
@@ -83,9 +83,13 @@ fn a_pod_that_is_gone_is_known_by_what_it_was() {
         span("was-1-x", "sidecar", [3, 5, 4], 2, &[ok, ("peer.address", "10.0.0.7")]),
         span("oddly-named", "sidecar", [4, 6, 0], 3, &[ok]),
     ];
-    let of = |departed: &[Departed]| {
-        let calls = Calls::of(spans.iter().filter_map(seen).collect(), &facts, departed);
+    let all = || -> Vec<_> { spans.iter().filter_map(seen).collect() };
+    let of = |parties: &Parties<'_>| {
+        let calls = Calls::of(all(), &facts, parties);
         calls.all.iter().filter(|call| is(call, "web", "was") || is(call, "web", "")).count()
     };
-    assert_eq!((of(&[]), of(&departed)), (0, 2));
+    let mut parties = Parties::of(&facts);
+    assert!(of(&parties) == 0 && all().iter().all(|seen| !parties.know(seen)));
+    parties.remember(&departed);
+    assert!(of(&parties) == 2 && all().iter().all(|seen| parties.know(seen)));
 }
