@@ -76,7 +76,8 @@ impl Known {
     /// How many cases differ as listed.
     pub fn count(&self, outcomes: &[Outcome]) -> usize {
         let is_listed = |o: &&Outcome| self.0.iter().any(|r| r.cases.contains(&o.case));
-        outcomes.iter().filter(is_listed).count()
+        // Of what is different only at times, nothing may be different now.
+        outcomes.iter().filter(|o| !o.differences.is_empty()).filter(is_listed).count()
     }
 }
 
