@@ -115,7 +115,7 @@ def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     varka, make = (str(pathlib.Path(word).absolute()) for word in sys.argv[1:3])
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 10
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 24
     seconds = int(sys.argv[4]) if len(sys.argv) > 4 else 2
     with tempfile.TemporaryDirectory(prefix="telemetry-cost-") as place:
         place = pathlib.Path(place)
