@@ -150,12 +150,18 @@ pub fn choose_chain<'a>(
 ) -> Option<&'a FilterChain> {
     match narrow(listener, connection, trace) {
         Some(chain) => {
-            trace.note(|| format!("filter chain {} of listener {}", chain.name, listener.name));
+            trace.note(|| match &*chain.name {
+                "" => format!("the filter chain of listener {}", listener.name),
+                name => format!("filter chain {name} of listener {}", listener.name),
+            });
             Some(chain)
         }
         None => {
             let default = listener.default_filter_chain.as_ref();
             trace.note(|| match default {
+                Some(chain) if chain.name.is_empty() => {
+                    format!("no filter chain of listener {} matches: its default chain", listener.name)
+                }
                 Some(chain) => {
                     format!("no filter chain of listener {} matches: default chain {}", listener.name, chain.name)
                 }

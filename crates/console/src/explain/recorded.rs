@@ -99,8 +99,10 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
             Some(what) => End::new(Outcome::Failed, let_through(&pod.workload, what, &hop.flags)),
             None => End::new(outcome, explained.verdict),
         };
-        // What is deepest and did not go well is why.
-        if end.as_ref().is_none_or(|_| came.outcome != Outcome::Ok) {
+        // What is deepest and did not go well is why; where all went well, who answered first with what the client got.
+        let went_well = end.as_ref().is_none_or(|end| end.outcome == Outcome::Ok);
+        if came.outcome != Outcome::Ok || went_well && (end.is_none() || is_error(first) && hop.status == first.status)
+        {
             end = Some(came);
         }
     }
@@ -117,6 +119,10 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let own = if own { " What is answered is the application's own." } else { "" };
     let verdict = format!("The client got {got}. {}{own}", end.verdict);
     Ok(Explanation { request, verdict, outcome: end.outcome, hops, pods_of_now: mesh.is_undated(), touched })
+}
+
+fn is_error(hop: &RecordedHop) -> bool {
+    hop.status >= 400
 }
 
 fn is_unflagged(flags: &str) -> bool {

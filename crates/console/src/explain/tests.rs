@@ -301,7 +301,9 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
         hop("was-abc", Direction::Inbound, [2, 1], 500, "inbound|8080||"),
     ];
     let told = trace(&blog([]), &Recorded { hops }, 0).unwrap();
-    assert!(told.verdict.ends_with(" What is answered is the application's own."), "{}", told.verdict);
+    let own =
+        "The client got 500. It reaches was-abc of blog over mutual TLS. What is answered is the application's own.";
+    assert_eq!(told.verdict, own);
     // Of a client that leaves no spans the log says that it came over the mesh's TLS.
     let strict = || istio("PeerAuthentication", "default", json!({"mtls": {"mode": "STRICT"}}));
     let mut alone = hop("was-abc", Direction::Inbound, [2, 9], 200, "inbound|8080||");

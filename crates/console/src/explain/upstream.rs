@@ -142,7 +142,10 @@ fn endpoint(
     let others: Vec<SocketAddr> = others.collect();
     let rejected = others.iter().map(|a| Rejected { what: walk.named(*a), why: why.to_owned() }).collect();
     let how = if to.hash.is_some() { "by the key of the request (consistent hashing)" } else { "by load" };
-    let because = format!("one of {} that take requests, chosen {how}", endpoints.len());
+    let because = match endpoints.len() {
+        1 => "the only one that takes requests".to_owned(),
+        many => format!("one of {many} that take requests, chosen {how}"),
+    };
     let named = walk.named(address);
     walk.step(Step::new("endpoint", named, because).instead_of(rejected));
     Ok((Some(chosen.clone()), address))

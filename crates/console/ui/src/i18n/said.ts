@@ -86,6 +86,11 @@ function form([english, other]: Row): Form {
   const between = english.split(SLOT).filter((_, i) => i % 3 === 0);
   const escaped = between.map((text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
   const literal = between.reduce((longest, text) => (text.length > longest.length ? text : longest), "");
-  const wanted = slots.map(({ said }, i) => (said ? "(.+?)" : between[i].endsWith("`") ? "([^`]*)" : between[i].endsWith('"') ? '([^"]*)' : WORD));
+  const wanted = slots.map(({ name, said }, i) => {
+    if (!said) return between[i].endsWith("`") ? "([^`]*)" : between[i].endsWith('"') ? '([^"]*)' : WORD;
+    // What ends the one and not the other does not go on behind a semicolon: that would come to stand before what ends it.
+    const last = english.endsWith(`{${name}*}`) && !other.endsWith(`{${name}*}`);
+    return last ? "((?:(?!; ).)+)" : "(.+?)";
+  });
   return { literal, worded: /\w/.test(between.join("")), size: between.join("").length, fits: new RegExp(`^${escaped.map((text, i) => text + (wanted[i] ?? "")).join("")}$`), slots, other };
 }

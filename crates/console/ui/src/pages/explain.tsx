@@ -74,7 +74,7 @@ function Answer({ it }: { it: Explanation }): JSX.Element {
     <>
       <section class={`callout ${tone}`} role="status">
         <p class="eyebrow mono">{it.request.method} {it.request.host}{it.request.path}</p>
-        <p class="verdict"><Icon name={signs[it.outcome]} /> {t(`explain.outcome.${it.outcome}`)} <span class="verdict-text">{said(it.verdict)}</span></p>
+        <p class="verdict"><Icon name={signs[it.outcome]} /> {t(`explain.outcome.${it.outcome}`)} <span class="verdict-text">{said(it.verdict.split("\n")[0])}</span></p>
         {it.podsOfNow && <p class="muted">{t("explain.podsOfNow")}</p>}
       </section>
       <ol class="hops">{it.hops.map((hop, i) => <li key={i}><OneHop hop={hop} /></li>)}</ol>

@@ -59,6 +59,10 @@ test("whole answers are read as the server puts them together", () => {
       "일치하지 않는 1개 다음, 일치하는 첫 규칙: VirtualService blog-system/web spec.http[1]; 요청 100건 중 80건을 받습니다",
     "was-service.blog-system is the address of Service blog-system/was-service; it has no port 81, but 8080, 9090":
       "was-service.blog-system은(는) Service blog-system/was-service의 주소입니다; 포트 81은(는) 없고, 8080, 9090이(가) 있습니다",
+    "nothing is registered as a.example; a ServiceEntry would name it in metrics, routes and policies. To mend it: register it:":
+      "a.example(으)로 등록된 것이 없습니다; ServiceEntry를 만들면 메트릭, 경로, 정책에서 이름을 갖습니다. 해결 방법: 등록하세요:",
+    "Write two policies: a with `mtls: {mode: STRICT}` and no portLevelMtls, and one for each workload that needs an exception: `selector: {matchLabels: {app: NAME}}, mtls: {mode: STRICT}, portLevelMtls: {80: {mode: DISABLE}}` for the workload whose container listens on 80; a workload without a sidecar needs none":
+      "정책을 나누어 쓰세요: a에는 portLevelMtls 없이 `mtls: {mode: STRICT}`을(를) 두고, 예외가 필요한 워크로드마다 정책을 하나씩 둡니다: 컨테이너가 포트 80에서 수신하는 워크로드에는 `selector: {matchLabels: {app: NAME}}, mtls: {mode: STRICT}, portLevelMtls: {80: {mode: DISABLE}}`; 사이드카가 없는 워크로드에는 필요하지 않습니다",
     "timeout 15s, up to 2 retries, each at most 5s": "타임아웃 15s, 재시도 최대 2회, 각각 최대 5s",
     "was takes mutual TLS only on port 8080 (PeerAuthentication blog-system/was), and client has no sidecar and sends plain text: the connection is closed, and the client's connection is broken off without an answer.":
       "was의 포트 8080 (PeerAuthentication blog-system/was)은(는) 상호 TLS만 받는데, client에 사이드카가 없어 평문으로 보냅니다: 연결이 닫히고, 클라이언트의 연결이 응답 없이 끊깁니다.",

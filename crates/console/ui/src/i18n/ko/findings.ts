@@ -221,7 +221,7 @@ export const findings: readonly Row[] = [
   ["portLevelMtls requires a selector: port-level settings belong to the port of a workload's container, which a policy for a namespace or the mesh cannot name", "portLevelMtls에는 셀렉터가 필요합니다: 포트별 설정은 워크로드 컨테이너의 포트에 대한 것이어서 네임스페이스나 메시 전체의 정책으로는 지정할 수 없습니다"],
   ["a port is a number from 1 to 65535", "포트는 1에서 65535 사이의 숫자여야 합니다"],
   ["Write two policies: {name} with `mtls: {mode: {mode}}` and no portLevelMtls, and one for each workload that needs an exception: {exceptions*}", "정책을 나누어 쓰세요: {name}에는 portLevelMtls 없이 `mtls: {mode: {mode}}`을(를) 두고, 예외가 필요한 워크로드마다 정책을 하나씩 둡니다: {exceptions*}"],
-  ["`selector: {matchLabels: {app: NAME}}, mtls: {mode: {mode}}, portLevelMtls: {{port}: {mode: {exception}}}` for the workload whose container listens on {container}; {more*}", "컨테이너가 포트 {container}에서 수신하는 워크로드에는 `selector: {matchLabels: {app: NAME}}, mtls: {mode: {mode}}, portLevelMtls: {{port}: {mode: {exception}}}`; {more*}"],
+  ["`selector: {matchLabels: {app: NAME}}, mtls: {mode: {mode}}, portLevelMtls: {{port}: {mode: {exception}}}` for the workload whose container listens on {container}", "컨테이너가 포트 {container}에서 수신하는 워크로드에는 `selector: {matchLabels: {app: NAME}}, mtls: {mode: {mode}}, portLevelMtls: {{port}: {mode: {exception}}}`"],
   ["a workload without a sidecar needs none", "사이드카가 없는 워크로드에는 필요하지 않습니다"],
 
   // AuthorizationPolicy
