@@ -100,7 +100,7 @@ function initial(start) {
 const keyOf = (ref) => `${ref.namespace}/${ref.kind}/${ref.name}`;
 const extra = (start) => [
   { at: start - 50 * 60, verb: "updated", kind: "Ingress", namespace: "blog-system", name: "blog-ingress", by: "jimin", summary: "/api: was-service:8080 -> web-service:80" },
-  { at: start - 35 * 60, verb: "updated", kind: "ConfigMap", namespace: "blog-system", name: "web-nginx-config", by: "jimin", summary: "Host $host -> was-service" },
+  { at: start - 35 * 60, verb: "updated", kind: "Deployment", namespace: "blog-system", name: "web", by: "jimin", summary: "spec.template.metadata.annotations.kubectl.kubernetes.io/restartedAt none -> 2026-07-04T09:25:00Z" },
 ];
 
 export function createConfig(world) {

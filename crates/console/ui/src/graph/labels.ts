@@ -97,19 +97,23 @@ function boxTitle(g: CanvasRenderingContext2D, name: string, at: { x: number; y:
 
 function nodeLabel(g: CanvasRenderingContext2D, n: SceneNode, subtitle: string, x: number, y: number, z: number, size: number, theme: Theme, room: Room): boolean {
   const top = y + n.r * z * 1.12 + 6;
+  g.font = `400 ${size - 1}px ${theme.font}`;
+  const below = subtitle && z > 0.4 ? clip(g, subtitle, 168) : "";
+  const wide = below ? widthOf(g, below) : 0;
   g.font = `600 ${size}px ${theme.font}`;
   const name = clip(g, n.name, 168);
   const w = widthOf(g, name);
-  let lines = subtitle && z > 0.4 ? 2 : 1;
-  if (!room.take(x - w / 2 - 2, top, w + 4, size * 1.25 * lines)) {
+  // The line below may be the wider one.
+  let lines = below ? 2 : 1;
+  if (!room.take(x - Math.max(w, wide) / 2 - 2, top, Math.max(w, wide) + 4, size * 1.25 * lines)) {
     lines = 1;
-    if (!subtitle || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return aside(g, n, name, w, x, y, z, size, theme, room);
+    if (!below || !room.take(x - w / 2 - 2, top, w + 4, size * 1.25)) return aside(g, n, name, w, x, y, z, size, theme, room);
   }
   g.globalAlpha = n.dim ? 0.3 : 1;
   outlined(g, name, x, top + size * 0.68, theme.text, theme);
   if (lines === 2) {
     g.font = `400 ${size - 1}px ${theme.font}`;
-    outlined(g, clip(g, subtitle, 168), x, top + size * 1.95, theme.muted, theme);
+    outlined(g, below, x, top + size * 1.95, theme.muted, theme);
   }
   g.globalAlpha = 1;
   return true;
