@@ -1,7 +1,7 @@
 //! Which request is the only one that the application serves, and where in a trace it is.
 //!
 //! A statement that is asked while one inbound request, and no other, is in flight can only be that request's: whoever comes later has
-//! not asked it. Probes are requests too, though they are in no trace. All of it is known without a lock: every request that begins or
+//! not asked it. Probes are requests too, though they are in no trace: what one asks alone is recorded nowhere. All of it is known without a lock: every request that begins or
 //! ends turns a number, and who finds it as it was has read what belongs together.
 
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::state::State;
 pub(crate) struct InFlight {
     count: AtomicI64,
     probes: AtomicI64,
+    /// Number of the probe that began when there was none, as long as it is in flight; 0: there is none.
+    probe: AtomicU64,
     /// Changes that have begun,
     begun: AtomicU64,
     /// and those that are done: in between the rest means nothing.
@@ -41,10 +43,11 @@ pub(crate) struct Guard {
 enum Of {
     /// With its number, if it began when there was none.
     Request(u64),
-    Probe,
+    /// As well.
+    Probe(u64),
 }
 
-/// The only request in flight, at a moment.
+/// The only request or probe in flight, at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Only {
     number: u64,
@@ -64,8 +67,28 @@ impl InFlight {
 
     /// The application is asked whether it is well.
     pub(crate) fn probe(state: &Arc<State>) -> Guard {
-        state.in_flight.probes.fetch_add(1, SeqCst);
-        Guard { state: Arc::clone(state), of: Of::Probe }
+        let number = state.in_flight.enter_probe();
+        Guard { state: Arc::clone(state), of: Of::Probe(number) }
+    }
+
+    fn enter_probe(&self) -> u64 {
+        self.begun.fetch_add(1, SeqCst);
+        let mut number = 0;
+        if self.probes.fetch_add(1, SeqCst) == 0 {
+            number = self.numbers.fetch_add(1, SeqCst) + 1;
+            self.probe.store(number, SeqCst);
+        }
+        self.done.fetch_add(1, SeqCst);
+        number
+    }
+
+    fn leave_probe(&self, number: u64) {
+        self.begun.fetch_add(1, SeqCst);
+        self.probes.fetch_sub(1, SeqCst);
+        if number != 0 {
+            let _ = self.probe.compare_exchange(number, 0, SeqCst, SeqCst);
+        }
+        self.done.fetch_add(1, SeqCst);
     }
 
     /// `context`: its place in a trace; without one it is recorded nowhere.
@@ -97,28 +120,28 @@ impl InFlight {
         self.done.fetch_add(1, SeqCst);
     }
 
-    /// The only request in flight now; `None`: there is none, or several, or which one has stayed is not known, or it is just changing.
+    /// The only request in flight now, or the only probe; `None`: there is none, or several, or which one has stayed is not known, or it is
+    /// just changing.
     pub(crate) fn only(&self) -> Option<Only> {
         let turn = self.done.load(SeqCst);
-        let one = self.count.load(SeqCst) == 1 && self.probes.load(SeqCst) == 0;
-        let number = self.first.load(SeqCst);
-        if !one || number == 0 {
-            return None;
-        }
-        let [high, low] = [0, 1].map(|half| self.trace.get(half).map_or(0, |half: &AtomicU64| half.load(SeqCst)));
-        let only = Only {
-            number,
-            trace: u128::from(high) << 64 | u128::from(low),
-            span: self.span.load(SeqCst),
-            sampled: self.sampled.load(SeqCst) == 1,
+        let only = match (self.count.load(SeqCst), self.probes.load(SeqCst)) {
+            (1, 0) => self.request(self.first.load(SeqCst)),
+            (0, 1) => Only { number: self.probe.load(SeqCst), trace: 0, span: 0, sampled: false },
+            _ => return None,
         };
         // Somebody who came meanwhile may have written half of it.
-        (self.begun.load(SeqCst) == turn).then_some(only)
+        (only.number != 0 && self.begun.load(SeqCst) == turn).then_some(only)
+    }
+
+    fn request(&self, number: u64) -> Only {
+        let [high, low] = [0, 1].map(|half| self.trace.get(half).map_or(0, |half: &AtomicU64| half.load(SeqCst)));
+        let (trace, span) = (u128::from(high) << 64 | u128::from(low), self.span.load(SeqCst));
+        Only { number, trace, span, sampled: self.sampled.load(SeqCst) == 1 }
     }
 
     /// Whether it is still in flight, whoever has come since.
     pub(crate) fn still(&self, only: &Only) -> bool {
-        self.first.load(SeqCst) == only.number
+        [&self.first, &self.probe].iter().any(|number| number.load(SeqCst) == only.number)
     }
 }
 
@@ -127,15 +150,13 @@ impl Drop for Guard {
         let requests = &self.state.in_flight;
         match self.of {
             Of::Request(number) => requests.leave(number),
-            Of::Probe => drop(requests.probes.fetch_sub(1, SeqCst)),
+            Of::Probe(number) => requests.leave_probe(number),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering::SeqCst;
-
     use varka_telemetry::trace::{Context, Forms};
 
     use super::InFlight;
@@ -162,7 +183,26 @@ mod tests {
         requests.leave(third);
         requests.enter(Some(&context(11, false)));
         assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((11, false)));
-        requests.probes.fetch_add(1, SeqCst);
+        requests.enter_probe();
         assert_eq!(requests.only(), None, "a probe may ask as well");
+    }
+
+    #[test]
+    fn what_a_probe_asks_alone_is_recorded_nowhere() {
+        let requests = InFlight::default();
+        let probe = requests.enter_probe();
+        let only = requests.only().unwrap();
+        assert!(!only.sampled && requests.still(&only));
+        let request = requests.enter(Some(&context(5, true)));
+        assert!(requests.only().is_none() && requests.still(&only), "what it has asked stays its own");
+        requests.leave_probe(probe);
+        assert!(!requests.still(&only));
+        assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((5, true)), "the probe has gone");
+        requests.leave(request);
+        let (first, second) = (requests.enter_probe(), requests.enter_probe());
+        assert_eq!(requests.only(), None);
+        requests.leave_probe(first);
+        assert_eq!(requests.only(), None, "of those that stay none was ever alone");
+        requests.leave_probe(second);
     }
 }
