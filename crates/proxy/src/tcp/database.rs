@@ -137,7 +137,8 @@ impl Ending<'_> {
     }
 
     fn span(&self, tracing: &Tracing, operation: Operation, only: Option<Only>) -> Option<Span<'static>> {
-        let (context, inferred) = place(tracing, &operation, only, || {
+        let sampling = tracing.random_sampling.min(tracing.overall_sampling);
+        let (context, inferred) = place(sampling, &operation, only, || {
             spans::room(&self.conn.worker.state, &tracing.provider, Instant::now())
         })?;
         let state: &State = &self.conn.worker.state;
@@ -178,9 +179,9 @@ impl Ending<'_> {
     }
 }
 
-/// Where in a trace it is, and whether that is inferred; `None`: it is not to be recorded.
+/// Where in a trace it is, and whether that is inferred; `None`: it is not to be recorded. `sampling`: of a million that stand alone.
 fn place(
-    tracing: &Tracing,
+    sampling: u32,
     operation: &Operation,
     only: Option<Only>,
     room: impl FnOnce() -> bool,
@@ -194,7 +195,8 @@ fn place(
         let parent = Context::root(only.trace, only.span, only.sampled, forms);
         return only.sampled.then(|| (parent.child(rand::random(), true), true));
     }
-    let sampled = rand::random_range(0..WHOLE) < tracing.random_sampling.min(tracing.overall_sampling);
+    // A pool asks of each connection again and again whether it lives: that is nobody's request.
+    let sampled = operation.name != "PING" && rand::random_range(0..WHOLE) < sampling;
     (sampled && room()).then(|| (Context::root(rand::random(), rand::random(), true, forms), false))
 }
 
@@ -211,4 +213,37 @@ fn tracing(config: &Config) -> Option<Tracing> {
             Terminal::Tcp(_) => None,
         })
         .next()
+}
+
+#[cfg(test)]
+mod tests {
+    use varka_telemetry::wire::{Statement, System};
+
+    use super::*;
+
+    fn operation(name: &str, sql: Option<&str>) -> Operation {
+        let (now, statement) = (Instant::now(), sql.map(Statement::of));
+        let (database, error) = (None, None);
+        Operation { system: System::MySql, name: name.to_owned(), statement, database, started: now, ended: now, error }
+    }
+
+    #[test]
+    fn what_stands_alone_is_recorded_as_requests_are_and_a_ping_is_not() {
+        let of = |sampling: u32, name: &str, room: bool| place(sampling, &operation(name, None), None, || room);
+        assert!(of(WHOLE, "SELECT", true).is_some_and(|(_, inferred)| !inferred));
+        assert!(of(WHOLE, "SELECT", false).is_none() && of(0, "SELECT", true).is_none());
+        assert!(of(WHOLE, "PING", true).is_none());
+    }
+
+    #[test]
+    fn what_says_whose_it_is_is_in_that_trace_whatever_is_sampled_here() {
+        let sql = |flags: &str| {
+            format!("SELECT 1 /*traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}'*/")
+        };
+        let of = |flags: &str| place(0, &operation("SELECT", Some(&sql(flags))), None, || false);
+        assert!(of("01").is_some_and(
+            |(context, inferred)| !inferred && context.trace.0 == 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c
+        ));
+        assert!(of("00").is_none());
+    }
 }
