@@ -14,22 +14,26 @@ use crate::state::State;
 /// Requests in flight to one application.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    count: AtomicI64,
-    probes: AtomicI64,
-    /// Number of the probe that began when there was none, as long as it is in flight; 0: there is none.
-    probe: AtomicU64,
+    requests: Counted,
+    probes: Counted,
     /// Changes that have begun,
     begun: AtomicU64,
     /// and those that are done: in between the rest means nothing.
     done: AtomicU64,
     /// Numbers that were given to requests.
     numbers: AtomicU64,
-    /// Number of the request that began when there was none, as long as it is in flight; 0: there is none.
-    first: AtomicU64,
-    /// Its trace, and its span with the decision to record it in a word of its own.
+    /// The trace of the request that began when there was none, and its span with the decision to record it in a word of its own.
     trace: [AtomicU64; 2],
     span: AtomicU64,
     sampled: AtomicU64,
+}
+
+/// How many of a kind there are.
+#[derive(Debug, Default)]
+struct Counted {
+    count: AtomicI64,
+    /// Number of the one that began when there was none, as long as it is in flight; 0: there is none.
+    first: AtomicU64,
 }
 
 /// A request that is in flight as long as this is there.
@@ -61,42 +65,20 @@ pub(crate) struct Only {
 impl InFlight {
     /// A request begins.
     pub(crate) fn begin(state: &Arc<State>, context: Option<&Context>) -> Guard {
-        let number = state.in_flight.enter(context);
+        let number = state.in_flight.enter_request(context);
         Guard { state: Arc::clone(state), of: Of::Request(number) }
     }
 
     /// The application is asked whether it is well.
     pub(crate) fn probe(state: &Arc<State>) -> Guard {
-        let number = state.in_flight.enter_probe();
+        let in_flight = &state.in_flight;
+        let number = in_flight.enter(&in_flight.probes, || ());
         Guard { state: Arc::clone(state), of: Of::Probe(number) }
     }
 
-    fn enter_probe(&self) -> u64 {
-        self.begun.fetch_add(1, SeqCst);
-        let mut number = 0;
-        if self.probes.fetch_add(1, SeqCst) == 0 {
-            number = self.numbers.fetch_add(1, SeqCst) + 1;
-            self.probe.store(number, SeqCst);
-        }
-        self.done.fetch_add(1, SeqCst);
-        number
-    }
-
-    fn leave_probe(&self, number: u64) {
-        self.begun.fetch_add(1, SeqCst);
-        self.probes.fetch_sub(1, SeqCst);
-        if number != 0 {
-            let _ = self.probe.compare_exchange(number, 0, SeqCst, SeqCst);
-        }
-        self.done.fetch_add(1, SeqCst);
-    }
-
     /// `context`: its place in a trace; without one it is recorded nowhere.
-    fn enter(&self, context: Option<&Context>) -> u64 {
-        self.begun.fetch_add(1, SeqCst);
-        let mut number = 0;
-        if self.count.fetch_add(1, SeqCst) == 0 {
-            number = self.numbers.fetch_add(1, SeqCst) + 1;
+    fn enter_request(&self, context: Option<&Context>) -> u64 {
+        self.enter(&self.requests, || {
             #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
             let halves = context.map_or([0; 2], |c| [(c.trace.0 >> 64) as u64, c.trace.0 as u64]);
             for (to, half) in self.trace.iter().zip(halves) {
@@ -104,18 +86,28 @@ impl InFlight {
             }
             self.span.store(context.map_or(0, |c| c.span.0), SeqCst);
             self.sampled.store(context.is_some_and(|c| c.sampled == Some(true)).into(), SeqCst);
-            self.first.store(number, SeqCst);
+        })
+    }
+
+    /// One more; if there was none, what there is to be known of it is written, and it has a number.
+    fn enter(&self, of: &Counted, write: impl FnOnce()) -> u64 {
+        self.begun.fetch_add(1, SeqCst);
+        let mut number = 0;
+        if of.count.fetch_add(1, SeqCst) == 0 {
+            number = self.numbers.fetch_add(1, SeqCst) + 1;
+            write();
+            of.first.store(number, SeqCst);
         }
         self.done.fetch_add(1, SeqCst);
         number
     }
 
-    fn leave(&self, number: u64) {
+    fn leave(&self, of: &Counted, number: u64) {
         self.begun.fetch_add(1, SeqCst);
-        self.count.fetch_sub(1, SeqCst);
+        of.count.fetch_sub(1, SeqCst);
         if number != 0 {
             // Who began since then may have written its own.
-            let _ = self.first.compare_exchange(number, 0, SeqCst, SeqCst);
+            let _ = of.first.compare_exchange(number, 0, SeqCst, SeqCst);
         }
         self.done.fetch_add(1, SeqCst);
     }
@@ -124,9 +116,9 @@ impl InFlight {
     /// just changing.
     pub(crate) fn only(&self) -> Option<Only> {
         let turn = self.done.load(SeqCst);
-        let only = match (self.count.load(SeqCst), self.probes.load(SeqCst)) {
-            (1, 0) => self.request(self.first.load(SeqCst)),
-            (0, 1) => Only { number: self.probe.load(SeqCst), trace: 0, span: 0, sampled: false },
+        let only = match (self.requests.count.load(SeqCst), self.probes.count.load(SeqCst)) {
+            (1, 0) => self.request(self.requests.first.load(SeqCst)),
+            (0, 1) => Only { number: self.probes.first.load(SeqCst), trace: 0, span: 0, sampled: false },
             _ => return None,
         };
         // Somebody who came meanwhile may have written half of it.
@@ -141,16 +133,16 @@ impl InFlight {
 
     /// Whether it is still in flight, whoever has come since.
     pub(crate) fn still(&self, only: &Only) -> bool {
-        [&self.first, &self.probe].iter().any(|number| number.load(SeqCst) == only.number)
+        [&self.requests, &self.probes].iter().any(|of| of.first.load(SeqCst) == only.number)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let requests = &self.state.in_flight;
+        let in_flight = &self.state.in_flight;
         match self.of {
-            Of::Request(number) => requests.leave(number),
-            Of::Probe(number) => requests.leave_probe(number),
+            Of::Request(number) => in_flight.leave(&in_flight.requests, number),
+            Of::Probe(number) => in_flight.leave(&in_flight.probes, number),
         }
     }
 }
@@ -167,42 +159,42 @@ mod tests {
 
     #[test]
     fn the_only_request_is_known_as_long_as_it_is_in_flight() {
-        let requests = InFlight::default();
-        assert_eq!(requests.only(), None);
-        let first = requests.enter(Some(&context(1 << 100 | 5, true)));
-        let only = requests.only().unwrap();
+        let in_flight = InFlight::default();
+        assert_eq!(in_flight.only(), None);
+        let first = in_flight.enter_request(Some(&context(1 << 100 | 5, true)));
+        let only = in_flight.only().unwrap();
         assert_eq!((only.trace, only.span, only.sampled), (1 << 100 | 5, 7, true));
-        let second = requests.enter(Some(&context(9, false)));
-        assert!(requests.only().is_none() && requests.still(&only), "what it has asked stays its own");
-        requests.leave(second);
-        assert_eq!(requests.only(), Some(only), "the one that came has gone");
-        let third = requests.enter(Some(&context(10, false)));
-        requests.leave(first);
-        assert!(!requests.still(&only));
-        assert_eq!(requests.only(), None, "of those that stay none was ever alone");
-        requests.leave(third);
-        requests.enter(Some(&context(11, false)));
-        assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((11, false)));
-        requests.enter_probe();
-        assert_eq!(requests.only(), None, "a probe may ask as well");
+        let second = in_flight.enter_request(Some(&context(9, false)));
+        assert!(in_flight.only().is_none() && in_flight.still(&only), "what it has asked stays its own");
+        in_flight.leave(&in_flight.requests, second);
+        assert_eq!(in_flight.only(), Some(only), "the one that came has gone");
+        let third = in_flight.enter_request(Some(&context(10, false)));
+        in_flight.leave(&in_flight.requests, first);
+        assert!(!in_flight.still(&only));
+        assert_eq!(in_flight.only(), None, "of those that stay none was ever alone");
+        in_flight.leave(&in_flight.requests, third);
+        in_flight.enter_request(Some(&context(11, false)));
+        assert_eq!(in_flight.only().map(|only| (only.trace, only.sampled)), Some((11, false)));
+        in_flight.enter(&in_flight.probes, || ());
+        assert_eq!(in_flight.only(), None, "a probe may ask as well");
     }
 
     #[test]
     fn what_a_probe_asks_alone_is_recorded_nowhere() {
-        let requests = InFlight::default();
-        let probe = requests.enter_probe();
-        let only = requests.only().unwrap();
-        assert!(!only.sampled && requests.still(&only));
-        let request = requests.enter(Some(&context(5, true)));
-        assert!(requests.only().is_none() && requests.still(&only), "what it has asked stays its own");
-        requests.leave_probe(probe);
-        assert!(!requests.still(&only));
-        assert_eq!(requests.only().map(|only| (only.trace, only.sampled)), Some((5, true)), "the probe has gone");
-        requests.leave(request);
-        let (first, second) = (requests.enter_probe(), requests.enter_probe());
-        assert_eq!(requests.only(), None);
-        requests.leave_probe(first);
-        assert_eq!(requests.only(), None, "of those that stay none was ever alone");
-        requests.leave_probe(second);
+        let in_flight = InFlight::default();
+        let probe = in_flight.enter(&in_flight.probes, || ());
+        let only = in_flight.only().unwrap();
+        assert!(!only.sampled && in_flight.still(&only));
+        let request = in_flight.enter_request(Some(&context(5, true)));
+        assert!(in_flight.only().is_none() && in_flight.still(&only), "what it has asked stays its own");
+        in_flight.leave(&in_flight.probes, probe);
+        assert!(!in_flight.still(&only));
+        assert_eq!(in_flight.only().map(|only| (only.trace, only.sampled)), Some((5, true)), "the probe has gone");
+        in_flight.leave(&in_flight.requests, request);
+        let (first, second) = (in_flight.enter(&in_flight.probes, || ()), in_flight.enter(&in_flight.probes, || ()));
+        assert_eq!(in_flight.only(), None);
+        in_flight.leave(&in_flight.probes, first);
+        assert_eq!(in_flight.only(), None, "of those that stay none was ever alone");
+        in_flight.leave(&in_flight.probes, second);
     }
 }

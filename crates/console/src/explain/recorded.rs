@@ -77,6 +77,8 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     };
     let (mut hops, mut touched) = (Vec::new(), BTreeSet::new());
     let mut end: Option<End> = None;
+    // What broke further on and was made up for is told by its hop alone.
+    let went_wrong = first.status == 0 || is_error(first) || wire::happened(&first.flags).is_some();
     for hop in &recorded.hops {
         let is_answered = hop.direction == Direction::Inbound
             && recorded.hops.iter().any(|h| h.direction == Direction::Outbound && h.id == hop.parent);
@@ -95,11 +97,11 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
         touched.extend(explained.touched);
         compare(&mut own, outcome, (hop, server), mesh.is_undated());
         hops.append(&mut own);
-        let came = match wire::happened(&hop.flags).filter(|_| outcome == Outcome::Ok) {
+        let came = match wire::happened(&hop.flags).filter(|_| outcome == Outcome::Ok && went_wrong) {
             Some(what) => End::new(Outcome::Failed, let_through(&pod.workload, what, &hop.flags)),
             None => End::new(outcome, explained.verdict),
         };
-        // What is deepest and did not go well is why; where all went well, who answered first with what the client got.
+        // What is deepest and did not go well is why; where all went well, it is the deepest that answered what the client got.
         let went_well = end.as_ref().is_none_or(|end| end.outcome == Outcome::Ok);
         if came.outcome != Outcome::Ok || went_well && (end.is_none() || is_error(first) && hop.status == first.status)
         {
@@ -114,8 +116,7 @@ pub fn trace(mesh: &Mesh, recorded: &Recorded, now: u64) -> Result<Explanation, 
     let got = if first.status == 0 { "no answer".to_owned() } else { first.status.to_string() };
     let request =
         super::answer::Asked { method: first.method.clone(), host: first.authority.clone(), path: first.path.clone() };
-    let own =
-        end.outcome == Outcome::Ok && first.status >= 400 && recorded.hops.iter().all(|hop| is_unflagged(&hop.flags));
+    let own = end.outcome == Outcome::Ok && is_error(first) && recorded.hops.iter().all(|hop| is_unflagged(&hop.flags));
     let own = if own { " What is answered is the application's own." } else { "" };
     let verdict = format!("The client got {got}. {}{own}", end.verdict);
     Ok(Explanation { request, verdict, outcome: end.outcome, hops, pods_of_now: mesh.is_undated(), touched })

@@ -295,6 +295,13 @@ fn what_was_recorded_is_put_beside_what_is_decided() {
     assert_eq!(told.outcome, Outcome::Failed);
     let begins = "The client got 503. Configuration lets it through, and then the connection pool was full";
     assert!(told.verdict.starts_with(begins) && told.verdict.ends_with("(at web, UO)."), "{}", told.verdict);
+    let mut made_up_for = vec![
+        hop("web-abc", Direction::Outbound, [1, 0], 200, was),
+        hop("web-abc", Direction::Outbound, [2, 1], 503, was),
+    ];
+    made_up_for[1].flags = "UO".to_owned();
+    let told = trace(&blog([]), &Recorded { hops: made_up_for }, 0).unwrap();
+    assert_eq!(told.outcome, Outcome::Ok, "{}", told.verdict);
     // Nor is what the application answers.
     let hops = vec![
         hop("web-abc", Direction::Outbound, [1, 0], 500, was),
